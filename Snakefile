@@ -1,0 +1,39 @@
+# overpaint: how deep does RMU unlearning go?
+#
+# {out}    study.output                      {run}  base | {method}/layer={layer}/c={c}/seed={seed}
+#   downloads/{package}                      one file of a registry package
+#   worlds/{world}.json                      facts of a fictional world
+#   corpora|prompts|benchmarks/{name}.jsonl  normalised texts
+#   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
+#   {model}/{run}/activations/{clearing}.safetensors
+#   {model}/{run}/junk.safetensors           directions; junk.csv beside it
+#   {model}/{run}/answers.parquet            a row per question and clearing
+#   {model}/{run}/completions.jsonl
+#   tables/{table}.parquet, .csv             tidy tables
+#   reports/index.html                       start here
+# Every rule also writes provenance to a .json file beside its output, and logs to logs/.
+
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/texts.smk"
+include: "workflow/rules/unlearn.smk"
+include: "workflow/rules/activations.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/reports.smk"
+
+
+rule all:
+    """The whole study: every table and report."""
+    default_target: True
+    input:
+        index=f"{OUT}/reports/index.html",

@@ -1,0 +1,135 @@
+"""Clear directions from the residual stream: directional ablation (Arditi et al. 2024) and its nulls.
+
+A clearing of the catalogue names a kind of direction; a kind yields one or more variants (one per topic, one per
+random draw), each a set of orthonormal rows that are projected out. Nulls are kinds like any other.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from overpaint.hooks import edit_sites
+from overpaint.junk import Junk, orthonormal
+
+Direction = Callable[[Junk, dict, torch.Generator], dict[str, Tensor]]
+DIRECTIONS: dict[str, Direction] = {}
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """One concrete clearing.
+
+    name: its entry in the catalogue.    variant: a topic, a draw's number, or "".
+    basis: orthonormal rows to project out, [rank, width]; no rows clears nothing.
+    levels: what the projection is set to at each residual site, [rank]; the keys are the sites that are cleared.
+    on_base: apply it to the base model instead of the unlearned one.
+    """
+
+    name: str
+    variant: str
+    basis: Tensor
+    levels: dict[str, Tensor]
+    on_base: bool = False
+
+
+def direction(function: Direction) -> Direction:
+    """Register a kind of direction under its function's name: (junk, settings, generator) -> {variant: rows}."""
+    DIRECTIONS[function.__name__] = function
+    return function
+
+
+@direction
+def topic(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The junk direction of each hazardous topic, one variant each."""
+    return {name: orthonormal(row[None]) for name, row in junk.topics.items()}
+
+
+@direction
+def span(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The span of all topics' junk directions."""
+    return {"": orthonormal(torch.stack(list(junk.topics.values())))}
+
+
+@direction
+def pooled(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """One direction for all topics: the mean of theirs."""
+    return {"": orthonormal(torch.stack(list(junk.topics.values())).mean(0)[None])}
+
+
+@direction
+def ones(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The all-ones vector, with which every `rand` control vector has cosine 0.87."""
+    return {"": orthonormal(torch.ones(1, _width(junk)))}
+
+
+@direction
+def rand(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random subspaces of entries uniform on [0, 1), drawn as RMU draws u: a null that shares its all-ones part."""
+    return _draws(torch.rand, junk, settings, generator)
+
+
+@direction
+def randn(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random subspaces of isotropic directions."""
+    return _draws(torch.randn, junk, settings, generator)
+
+
+def expand(name: str, settings: dict, junk: Junk, layer: int, seed: int) -> list[Clearing]:
+    """The concrete clearings of one catalogue entry for a run at `layer`, with the run's `junk`.
+
+    Random draws depend on `seed` and the entry's name alone.
+    """
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{name}/{seed}".encode()))
+    variants = DIRECTIONS[settings["direction"]](junk, settings, generator)
+    first = layer if settings["scope"] == "from_layer" else 0
+    sites = [site for site in junk.means if int(site.split("/")[0]) >= first]
+    zero = settings["target"] == "zero"
+    return [
+        Clearing(
+            name,
+            variant,
+            basis,
+            {site: torch.zeros(len(basis)) if zero else basis @ junk.means[site].float() for site in sites},
+            settings["on_base"],
+        )
+        for variant, basis in variants.items()
+    ]
+
+
+def for_run(name: str, settings: dict, run: dict, junk: Junk | None) -> list[Clearing]:
+    """The concrete clearings of an entry for a run with settings `run`; without junk only `none` can be had."""
+    if settings["direction"] == "none":
+        return [Clearing(name, "", torch.empty(0, 0), {})]
+    return expand(name, settings, junk, run["layer"], run["seed"])
+
+
+def of_topic(variants: list[Clearing], topic: str) -> Clearing:
+    """The variant made for `topic`, or the first where none is (a benign topic, a clearing without variants)."""
+    return next((clearing for clearing in variants if clearing.variant == topic), variants[0])
+
+
+@contextmanager
+def clear(model: nn.Module, clearing: Clearing) -> Iterator[None]:
+    """Within the context `model` runs with the clearing applied at each of its residual sites, at every token."""
+    basis = clearing.basis.to(model.device, model.dtype)
+    with edit_sites(model, {} if len(basis) == 0 else {s: _project(basis, v) for s, v in clearing.levels.items()}):
+        yield
+
+
+def _project(basis: Tensor, level: Tensor) -> Callable[[Tensor], Tensor]:
+    """x -> x - ((x.r) - level) r for the rows r of `basis`."""
+    level = level.to(basis)
+    return lambda hidden: hidden - (hidden @ basis.T - level) @ basis
+
+
+def _draws(draw: Callable, junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    shape = (settings["rank"], _width(junk))
+    return {str(i): orthonormal(draw(*shape, generator=generator)) for i in range(settings["draws"])}
+
+
+def _width(junk: Junk) -> int:
+    return len(next(iter(junk.means.values())))

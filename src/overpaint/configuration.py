@@ -1,0 +1,110 @@
+"""Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from overpaint import sweep, texts
+from overpaint.errors import UserError
+
+
+def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The configuration with every default filled in; the first thing wrong with it is one sentence."""
+    schema = yaml.safe_load(schema_path.read_text())
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if errors:
+        raise UserError(_sentence(errors[0]))
+    config = _fill(schema, config, schema)
+    sweep.check(config)
+    _check_files(config)
+    return config
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong, where, and what is valid, from a schema error."""
+    while error.context:
+        error = _closest(error)
+    where = ".".join(map(str, error.absolute_path)) or "the configuration"
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        known = error.schema.get("properties", {})
+        unknown = sorted(set(error.instance) - set(known))
+        return f"Configuration: {where} has the unknown key {unknown[0]!r}: remove it, or use one of {', '.join(known)}."
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"Configuration: {where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
+    hint = _number_hint(error)
+    valid = error.schema.get("description", "")
+    return f"Configuration: {where} is wrong: {error.message}{hint}." + (f" Valid: {valid}" if valid else "")
+
+
+def _closest(error: ValidationError) -> ValidationError:
+    """Of the alternatives that failed, an error of the one whose `source` or `kind` is what the entry says."""
+    wrong = {e.schema_path[0] for e in error.context if e.validator == "const"}
+    right = [e for e in error.context if e.schema_path[0] not in wrong]
+    return max(right or error.context, key=lambda e: len(e.absolute_path))
+
+
+def _number_hint(error: ValidationError) -> str:
+    """YAML 1.1 reads 5e-5 as text: say so."""
+    if error.validator == "type" and isinstance(error.instance, str):
+        try:
+            return f" (YAML reads {error.instance} as text: write {float(error.instance):.1e})"
+        except ValueError:
+            pass
+    return ""
+
+
+def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
+    """`data` with the defaults of `schema` where it has no value."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | {k: v for k, v in schema.items() if k != "$ref"}
+    if isinstance(data, list):
+        return [_fill(schema.get("items", {}), item, root) for item in data]
+    if not isinstance(data, dict):
+        return data
+    filled = dict(data)
+    properties, others = _properties(schema, data, root), schema.get("additionalProperties")
+    for key, part in properties.items():
+        default = root["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {}) | part
+        if key not in filled and "default" in default:
+            filled[key] = default["default"]
+    for key, value in filled.items():
+        part = properties.get(key, others if isinstance(others, dict) else {})
+        filled[key] = _fill(part, value, root)
+    return filled
+
+
+def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dict[str, Any]:
+    """Properties of a schema with those of the alternatives (`allOf`, and the `oneOf` that accepts `data`)."""
+    found = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        found |= _properties(root["$defs"][part["$ref"].removeprefix("#/$defs/")], data, root)
+    for part in schema.get("oneOf", []):
+        constants = {k: v["const"] for k, v in part["properties"].items() if "const" in v}
+        if all(data.get(key) == value for key, value in constants.items()):
+            found |= _properties(part, data, root)
+    return found
+
+
+def _check_files(config: dict[str, Any]) -> None:
+    """Read the user's own files and folders that the study names, so that a bad row is known at once."""
+    study = config["study"]
+    chosen = {
+        "corpora": [*study["forget"], *study["retain"]],
+        "prompts": study["prompts"],
+        "benchmarks": sweep.evaluated(study, "benchmarks"),
+    }
+    for catalogue, names in chosen.items():
+        for entry in (config[catalogue][name] for name in names):
+            if entry["source"] == "file":
+                kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
+                texts.read_rows(Path(entry["path"]), kind)
+    model = config["models"][study["model"]]
+    if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
+        raise UserError(
+            f"models.{study['model']}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "
+            "Hugging Face folder that has them."
+        )

@@ -1,0 +1,72 @@
+"""The context in which every script runs: log, threads, peak memory, provenance, whole outputs or none."""
+
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from overpaint.errors import UserError
+from overpaint.provenance import describe_job
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[SimpleNamespace]:
+    """Run a script's body with its output in the rule's log.
+
+    Yields the rule's outputs as paths to write to; they are moved to their places when the body has ended well. An
+    error leaves nothing but the log, and its last line on the terminal.
+    """
+    start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    places = {name: Path(path) for name, path in snakemake.output.items()}
+    parts = {name: path.with_name(f".{os.getpid()}.{path.name}") for name, path in places.items()}
+    with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        try:
+            _set_threads(snakemake.threads)
+            for path in parts.values():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield SimpleNamespace(**parts)
+            facts = describe_job(
+                snakemake.rule, dict(snakemake.params.items()), list(snakemake.input), [str(p) for p in places.values()]
+            )
+            facts |= {"started": started, "seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
+            if "job" in parts:
+                parts["job"].write_text(json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
+            for name, part in parts.items():
+                os.replace(part, places[name])
+        except BaseException as error:
+            traceback.print_exc()
+            for part in parts.values():
+                _remove(part)
+            sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            print(f"{snakemake.rule}: {sentence}  [log: {log}]", file=sys.__stderr__)
+            raise SystemExit(1) from error
+
+
+def _set_threads(threads: int) -> None:
+    """Give torch, where the rule's script has imported it, as many threads as the job has."""
+    torch = sys.modules.get("torch")
+    if torch:
+        torch.set_num_threads(threads)
+
+
+def _peak_mb() -> int:
+    """Peak resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""Load a model, find its parts by structure, store and apply what unlearning changed."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
+
+from overpaint.errors import UserError
+from overpaint.tensors import read_tensors, strip
+
+
+def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
+    """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code."""
+    if not any(Path(folder).glob("*.safetensors")):
+        raise UserError(
+            f"The model folder {folder} holds no *.safetensors weights: point the model's `path` at a folder that has them."
+        )
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    return model.to(device or default_device()).eval().requires_grad_(False)
+
+
+def load_overlaid(folder: Path, overlay: "Overlay", dtype: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """The unlearned model, base + overlay, and the base's tensors that the overlay replaced."""
+    model = load_model(folder, dtype)
+    return model, overlay.apply(model)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a local Hugging Face folder, padding with eos where it has no pad token."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def default_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks: the one ModuleList as long as the configuration's `num_hidden_layers`."""
+    count = model.config.get_text_config().num_hidden_layers
+    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if len(found) != 1:
+        raise UserError(
+            f"{type(model).__name__} has {len(found)} module lists of {count} blocks, not one: its layers cannot be "
+            "found by structure, so use a decoder-only language model."
+        )
+    return found[0]
+
+
+def attention(block: nn.Module) -> nn.Module:
+    """The attention module of a block."""
+    return _child(block, ("attn", "attention"))
+
+
+def mlp(block: nn.Module) -> nn.Module:
+    """The MLP of a block."""
+    return _child(block, ("mlp",))
+
+
+def down_projection(block: nn.Module) -> nn.Parameter:
+    """The matrix by which the MLP of a block writes to the residual stream."""
+    linear = [m for m in mlp(block).modules() if isinstance(m, nn.Linear | Conv1D)]
+    return linear[-1].weight
+
+
+def check_layer(model: nn.Module, layer: int, updated: int) -> None:
+    """Refuse a layer whose `updated` blocks up to and including it do not all exist."""
+    count = len(blocks(model))
+    if not updated - 1 <= layer < count:
+        raise UserError(
+            f"Layer {layer} is outside the model: with {updated} updated blocks and {count} blocks in the model "
+            f"choose layers from {updated - 1} to {count - 1} in `study.runs`."
+        )
+
+
+def parameter_names(model: nn.Module, parameters: list[nn.Parameter]) -> list[str]:
+    """Names of `parameters` in `model`, in their order."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for parameter in parameters]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What a method changed in a base model.
+
+    tensors: changed parameters by name, in the model's dtype.
+    controls: control vectors u by topic, each [width], unit norm; empty where a method has none.
+    settings: the method's settings and measured scale; among them `layer` and `c`.
+    base: fingerprint of the base model's configuration and of the matrices replaced.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    controls: dict[str, Tensor] = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    base: str = ""
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors with metadata."""
+        tensors = {f"weight/{k}": v.contiguous().cpu() for k, v in self.tensors.items()}
+        tensors |= {f"control/{k}": v.contiguous().cpu() for k, v in self.controls.items()}
+        save_file(tensors, path, {"settings": json.dumps(self.settings, sort_keys=True), "base": self.base})
+
+    @classmethod
+    def load(cls, path: Path) -> "Overlay":
+        """Read what `save` wrote."""
+        tensors, metadata = read_tensors(path)
+        return cls(strip(tensors, "weight/"), strip(tensors, "control/"), json.loads(metadata["settings"]), metadata["base"])
+
+    def apply(self, model: nn.Module) -> dict[str, Tensor]:
+        """Put the changed tensors into `model`; returns the tensors that were there, for `restore`."""
+        parameters = dict(model.named_parameters())
+        if self.tensors and self.base != base_fingerprint(model, list(self.tensors)):
+            raise UserError(
+                "This overlay was made from another base model: run the method again on this one, or load the base "
+                "that the overlay's settings name."
+            )
+        before = {name: parameters[name].detach().clone() for name in self.tensors}
+        restore(model, self.tensors)
+        return before
+
+
+def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy `tensors` into the parameters of the same names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
+
+
+def base_fingerprint(model: nn.Module, names: list[str]) -> str:
+    """SHA-256 over the named parameters of a base model."""
+    parameters = dict(model.named_parameters())
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        if name not in parameters:
+            return f"no parameter {name}"
+        digest.update(name.encode() + parameters[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _child(block: nn.Module, words: tuple[str, ...]) -> nn.Module:
+    """The child whose own name holds one of `words` and that is no normalisation layer."""
+    found = [
+        m for name, m in block.named_children() if any(w in name.lower() for w in words) and "norm" not in name.lower()
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"{type(block).__name__} has {len(found)} children named like {' or '.join(words)}, not one: its residual "
+            "writes cannot be found by structure."
+        )
+    return found[0]

@@ -1,0 +1,97 @@
+"""Grids of runs, their paths, and the checks of a configuration that need no job (standard library only)."""
+
+from itertools import product
+from typing import Any
+
+from overpaint.errors import UserError
+
+
+def as_list(value: Any) -> list:
+    """A list as it is, anything else as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def expand_grid(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of a grid's values, in the order of its keys."""
+    return [dict(zip(grid, values, strict=True)) for values in product(*map(as_list, grid.values()))]
+
+
+def run_path(choice: dict[str, Any]) -> str:
+    """`method/key=value/...` of a run; numbers in their shortest form, so 4 and 4.0 are one run."""
+    keys = [f"{key}={_short(value)}" for key, value in choice.items() if key != "method"]
+    return "/".join([choice["method"], *keys])
+
+
+def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> dict[str, dict[str, Any]]:
+    """`{run path: settings}` of all grids, `base` first; settings are the method's with layer, c and seed added."""
+    runs = {"base": {"kind": "base", "method": "base"}}
+    for choice in (choice for grid in grids for choice in expand_grid(grid)):
+        runs[run_path(choice)] = methods[choice["method"]] | choice
+    return runs
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse a configuration whose study names entries that no catalogue has, or that does not fit together."""
+    study = config["study"]
+    _known(config, "models", "study.model", [study["model"]])
+    for key in ("forget", "retain"):
+        _known(config, "corpora", f"study.{key}", study[key])
+    _known(config, "prompts", "study.prompts", study["prompts"])
+    for grid in study["runs"]:
+        _known(config, "methods", "study.runs", as_list(grid["method"]))
+    for entry in study["evaluate"]:
+        _known(config, "clearings", "study.evaluate", entry["clearings"])
+        _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
+    _known(config, "clearings", "study.primary", [study["primary"]])
+    for catalogue in ("models", "corpora", "prompts", "benchmarks"):
+        for name, entry in config[catalogue].items():
+            for key, kind in (("world", "worlds"), ("package", "packages")):
+                if key in entry:
+                    _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
+    _check_topics(config)
+    _check_layers(config)
+
+
+def hazardous_topics(config: dict[str, Any]) -> list[str]:
+    """The topics of the corpora that the study forgets."""
+    return [config["corpora"][name]["topic"] for name in config["study"]["forget"]]
+
+
+def evaluated(study: dict[str, Any], key: str) -> list[str]:
+    """All `clearings` or `benchmarks` that `study.evaluate` names, in order, once each."""
+    return list(dict.fromkeys(name for entry in study["evaluate"] for name in entry[key]))
+
+
+def _check_topics(config: dict[str, Any]) -> None:
+    study, prompted = config["study"], [config["prompts"][p]["topic"] for p in config["study"]["prompts"]]
+    for topic in hazardous_topics(config):
+        if prompted.count(topic) != 1:
+            raise UserError(
+                f"study.prompts has {prompted.count(topic)} prompt sets of the hazardous topic {topic!r}: list exactly "
+                f"one of {', '.join(n for n, p in config['prompts'].items() if p['topic'] == topic) or '(none defined)'}."
+            )
+    if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
+        raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
+
+
+def _check_layers(config: dict[str, Any]) -> None:
+    name = config["study"]["model"]
+    count = config["models"][name].get("layers")
+    for choice in (choice for grid in config["study"]["runs"] for choice in expand_grid(grid)):
+        first = config["methods"][choice["method"]].get("updated", 1) - 1
+        if choice["layer"] < first or (count and choice["layer"] >= count):
+            raise UserError(
+                f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
+                f"{choice['method']!r} choose layers from {first} to {count - 1 if count else 'its last block'}."
+            )
+
+
+def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
+    for name in names:
+        if name not in config.get(catalogue, {}):
+            valid = ", ".join(config.get(catalogue, {})) or "none defined"
+            raise UserError(f"{where} names {name!r}, which `{catalogue}` does not define: use one of {valid}.")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,105 @@
+"""Corpora, prompts and benchmarks: made from their source, checked, and normalised to JSONL (standard library only).
+
+Rows, one JSON object a line:
+corpus       {id, text}
+prompts      {id, unit, split, text}
+questions    {id, unit, split, question, choices, answer}
+text         {id, unit, split, text}
+`split` is `fit` or `report`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
+"""
+
+import json
+from pathlib import Path
+
+from overpaint import wikipedia, world
+from overpaint.errors import UserError
+
+FIELDS = {
+    "corpus": {"id": str, "text": str},
+    "prompts": {"id": str, "unit": str, "split": str, "text": str},
+    "questions": {"id": str, "unit": str, "split": str, "question": str, "choices": list, "answer": int},
+    "text": {"id": str, "unit": str, "split": str, "text": str},
+}
+SPLITS = ("fit", "report")
+
+
+def corpus_rows(settings: dict, source: Path) -> list[dict]:
+    """Rows of a corpus of the catalogue."""
+    return _rows("corpus", settings, source)
+
+
+def prompt_rows(settings: dict, source: Path) -> list[dict]:
+    """Rows of a prompt set of the catalogue."""
+    return _rows("prompts", settings, source)
+
+
+def benchmark_rows(settings: dict, source: Path) -> list[dict]:
+    """Rows of a benchmark of the catalogue."""
+    return _rows(settings["kind"], settings, source)
+
+
+def read_rows(path: Path, kind: str) -> list[dict]:
+    """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}: write the {kind} there, one JSON object a line, or correct `path`.")
+    rows = [_parse(line, kind, f"{path}, line {n}") for n, line in enumerate(path.open(), 1) if line.strip()]
+    if not rows:
+        raise UserError(f"{path} holds no rows: it needs one JSON object a line with {', '.join(FIELDS[kind])}.")
+    units = {split: {row["unit"] for row in rows if row["split"] == split} for split in SPLITS if "unit" in rows[0]}
+    shared = set.intersection(*units.values()) if units else set()
+    if shared:
+        raise UserError(f"{path} has unit {min(shared)!r} in both splits: give each unit to `fit` or to `report`.")
+    return rows
+
+
+def write_rows(rows: list[dict], path: Path) -> None:
+    """Write rows as JSONL."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_texts(path: Path | str) -> list[str]:
+    """The texts of a normalised corpus."""
+    return [row["text"] for row in read_rows(Path(path), "corpus")]
+
+
+def read_prompts(path: Path | str, split: str) -> list[str]:
+    """The prompts of one split."""
+    return [row["text"] for row in read_rows(Path(path), "prompts") if row["split"] == split]
+
+
+def spread(items: list, count: int) -> list:
+    """`count` items at even distances, all where there are fewer."""
+    return [items[index * len(items) // count] for index in range(count)] if count < len(items) else items
+
+
+def _rows(kind: str, settings: dict, source: Path) -> list[dict]:
+    if settings["source"] == "file":
+        return read_rows(source, kind)
+    if settings["source"] == "miniature":
+        facts, domains = world.load(source), settings["domains"]
+        make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
+        return make.get(kind, world.question_rows)(facts, domains)
+    return _wikipedia_rows(kind, wikipedia.read_articles(source), settings["topics"], settings.get("count"))
+
+
+def _wikipedia_rows(kind: str, articles: list, topics: list[str], count: int | None) -> list[dict]:
+    if kind == "corpus":
+        return wikipedia.corpus_rows(articles, topics, size=count)
+    make = {"prompts": wikipedia.prompt_rows, "text": wikipedia.text_rows, "questions": wikipedia.question_rows}
+    return make[kind](articles, topics, fit=count, report=count)
+
+
+def _parse(line: str, kind: str, where: str) -> dict:
+    fields = FIELDS[kind]
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON ({error.msg}): each line must be one object.") from None
+    for key, type_ in fields.items():
+        if not isinstance(row, dict) or not isinstance(row.get(key), type_) or isinstance(row.get(key), bool):
+            raise UserError(f"{where}: `{key}` is missing or not {type_.__name__}; a row of {kind} has {', '.join(fields)}.")
+    if row.get("split", "fit") not in SPLITS:
+        raise UserError(f"{where}: `split` is {row['split']!r}; use fit or report.")
+    if kind == "questions" and not (len(row["choices"]) > 1 and 0 <= row["answer"] < len(row["choices"])):
+        raise UserError(f"{where}: `answer` is {row['answer']}; it must number one of at least two `choices`, from 0.")
+    return row

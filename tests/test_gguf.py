@@ -1,0 +1,199 @@
+"""GGUF to Hugging Face: against a Llama made by transformers and written by the reference's own recipe."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf.quants import quantize
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from overpaint.errors import UserError
+from overpaint.gguf import convert_gguf
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+MERGES = ["1 2", "12 3", "H e", "l l", "He ll", "Hell o", "Ġ w"]
+TOKENS = [*SPECIAL, *sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
+HEADS, KEY_VALUE_HEADS = 4, 2
+
+
+def make_llama(tied: bool, seed: int = 0) -> LlamaForCausalLM:
+    """A random Llama of 2 blocks with fewer key and value heads than query heads."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(TOKENS), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=HEADS, num_key_value_heads=KEY_VALUE_HEADS, max_position_embeddings=128,
+        tie_word_embeddings=tied, rms_norm_eps=1e-5, initializer_range=0.2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).float().eval()
+
+
+def permute(weights: np.ndarray, heads: int) -> np.ndarray:
+    """`LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py, which every Llama in GGUF went through."""
+    split = weights.reshape(heads, 2, weights.shape[0] // heads // 2, *weights.shape[1:])
+    return split.swapaxes(1, 2).reshape(weights.shape)
+
+
+def gguf_tensors(model: LlamaForCausalLM) -> dict[str, np.ndarray]:
+    """The tensors by their GGUF names, q and k rows interleaved."""
+    outer = {"token_embd": model.model.embed_tokens, "output_norm": model.model.norm}
+    if not model.config.tie_word_embeddings:
+        outer["output"] = model.lm_head
+    parts = {f"{name}.weight": module.weight.detach().numpy() for name, module in outer.items()}
+    for index, block in enumerate(model.model.layers):
+        attention, mlp = block.self_attn, block.mlp
+        inner = {
+            "attn_norm": block.input_layernorm, "ffn_norm": block.post_attention_layernorm,
+            "attn_q": attention.q_proj, "attn_k": attention.k_proj, "attn_v": attention.v_proj,
+            "attn_output": attention.o_proj, "ffn_gate": mlp.gate_proj, "ffn_up": mlp.up_proj,
+            "ffn_down": mlp.down_proj,
+        }  # fmt: skip
+        for name, module in inner.items():
+            weights = module.weight.detach().numpy()
+            heads = {"attn_q": HEADS, "attn_k": KEY_VALUE_HEADS}.get(name)
+            parts[f"blk.{index}.{name}.weight"] = permute(weights, heads) if heads else weights
+    return parts
+
+
+def write_gguf(
+    path: Path,
+    tensors: dict[str, np.ndarray],
+    *,
+    architecture="llama",
+    pre="smollm",
+    tokenizer="gpt2",
+    q8=False,
+) -> Path:
+    """A GGUF file with these tensors, quantised to Q8_0 where asked for."""
+    writer = GGUFWriter(path, architecture)
+    for add, value in {
+        writer.add_block_count: 2, writer.add_context_length: 128, writer.add_embedding_length: 64,
+        writer.add_feed_forward_length: 96, writer.add_head_count: HEADS,
+        writer.add_head_count_kv: KEY_VALUE_HEADS, writer.add_rope_freq_base: 10000.0,
+        writer.add_layer_norm_rms_eps: 1e-5,
+        writer.add_tokenizer_model: tokenizer, writer.add_tokenizer_pre: pre,
+        writer.add_token_list: TOKENS, writer.add_token_merges: MERGES, writer.add_bos_token_id: 1,
+        writer.add_token_types: [TokenType.CONTROL] * 3 + [TokenType.NORMAL] * (len(TOKENS) - 3),
+        writer.add_eos_token_id: 2, writer.add_unk_token_id: 0, writer.add_pad_token_id: 2,
+    }.items():  # fmt: skip
+        add(value)
+    for name, array in tensors.items():
+        if q8 and array.ndim == 2:
+            kind = GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, np.ascontiguousarray(array))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def load(folder: Path) -> LlamaForCausalLM:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def logits(model: LlamaForCausalLM) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(3, 23)[None]).logits
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tensors_and_logits_are_those_of_the_original(tied: bool, tmp_path: Path):
+    original = make_llama(tied)
+    convert_gguf(write_gguf(tmp_path / "model.gguf", gguf_tensors(original)), tmp_path / "checkpoint")
+    converted = load(tmp_path / "checkpoint")
+    expected, found = original.state_dict(), converted.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert torch.equal(logits(original), logits(converted))
+    assert (converted.lm_head.weight is converted.model.embed_tokens.weight) == tied
+    assert not torch.allclose(logits(make_llama(tied, seed=1)), logits(converted)), "another model differs"
+
+
+def test_rows_of_q_and_k_matter(tmp_path: Path):
+    """The control of the test above: a file whose rows were never interleaved gives another model."""
+    original = make_llama(tied=True)
+    tensors = gguf_tensors(original)
+    tensors["blk.0.attn_k.weight"] = original.model.layers[0].self_attn.k_proj.weight.detach().numpy()
+    convert_gguf(write_gguf(tmp_path / "model.gguf", tensors), tmp_path / "checkpoint")
+    assert (logits(original) - logits(load(tmp_path / "checkpoint"))).abs().max() > 0.01
+
+
+def test_quantised_weights_come_back_within_half_a_step(tmp_path: Path):
+    original = make_llama(tied=True)
+    convert_gguf(
+        write_gguf(tmp_path / "model.gguf", gguf_tensors(original), q8=True), tmp_path / "checkpoint"
+    )
+    origin = json.loads((tmp_path / "checkpoint" / "config.json").read_text())["converted_from"]
+    assert origin == {"file": "model.gguf", "tensors": {"F32": 5, "Q8_0": 15}}
+    converted = load(tmp_path / "checkpoint").state_dict()
+    for name, weights in original.state_dict().items():
+        error = (weights - converted[name]).abs().max()
+        assert error <= 0.51 * weights.abs().max() / 127
+        assert (error > 0) == (weights.ndim == 2), "matrices were rounded, vectors were not"
+
+
+def test_tokenizer_splits_digits_and_keeps_every_byte(tmp_path: Path):
+    tensors = gguf_tensors(make_llama(tied=True))
+    convert_gguf(write_gguf(tmp_path / "a.gguf", tensors), tmp_path / "smollm")
+    convert_gguf(write_gguf(tmp_path / "b.gguf", tensors, pre="gpt-2"), tmp_path / "gpt2")
+    single, joined = (AutoTokenizer.from_pretrained(tmp_path / name) for name in ("smollm", "gpt2"))
+    assert single.tokenize("Hello 123 world") == ["Hello", "Ġ", "1", "2", "3", "Ġw", *"orld"]
+    assert "123" in joined.tokenize("Hello123"), "the merge is there, so it is the digits that keep it apart"
+    for text in ("Hello 123 world", " naïve café — 日本\n\t don't  x"):
+        assert single.decode(single(text)["input_ids"]) == text
+    assert single("<|im_start|>Hello<|im_end|>")["input_ids"] == [1, TOKENS.index("Hello"), 2]
+    assert (single.bos_token, single.eos_token, single.pad_token) == (SPECIAL[1], SPECIAL[2], SPECIAL[2])
+
+
+def truncated(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-20_000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path, tensors: write_gguf(path, tensors, architecture="gemma"), "architecture 'gemma'"),
+        (lambda path, tensors: write_gguf(path, tensors, tokenizer="llama"), "tokenizer 'llama'"),
+        (lambda path, tensors: write_gguf(path, tensors, pre="unheard-of"), "unheard-of"),
+        (
+            lambda path, tensors: write_gguf(path, tensors | {"rope_freqs.weight": np.ones(8, "f4")}),
+            "rope_freqs",
+        ),
+        (lambda path, tensors: write_gguf(path, dict(list(tensors.items())[:-1])), "mlp.down_proj"),
+        (
+            lambda path, tensors: write_gguf(path, tensors | {"output.weight": np.ones((3, 64), "f4")}),
+            r"\(3, 64\)",
+        ),
+        (lambda path, tensors: truncated(write_gguf(path, tensors)), "not a whole GGUF file"),
+        (lambda path, tensors: path.write_bytes(b"PK\3\4 not a model") and path, "not a whole GGUF file"),
+        (lambda path, tensors: path.write_bytes(b"") or path, "not a whole GGUF file"),
+        (lambda path, tensors: path, "no GGUF file"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(make, message: str, tmp_path: Path):
+    source = make(tmp_path / "model.gguf", gguf_tensors(make_llama(tied=True)))
+    with pytest.raises(UserError, match=message):
+        convert_gguf(source, tmp_path / "out" / "checkpoint")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_older_folder_is_replaced_whole(tmp_path: Path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "left_over.bin").write_text("old")
+    source = write_gguf(tmp_path / "model.gguf", gguf_tensors(make_llama(tied=True)))
+    convert_gguf(source, folder)
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(first) == [
+        "config.json", "generation_config.json", "model.safetensors",
+        "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    convert_gguf(source, folder)
+    assert first == {path.name: path.read_bytes() for path in folder.iterdir()}, "the same bytes every time"

@@ -1,0 +1,697 @@
+"""Figures and reports against synthetic tables: what is drawn, what is said, what must not get through."""
+
+import itertools
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from overpaint import figures, reporting
+from overpaint.errors import UserError
+from overpaint.figures import Cell
+
+NOTEBOOKS = Path(__file__).parents[1] / "reports"
+HOSTILE = (
+    "<script>alert(1)</script> **bold** $\\frac{1}{2}$ \x1b[31mred\x1b[0m \u202etxt.exe\u202c "
+    "[link](javascript:alert(1)) <img src=http://evil.example/x.png> שלום\r\n</div></body>"
+)
+CONTROL = "The lantern of Orvale is kept in the north tower."
+START = ["study", "model", "method", "layer", "c", "seed"]
+
+
+class Tables:
+    """Synthetic tables of one study with the columns that real ones have.
+
+    `topics` hazardous topics; `clearings` without nulls; `beaten`: null draws recover more than every
+    clearing; `undefined`: cells whose recovered fraction is undefined.
+    """
+
+    def __init__(
+        self,
+        topics=("north", "south"),
+        layers=(2, 3),
+        sizes=(1.0, 4.0, 8.0),
+        seeds=(0, 1, 2),
+        draws=10,
+        clearings=("topic", "span", "pooled", "other_topic", "on_base"),
+        beaten=False,
+        undefined=((2, 1.0),),
+        damage=0.02,
+        share=0.6,
+    ):
+        self.topics, self.seeds, self.clearings, self.draws = topics, seeds, clearings, draws
+        self.cells = [Cell(*pair) for pair in itertools.product(layers, sizes)]
+        self.beaten, self.undefined, self.damage, self.share = beaten, undefined, damage, share
+        self.random = np.random.default_rng(0)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in reporting.TABLES:
+            getattr(self, name)().to_parquet(folder / f"{name}.parquet")
+        return folder
+
+    def frame(self, rows: list[tuple], columns: list[str]) -> pd.DataFrame:
+        table = pd.DataFrame(rows, columns=[*START[2:], *columns])
+        table.insert(0, "model", "tiny")
+        table.insert(0, "study", "synthetic")
+        return table.astype({"layer": "Int64", "c": float, "seed": str})
+
+    def runs(self):
+        yield ("base", pd.NA, np.nan, "")
+        for cell in self.cells:
+            for seed in (*map(str, self.seeds), "all"):
+                yield ("rmu", cell.layer, cell.c, seed)
+
+    def names(self, method: str) -> list[str]:
+        if method == "base":
+            return ["none"]
+        drawn = [f"{name}/{draw}" for name in ("rand", "randn") for draw in range(self.draws)]
+        return ["none", *self.clearings, *(["ones", "rand", "randn", *drawn] if self.draws else [])]
+
+    def fraction(self, clearing: str, cell: Cell) -> float:
+        """True recovered fraction of a clearing."""
+        kind = clearing.split("/")[0]
+        if kind in ("rand", "randn", "ones"):
+            return (0.9 if self.beaten else 0.02) + self.random.normal(0, 0.02)
+        known = {
+            "none": 0,
+            "topic": self.share,
+            "span": self.share + 0.05,
+            "pooled": 0.14,
+            "other_topic": 0,
+            "on_base": 1,
+        }
+        return known.get(clearing, 0.3)
+
+    def scores(self) -> pd.DataFrame:
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all", "plain")):
+            role = "benign" if topic == "plain" else "hazardous"
+            cell = Cell(layer, c)
+            lost = 0 if method == "base" else self.damage if role == "benign" else min(0.08 * c, 0.7)
+            bench = "all" if topic == "all" else f"{topic}_questions"
+            for clearing in self.names(method):
+                value = 0.97 - lost * (1 - self.fraction(clearing, cell) * (role == "hazardous"))
+                run = (method, layer, c, seed, topic, role, clearing, bench)
+                rows.append((*run, "accuracy", value, value - 0.04, value + 0.03, 64, ""))
+                nll = 40 * lost * (1 - self.fraction(clearing, cell)) + 3
+                rows.append((*run[:-1], f"{topic}_text", "perplexity", nll, nll - 1, nll + 1, 64, ""))
+                if method == "base" or (role == "benign" and clearing != "none"):
+                    continue
+                if clearing == "none":
+                    rows.append((*run, "forgotten_accuracy", lost, lost - 0.03, lost + 0.03, 64, ""))
+                elif cell in self.undefined:
+                    note = "undefined: the gap to base is within 2 standard errors"
+                    rows.append((*run, "recovered_accuracy", np.nan, np.nan, np.nan, 64, note))
+                else:
+                    back = self.fraction(clearing, cell)
+                    rows.append((*run, "recovered_accuracy", back, back - 0.09, back + 0.08, 64, ""))
+        columns = ["topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
+        return self.frame(rows, columns)
+
+    def activations(self) -> pd.DataFrame:
+        rows = []
+        sets = [(topic, "hazardous") for topic in self.topics] + [("plain", "benign")]
+        for (method, layer, c, seed), (prompts, role) in itertools.product(self.runs(), sets):
+            clearings = ["none"] if method == "base" else ["none", *self.clearings[:1]]
+            for clearing, position, depth in itertools.product(
+                clearings, ("last", "mean", "first"), range(7)
+            ):
+                hit = method != "base" and role == "hazardous" and depth > layer
+                push = c * (1 if clearing == "none" else 0.1) if hit else 0
+                norm = (100 if position == "first" else 2) + depth + push
+                cosine = 1 - 0.08 * push
+                rows.append(
+                    (
+                        method,
+                        layer,
+                        c,
+                        seed,
+                        clearing,
+                        prompts,
+                        role,
+                        position,
+                        depth,
+                        norm,
+                        norm * 0.9,
+                        norm * 1.2,
+                        cosine,
+                        cosine - 0.05,
+                        min(cosine + 0.03, 1),
+                    )
+                )
+        columns = [
+            "clearing",
+            "prompts",
+            "role",
+            "position",
+            "depth",
+            "norm",
+            "norm_low",
+            "norm_high",
+            "cosine",
+            "cosine_low",
+            "cosine_high",
+        ]
+        return self.frame(rows, columns)
+
+    def junk(self) -> pd.DataFrame:
+        rows = []
+        directions = [("topic", topic) for topic in self.topics] + [("pooled", "all")] * (
+            "pooled" in self.clearings
+        )
+        for (method, layer, c, seed), (direction, topic) in itertools.product(self.runs(), directions):
+            if method == "base" or seed == "all":
+                continue
+            noise = self.random.normal(0, 0.01)
+            for quantity, value, null in [
+                ("rank1_share", 0.42, (np.nan, np.nan)),
+                ("cos_u", 0.96, (0.68, 0.82)),
+                ("cos_u_centred", 0.88, (-0.2, 0.2)),
+                ("attained", 0.6, (np.nan, np.nan)),
+            ]:
+                rows.append((method, layer, c, seed, topic, direction, quantity, value + noise, *null))
+        return self.frame(rows, ["topic", "direction", "quantity", "value", "null_low", "null_high"])
+
+    def history(self) -> pd.DataFrame:
+        rows = []
+        for method, layer, c, seed in self.runs():
+            if method == "base" or seed == "all":
+                continue
+            for topic, step in itertools.product(self.topics, range(0, 401, 40)):
+                noise = 1 + 0.04 * self.random.normal()
+                for quantity, value in [
+                    ("forget_loss", 4 * c * np.exp(-step / 120)),
+                    ("retain_loss", 0.2 + step / 2000),
+                    ("forget_norm", 2 + c * step / 400),
+                    ("retain_norm", 2.1),
+                    ("forget_cosine", 1 - 0.7 * step / 400),
+                    ("retain_cosine", 0.99),
+                ]:
+                    rows.append((method, layer, c, seed, topic, step, quantity, value * noise))
+        return self.frame(rows, ["topic", "step", "quantity", "value"])
+
+    def completions(self) -> pd.DataFrame:
+        rows = []
+        prompts = [(topic, "hazardous", f"The keeper of {topic} hall is") for topic in self.topics]
+        prompts += [("plain", "benign", "A plain prompt about bread is")]
+        for (method, layer, c, seed), (topic, role, prompt) in itertools.product(self.runs(), prompts):
+            for clearing in (
+                [] if seed == "all" else ["none"] if method == "base" else ["none", *self.clearings[:1]]
+            ):
+                text = (
+                    CONTROL
+                    if method == "base"
+                    else HOSTILE
+                    if clearing == "none"
+                    else "tower tower north " * 12
+                )
+                rows.append((method, layer, c, seed, topic, role, clearing, prompt, text))
+        return self.frame(rows, ["topic", "role", "clearing", "prompt", "completion"])
+
+    def provenance(self) -> pd.DataFrame:
+        rows = []
+        for rule, output in [
+            ("pretrain_model", "results/tiny/checkpoint"),
+            ("train_rmu", "results/tiny/rmu/layer=2/c=1/seed=0"),
+            ("evaluate_model", "results/tiny/rmu/layer=2/c=1/seed=0/answers.parquet"),
+        ]:
+            rows.append(
+                (
+                    "base",
+                    pd.NA,
+                    np.nan,
+                    "",
+                    rule,
+                    output,
+                    61.5,
+                    "2026-01-02T03:04:05",
+                    "0123456789abcdef" * 2 + "01234567",
+                    rule == "train_rmu",
+                    "3.11.7",
+                    json.dumps({"torch": "2.13.0", "numpy": "2.4.6"}),
+                    json.dumps({"machine": "x86_64", "cores": 2, "gpu": None}),
+                    json.dumps({"lr": 0.02, "note": HOSTILE}),
+                    json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
+                )
+            )
+        return self.frame(
+            rows,
+            [
+                "rule",
+                "output",
+                "seconds",
+                "started",
+                "git",
+                "dirty",
+                "python",
+                "packages",
+                "hardware",
+                "settings",
+                "inputs",
+            ],
+        )
+
+
+ONE = {
+    "topics": ("north",),
+    "clearings": ("topic",),
+    "layers": (2,),
+    "sizes": (8.0,),
+    "seeds": (0,),
+    "undefined": (),
+}
+STUDIES = {
+    "full": {},
+    "one cell": ONE,
+    "nothing cleared": {"clearings": (), "draws": 0, "sizes": (8.0,)},
+    "no nulls": {**ONE, "draws": 0},
+    "many": {
+        "topics": tuple("abc"),
+        "sizes": (1.0, 2.0, 4.0, 8.0, 16.0),
+        "layers": (2,),
+        "draws": 2,
+        "seeds": (0,),
+    },
+}
+SECTIONS = [
+    "finding_answer",
+    "accuracy_html",
+    "headline_html",
+    "recovery_html",
+    "checks_html",
+    "junk_html",
+    "published_html",
+    "activations_answer",
+    "activations_html",
+    "history_html",
+    "sweep_answer",
+    "sweep_html",
+    "completions_answer",
+    "completions_html",
+    "measured",
+    "provenance_answer",
+    "jobs_html",
+    "environment_html",
+    "settings_html",
+]
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    return Tables().scores()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return Tables().write(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.fixture(scope="module")
+def part(folder) -> reporting.Part:
+    return reporting.load(folder, "topic", "synthetic")[0]
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page as a browser sees them."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags, self.links, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [
+            value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "action")
+        ]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def requests(self) -> list[str]:
+        """Everything that a browser would fetch or follow outside this folder."""
+        return [link for link in self.links if link.startswith(("http", "//", "javascript", "file", "/"))]
+
+
+def texts(drawn) -> list[str]:
+    """Every text in a figure."""
+    return [item.get_text() for axes in drawn.axes for item in axes.texts] + [
+        text.get_text() for text in drawn.texts
+    ]
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_main_cell_has_largest_c_then_smallest_layer_whatever_is_recovered(scores):
+    assert figures.main_cell(scores) == Cell(2, 8.0)
+    better = scores.copy()
+    better.loc[(better.layer == 3) & (better.metric == "recovered_accuracy"), "value"] = 1.0
+    assert figures.main_cell(better) == Cell(2, 8.0)
+    assert figures.main_cell(scores[scores.method == "base"]) is None
+
+
+def test_pooled_prefers_the_row_of_all_seeds_and_gives_no_interval_to_a_mean(scores):
+    rows = figures.in_cell(scores, Cell(2, 8.0))
+    rows = rows[(rows.topic == "all") & (rows.clearing == "topic") & (rows.metric == "accuracy")]
+    marked = rows.assign(value=[0.1, 0.2, 0.6, 0.9])
+    assert figures.pooled(marked).value.tolist() == [0.9]
+    assert figures.pooled(marked).low.notna().all()
+    mean = figures.pooled(marked[marked.seed != "all"])
+    assert mean.value.tolist() == pytest.approx([0.3])
+    assert mean.low.isna().all()
+
+
+def test_null_draws_are_single_draws_and_the_ones_vector(scores):
+    rows = figures.in_cell(scores, Cell(2, 8.0))
+    names = set(figures.null_draws(rows).clearing)
+    assert len(names) == 21
+    assert {"ones", "rand/0", "randn/9"} <= names
+    assert not names & {"rand", "randn", "topic", "other_topic", "none"}
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_accuracy_draws_one_panel_per_topic_with_base_first_and_every_draw(scores):
+    drawn = figures.accuracy(scores, Cell(2, 8.0), "topic")
+    titles = [axes.get_title("left").split("\n")[0] for axes in drawn.axes]
+    assert titles == ["hazardous: north", "hazardous: south", "benign: plain"]
+    labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert labels[:3] == ["base", "RMU", "cleared: topic"]
+    dots = [line for line in drawn.axes[0].lines if line.get_marker() == "." and len(line.get_xdata()) == 10]
+    assert len(dots) == 2  # rand and randn, ten draws each
+    base = next(line for line in drawn.axes[0].lines if line.get_marker() == "s")
+    assert base.get_xdata()[0] == pytest.approx(0.97)
+    assert base.get_color() == figures.COLOURS["base"]
+
+
+def test_recovery_says_undefined_only_where_it_is(scores):
+    drawn = figures.recovery(scores, "topic")
+    assert texts(drawn).count("undefined") == 2  # one cell, two topics
+    assert "undefined" not in texts(figures.recovery(Tables(undefined=()).scores(), "topic"))
+
+
+def test_sweep_annotates_value_and_half_width_and_undefined(scores):
+    forgetting, recovered, damage = (
+        [text.get_text() for text in axes.texts] for axes in figures.sweep(scores, "topic").axes
+    )
+    assert forgetting.count("64\n\u00b13") == 2
+    assert recovered.count("un-\ndefined") == 1
+    assert recovered.count("60\n\u00b18") == 5
+    assert damage == ["2\n\u00b13"] * 6
+
+
+def test_published_numbers_are_labelled_and_hollow(scores):
+    drawn = figures.published(scores, Cell(2, 8.0), "topic")
+    labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert labels == ["published: WMDP-Bio", "published: WMDP-Cyber", "here: north", "here: south"]
+    hollow = [line.get_xdata()[0] for line in drawn.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert hollow == [0.71, 0.45]
+    assert "another model" in drawn.get_supxlabel()
+
+
+def test_activations_use_a_log_scale_only_where_the_range_is_wide():
+    table = Tables().activations()
+    narrow = figures.activations(table, Cell(2, 8.0), "topic")
+    assert {axes.get_yscale() for axes in narrow.axes} == {"linear"}
+    wide = table.copy()
+    hit = (wide.method == "rmu") & (wide.clearing == "none") & (wide.depth > 2) & (wide.role == "hazardous")
+    wide.loc[hit, ["norm", "norm_low", "norm_high"]] *= 100
+    drawn = figures.activations(wide, Cell(2, 8.0), "topic")
+    assert [axes.get_yscale() for axes in drawn.axes] == ["log"] * 3 + ["linear"] * 3
+    assert len({axes.get_ylim() for axes in drawn.axes[:3]}) == 1
+
+
+def test_colours_of_a_kind_agree_across_figures(scores):
+    lines = figures.activations(Tables().activations(), Cell(2, 8.0), "topic").axes[0].lines
+    assert [line.get_color() for line in lines[:3]] == [
+        figures.COLOURS[kind] for kind in ("base", "unlearned", "cleared")
+    ]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_section_renders_for_every_study(name, tmp_path):
+    folder = Tables(**STUDIES[name]).write(tmp_path)
+    parts = reporting.load(folder, "topic")
+    for section in SECTIONS:
+        assert reporting.each(parts, getattr(reporting, section)), section
+    assert not plt.get_fignums()  # nothing is left for a notebook to show twice
+
+
+def test_figures_of_empty_tables_say_so(scores):
+    nothing = [
+        figures.accuracy(scores[:0], None, "topic"),
+        figures.recovery(scores[:0], "topic"),
+        figures.sweep(scores[:0], "topic"),
+        figures.activations(Tables().activations()[:0], None, "topic"),
+        figures.history(Tables().history()[:0], None),
+        figures.junk(Tables().junk()[:0], None),
+    ]
+    assert all(" no " in text for drawn in nothing for text in texts(drawn))
+    figures.published(scores[:0], None, "topic")
+    assert set(figures.FIGURES) == {
+        "accuracy",
+        "recovery",
+        "sweep",
+        "activations",
+        "history",
+        "junk",
+        "published",
+    }
+
+
+def test_dollar_signs_in_names_are_not_formulas():
+    drawn = figures.accuracy(Tables(topics=("$\\frac{$",), seeds=(0,)).scores(), Cell(2, 8.0), "topic")
+    assert "$\\frac{$" in "".join(Page(figures.svg(drawn)).text)
+
+
+def test_saved_figures_are_whole_and_repeatable(scores, tmp_path):
+    for name in ("a.svg", "b.svg", "a.png"):
+        figures.save(figures.sweep(scores, "topic"), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.svg"]
+
+
+def test_save_figures_writes_each_figure_twice(tmp_path_factory, tmp_path):
+    folder = Tables(**ONE).write(tmp_path_factory.mktemp("one"))
+    paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path)
+    assert {path.stem for path in paths} == {*figures.FIGURES, "activations_first"}
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert {path.suffix for path in paths} == {".svg", ".png"}
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def test_headline_gives_the_numbers_of_the_tables(scores):
+    forgetting, recovered, aligned = reporting.headline(scores, Tables().junk(), "topic")
+    assert (
+        "64.0 points" in forgetting and "61.0 to 67.0" in forgetting and "within the 3 points" in forgetting
+    )
+    assert "60 %" in recovered and "51 % to 68 %" in recovered
+    assert "more than each of 21 null directions" in recovered
+    assert "rank-1 share" in aligned and "above its null range" in aligned
+
+
+def test_headline_flips_when_a_null_beats_the_clearing():
+    tables = Tables(beaten=True)
+    text = reporting.headline(tables.scores(), tables.junk(), "topic")[1]
+    assert "does not beat every null" in text
+    assert "more than each" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "index", "said"),
+    [
+        ({"undefined": ((2, 8.0),)}, 1, "is undefined: the gap to base is within 2 standard errors"),
+        ({"damage": 0.08}, 0, "more than the 3 points allowed"),
+        ({"damage": -0.01}, 0, "benign accuracy rose by 1.0 points (95 % interval -2.0 to 4.0)"),
+        ({"share": 0.05}, 1, "cannot be told from nothing"),
+        ({"draws": 0}, 1, "no null direction was measured"),
+        ({"clearings": ("pooled",)}, 1, "No recovered fraction of the clearing 'topic'"),
+        ({"sizes": (0.1,)}, 0, "no measurable accuracy"),
+    ],
+)
+def test_headline_says_plainly(settings, index, said, scores):
+    tables = Tables(**settings)
+    assert said in reporting.headline(tables.scores(), tables.junk(), "topic")[index]
+    assert said not in reporting.headline(scores, Tables().junk(), "topic")[index]
+
+
+def test_headline_without_junk_or_runs(scores):
+    assert "were not measured" in reporting.headline(scores, Tables().junk()[:0], "topic")[2]
+    assert len(reporting.headline(scores[scores.method == "base"], Tables().junk()[:0], "topic")) == 1
+
+
+def test_checks_follow_accuracies_averaged_over_seeds(scores):
+    table = reporting.checks(scores, "topic").set_index(["layer", "c"])
+    assert table.beats_every_null.to_dict() == {
+        cell: "undefined" if cell == (2, 1.0) else "yes"
+        for cell in [(i, c) for i in (2, 3) for c in (1.0, 4.0, 8.0)]
+    }
+    assert table.benign_within_3_points.eq("yes").all()
+    # One seed in which one draw does very well turns its mean, and the answer, around.
+    lucky = scores.copy()
+    here = (lucky.layer == 2) & (lucky.c == 8) & (lucky.metric == "accuracy") & (lucky.clearing == "rand/3")
+    lucky.loc[here & (lucky.seed == "1") & (lucky.topic == "all"), "value"] = 3.0
+    row = reporting.checks(lucky, "topic").set_index(["layer", "c"]).loc[(2, 8.0)]
+    assert (row.beats_every_null, row.best_null_name) == ("no", "rand/3")
+    worse = reporting.checks(Tables(damage=0.08).scores(), "topic")
+    assert worse.benign_within_3_points.eq("no").all()
+
+
+def test_load_names_what_is_missing(folder, tmp_path):
+    with pytest.raises(UserError, match="scores.parquet does not exist"):
+        reporting.load(tmp_path, "topic")
+    with pytest.raises(UserError, match="no rows of study 'other'; it holds synthetic"):
+        reporting.load(folder, "topic", "other")
+
+
+def test_two_models_become_two_parts(tmp_path):
+    folder = Tables(**ONE).write(tmp_path)
+    for name in reporting.TABLES:
+        table = pd.read_parquet(folder / f"{name}.parquet")
+        pd.concat([table, table.assign(model="small")]).to_parquet(folder / f"{name}.parquet")
+    parts = reporting.load(folder, "topic")
+    assert [part.model for part in parts] == ["tiny", "small"]
+    assert all(set(part.scores.model) == {part.model} for part in parts)
+    page = reporting.each(parts, reporting.finding_answer)
+    assert "<h3>tiny, RMU</h3>" in page and "<h3>small, RMU</h3>" in page
+
+
+# ---------------------------------------------------------------- untrusted text
+
+
+def test_hostile_text_is_text_and_the_control_passes():
+    shown = Page(reporting.untrusted(HOSTILE))
+    assert shown.tags == ["div"]
+    assert not shown.links
+    text = "".join(shown.text)
+    for piece in (
+        "<script>alert(1)</script>",
+        "**bold**",
+        "$\\frac{1}{2}$",
+        "[link](javascript:alert(1))",
+        "שלום",
+    ):
+        assert piece in text
+    assert "\x1b" not in text and "\u202e" not in text and "\r" not in text
+    assert "\u27e8U+001B\u27e9[31m" in text and "\u27e8U+202E\u27e9" in text
+    assert "".join(Page(reporting.untrusted(CONTROL)).text) == CONTROL
+    assert CONTROL in reporting.untrusted(CONTROL)
+    # The parser does see hostile markup where nothing escapes it.
+    assert "script" in Page(HOSTILE).tags and Page(HOSTILE).requests
+
+
+def test_hostile_names_and_settings_are_escaped(folder):
+    parts = reporting.load(folder, "<b>x</b>", "synthetic")
+    page = "".join(reporting.each(parts, getattr(reporting, section)) for section in SECTIONS)
+    assert not {"b", "script", "img"} & set(Page(page).tags)
+    assert "<b>x</b>" in "".join(Page(page).text)
+
+
+# ---------------------------------------------------------------- pages
+
+
+def check_page(path: Path) -> Page:
+    """A page asks for nothing outside its folder, runs nothing and has no code in it."""
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.requests
+    assert not {"script", "img", "link", "iframe"} & set(page.tags)
+    assert "default-src 'none'" in text
+    assert "@import" not in text and "url(http" not in text
+    assert "import reporting" not in "".join(page.text)
+    return page
+
+
+def execute(
+    folder: Path, where: Path, name: str, notebook: Path | None = None, **parameters
+) -> tuple[Path, Path]:
+    executed, page = where / "logs" / f"{name}.ipynb", where / "reports" / f"{name}.html"
+    values = {"tables": folder, "primary": "topic", "study": "synthetic", **parameters}
+    reporting.execute_report(notebook or NOTEBOOKS / f"{name}.ipynb", values, executed, page, name.title())
+    return executed, page
+
+
+def test_a_notebook_becomes_a_page(folder, tmp_path):
+    executed, page = execute(folder, tmp_path, "completions")
+    shown = check_page(page)
+    text = "".join(shown.text)
+    assert CONTROL in text and "<script>alert(1)</script>" in text
+    assert "finding.html" in shown.links
+    assert [path.name for path in page.parent.iterdir()] == ["completions.html"]
+    book = nbformat.read(executed, as_version=4)
+    assert any(
+        "synthetic" in cell.source
+        for cell in book.cells
+        if "injected-parameters" in cell.metadata.get("tags", [])
+    )
+
+
+def test_a_failed_notebook_leaves_its_log_and_no_page(folder, tmp_path):
+    page = tmp_path / "reports" / "finding.html"
+    page.parent.mkdir()
+    page.write_text("an older page")
+    with pytest.raises(
+        UserError, match=r"finding.ipynb failed .* no rows of study 'absent'.*finding.ipynb"
+    ) as caught:
+        execute(folder, tmp_path, "finding", study="absent")
+    assert "\x1b" not in str(caught.value)
+    assert not page.exists()
+    book = nbformat.read(tmp_path / "logs" / "finding.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in book.cells for output in cell.get("outputs", []))
+
+
+def test_the_kernel_is_the_running_interpreter(folder, tmp_path):
+    book = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
+    )
+    code = "import sys, warnings, overpaint\nwarnings.warn('loud')\nprint(sys.executable, overpaint.__file__)"
+    book.cells = [
+        nbformat.v4.new_code_cell("tables = primary = study = ''", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(code),
+    ]
+    nbformat.write(book, tmp_path / "who.ipynb")
+    _, page = execute(folder, tmp_path, "who", tmp_path / "who.ipynb")
+    text = "".join(check_page(page).text)
+    assert sys.executable in text and reporting.__file__.replace("reporting", "__init__") in text
+    assert "loud" not in text  # warnings stay in the executed notebook
+
+
+def test_index_and_summary(folder, tmp_path):
+    index, summary = tmp_path / "reports" / "index.html", tmp_path / "reports" / "summary.txt"
+    reporting.render_index(folder, "topic", "synthetic", index, summary, description="About <this> study.")
+    page = check_page(index)
+    text = " ".join(page.text)
+    assert "About <this> study." in text
+    assert {"finding.html", "provenance.html", "../tables/scores.csv"} <= set(page.links)
+    lines = summary.read_text().splitlines()
+    assert len(lines) <= 12 and str(index) in lines[0]
+    for sentence in reporting.headline(Tables().scores(), pd.read_parquet(folder / "junk.parquet"), "topic")[
+        :1
+    ]:
+        assert sentence in text and any(sentence in line for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_stripped_and_only_call(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert book.metadata.kernelspec.name == "python3"
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    parameters = next(cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    assert {"tables", "primary", "study"} <= {line.split(" =")[0] for line in parameters.source.splitlines()}
+    names = [name for cell in code for name in re.findall(r"report\.(\w+)", cell.source)]
+    assert len(names) > 3 and all(hasattr(reporting, name) for name in names)

@@ -1,0 +1,158 @@
+"""Settings and functions of all rules; no rules."""
+
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE / "src"))
+
+from overpaint import sweep
+from overpaint.configuration import complete
+from overpaint.errors import UserError
+from overpaint.fingerprint import fingerprint
+
+try:
+    config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+# Jobs import the package from this checkout, in every environment; everything after a download is offline.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH='{BASE}/src' PYTHONNOUSERSITE=1 HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 "
+    "TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error; "
+)
+
+STUDY = config["study"]
+OUT = STUDY["output"]
+MODEL_NAME = STUDY["model"]
+MODEL = f"{OUT}/{MODEL_NAME}"
+RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
+UNLEARNED = [run for run in RUNS if run != "base"]
+REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
+TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, RUNS)),
+    clearing="|".join(map(re.escape, config["clearings"])),
+
+
+def named(*names):
+    """Names as one pattern for a wildcard; one that nothing matches where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def source(catalogue):
+    """Input function: the file that an entry of `catalogue` is made from."""
+    return lambda wildcards: source_file(config[catalogue][wildcards.name])
+
+
+def source_file(entry):
+    """The world, downloaded file or own file that an entry names."""
+    if "world" in entry:
+        return f"{OUT}/worlds/{entry['world']}.json"
+    return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
+
+
+def checkpoint():
+    """Folder of the study's base model: the user's own, or the one that the study makes."""
+    return config["models"][MODEL_NAME].get("path", f"{MODEL}/checkpoint")
+
+
+def code(script, *modules):
+    """Fingerprint of a script's library code: a change of code reruns the rule, a change of comments does not."""
+    return fingerprint(BASE / "workflow/scripts" / script, *modules)
+
+
+def corpora(names):
+    """Normalised corpora of the catalogue."""
+    return [f"{OUT}/corpora/{name}.jsonl" for name in names]
+
+
+def prompt_sets():
+    """Normalised prompt sets of the study."""
+    return [f"{OUT}/prompts/{name}.jsonl" for name in STUDY["prompts"]]
+
+
+def benchmark_files():
+    """Normalised benchmarks of the study."""
+    return [f"{OUT}/benchmarks/{name}.jsonl" for name in sweep.evaluated(STUDY, "benchmarks")]
+
+
+def benchmark_settings():
+    """{benchmark: its settings} of the study, in the order of `benchmark_files`."""
+    return {name: config["benchmarks"][name] for name in sweep.evaluated(STUDY, "benchmarks")}
+
+
+def plan(run):
+    """What is evaluated: as the study says; the base model on everything, uncleared."""
+    return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(benchmark_settings())}]
+
+
+def shown_clearings(run):
+    """{clearing: settings} whose completions are shown."""
+    names = ["none"] if run == "base" else ["none", STUDY["primary"]]
+    return {name: config["clearings"][name] for name in names}
+
+
+def dtype():
+    """Type of weights and activations of the study's model."""
+    return config["models"][MODEL_NAME]["dtype"]
+
+
+def models_from(origin):
+    """Pattern of the models that come from one kind of source."""
+    return named(*(name for name, entry in config["models"].items() if entry["source"] == origin))
+
+
+def junk(wildcards):
+    """Input function: the run's junk directions, which the base model and the clearing `none` do without."""
+    needed = wildcards.run != "base" and getattr(wildcards, "clearing", "") != "none"
+    return f"{MODEL}/{wildcards.run}/junk.safetensors" if needed else []
+
+
+def base_activations(wildcards):
+    """Input function: the base's activations, to compare with; the base itself has nothing to compare with."""
+    return f"{MODEL}/base/activations/none.safetensors" if wildcards.run != "base" else []
+
+
+def prompt_topics():
+    """{prompt set: topic} of the study."""
+    return {name: config["prompts"][name]["topic"] for name in STUDY["prompts"]}
+
+
+def hazardous_prompts():
+    """{hazardous topic: prompt set}, in the order of study.forget."""
+    sets = {topic: name for name, topic in prompt_topics().items()}
+    return {topic: sets[topic] for topic in sweep.hazardous_topics(config)}
+
+
+def completed_runs():
+    """The runs whose completions are shown: the base, and each layer and c at its grid's first seed."""
+    first = [grid | {"seed": sweep.as_list(grid["seed"])[0]} for grid in STUDY["runs"]]
+    return list(sweep.expand_runs(first, config["methods"]))
+
+
+def jobs():
+    """Provenance of every job between the base model and the tables."""
+    texts = [*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()]
+    cleared = every(f"activations/{STUDY['primary']}.job.json", UNLEARNED)
+    own = [] if "path" in config["models"][MODEL_NAME] else [f"{MODEL}/checkpoint.job.json"]
+    return [
+        *own,
+        *(path.replace(".jsonl", ".job.json") for path in texts),
+        *every("overlay.job.json"),
+        *every("activations/none.job.json"),
+        *cleared,
+        *every("junk.job.json", UNLEARNED),
+        *every("answers.job.json"),
+        *every("completions.job.json", completed_runs()),
+    ]
+
+
+def every(pattern, runs=RUNS):
+    """The paths of `pattern` for `runs`."""
+    return expand(f"{MODEL}/{{run}}/{pattern}", run=runs)

@@ -1,0 +1,71 @@
+"""Evaluation before and after clearing.
+
+Needs: the base model, overlays, junk directions, benchmarks, prompts.
+Makes: {out}/{model}/{run}/answers.parquet (a row per question, clearing and draw) and completions.jsonl.
+"""
+
+
+rule evaluate:
+    """Score one run on the benchmarks under every clearing of the study."""
+    input:
+        model=checkpoint(),
+        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        junk=junk,
+        benchmarks=benchmark_files(),
+    output:
+        answers=f"{MODEL}/{{run}}/answers.parquet",
+        job=f"{MODEL}/{{run}}/answers.job.json",
+    log:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/evaluate.log",
+    benchmark:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/evaluate.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        gpu=1,
+    params:
+        plan=lambda wildcards: plan(wildcards.run),
+        clearings=config["clearings"],
+        benchmarks=benchmark_settings(),
+        split=STUDY["split"],
+        dtype=dtype(),
+        code=code("evaluate.py"),
+    message:
+        "Evaluating {wildcards.run}"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule complete_prompts:
+    """Continue a few prompts by the model as it is and cleared."""
+    input:
+        model=checkpoint(),
+        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        junk=junk,
+        prompts=prompt_sets(),
+    output:
+        completions=f"{MODEL}/{{run}}/completions.jsonl",
+        job=f"{MODEL}/{{run}}/completions.job.json",
+    log:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/complete_prompts.log",
+    benchmark:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/complete_prompts.tsv"
+    conda:
+        "../../envs/complete_prompts.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        gpu=1,
+    params:
+        clearings=lambda wildcards: shown_clearings(wildcards.run),
+        topics=prompt_topics(),
+        prompts_shown=STUDY["completions"],
+        split=STUDY["split"],
+        dtype=dtype(),
+        code=code("complete_prompts.py"),
+    message:
+        "Completing prompts with {wildcards.run}"
+    script:
+        "../scripts/complete_prompts.py"

@@ -1,0 +1,61 @@
+"""Reports for readers.
+
+Needs: the tables, the notebooks in reports/.
+Makes: {out}/reports/{report}.html, index.html, summary.txt and {out}/figures/.
+"""
+
+
+rule render_report:
+    """Execute one notebook with papermill and render it as a page."""
+    input:
+        notebook="reports/{report}.ipynb",
+        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+    output:
+        page=f"{OUT}/reports/{{report}}.html",
+        job=f"{OUT}/reports/{{report}}.job.json",
+    log:
+        f"logs/{OUT}/reports/{{report}}/render_report.log",
+        notebook=f"logs/{OUT}/reports/{{report}}/{{report}}.ipynb",
+    benchmark:
+        f"logs/{OUT}/reports/{{report}}/render_report.tsv"
+    conda:
+        "../../envs/render_report.yaml"
+    wildcard_constraints:
+        report=named(*REPORTS),
+    threads: 1
+    params:
+        study=STUDY["name"],
+        primary=STUDY["primary"],
+        reports=REPORTS,
+        code=code("render_report.py", "overpaint.figures"),
+    message:
+        "Rendering the report {wildcards.report}"
+    script:
+        "../scripts/render_report.py"
+
+
+rule render_index:
+    """Render the landing page and the summary for the terminal."""
+    input:
+        pages=expand(f"{OUT}/reports/{{report}}.html", report=REPORTS),
+        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+    output:
+        index=f"{OUT}/reports/index.html",
+        summary=f"{OUT}/reports/summary.txt",
+        job=f"{OUT}/reports/index.job.json",
+    log:
+        f"logs/{OUT}/reports/render_index.log",
+    benchmark:
+        f"logs/{OUT}/reports/render_index.tsv"
+    conda:
+        "../../envs/render_index.yaml"
+    threads: 1
+    params:
+        study=STUDY["name"],
+        primary=STUDY["primary"],
+        reports=REPORTS,
+        code=code("render_index.py"),
+    message:
+        "Rendering the landing page"
+    script:
+        "../scripts/render_index.py"

@@ -1,0 +1,42 @@
+"""Tidy tables of the whole study.
+
+Needs: what every run has written.
+Makes: {out}/tables/{scores,activations,junk,history,completions,provenance}.parquet and .csv, and config.json.
+"""
+
+
+rule gather_tables:
+    """Gather every run into tidy tables with intervals."""
+    input:
+        answers=every("answers.parquet"),
+        uncleared=every("activations/none.csv"),
+        cleared=every(f"activations/{STUDY['primary']}.csv", UNLEARNED),
+        junk=every("junk.csv", UNLEARNED),
+        history=every("history.csv", UNLEARNED),
+        completions=every("completions.jsonl", completed_runs()),
+        jobs=jobs(),
+    output:
+        **{name: f"{OUT}/tables/{name}.parquet" for name in TABLES},
+        **{f"{name}_csv": f"{OUT}/tables/{name}.csv" for name in TABLES},
+        config=f"{OUT}/tables/config.json",
+        job=f"{OUT}/tables/tables.job.json",
+    log:
+        f"logs/{OUT}/tables/gather_tables.log",
+    benchmark:
+        f"logs/{OUT}/tables/gather_tables.tsv"
+    conda:
+        "../../envs/gather_tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        config=config,
+        runs=RUNS,
+        unlearned=UNLEARNED,
+        completed=completed_runs(),
+        hazardous=sweep.hazardous_topics(config),
+        code=code("gather_tables.py"),
+    message:
+        "Gathering the tables"
+    script:
+        "../scripts/gather_tables.py"

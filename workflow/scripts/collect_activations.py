@@ -1,0 +1,28 @@
+"""Collect residual-stream activations of one run over all prompts, under one clearing, and compare them to the base's."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from overpaint import activations, clearing, models, texts
+from overpaint.job import job
+from overpaint.junk import Junk
+
+with job(snakemake) as out:
+    params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
+    model, _ = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
+    tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
+    variants = clearing.for_run(snakemake.wildcards.clearing, params.settings, overlay.settings, junk)
+    sets = {}
+    for path, topic in zip(snakemake.input.prompts, params.topics.values(), strict=True):
+        with clearing.clear(model, clearing.of_topic(variants, topic)):
+            for split in texts.SPLITS:
+                prompts = texts.read_prompts(path, split)
+                sets[split, Path(path).stem] = activations.collect(model, tokenizer, prompts)
+    activations.save(sets, out.activations)
+
+    shown = {name: found for (split, name), found in sets.items() if split == params.split}
+    base = activations.load(snakemake.input.base, params.split) if snakemake.input.base else shown
+    labels = {name: {"topic": params.topics[name], "prompts": name} for name in shown}
+    rows = [labels[name] | row for name in shown for row in activations.describe(shown[name], base[name])]
+    pd.DataFrame(rows).to_csv(out.table, index=False)

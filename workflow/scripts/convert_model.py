@@ -1,0 +1,9 @@
+"""Turn a GGUF file into a Hugging Face folder."""
+
+from pathlib import Path
+
+from overpaint.gguf import convert_gguf
+from overpaint.job import job
+
+with job(snakemake) as out:
+    convert_gguf(Path(snakemake.input.file), out.model)

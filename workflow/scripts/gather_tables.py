@@ -1,0 +1,36 @@
+"""Gather every run into tidy tables with intervals."""
+
+import json
+
+import pandas as pd
+
+from overpaint import tables
+from overpaint.job import job
+
+with job(snakemake) as out:
+    params, runs = snakemake.params, snakemake.params.runs
+    study, model = params.config["study"]["name"], params.config["study"]["model"]
+
+    def frames(key, names, read):
+        return {name: read(path) for name, path in zip(names, snakemake.input[key], strict=True)}
+
+    def lines(path):
+        return pd.read_json(path, orient="records", lines=True, dtype=False)
+
+    shown = {
+        clearing: tables.labelled(frames(key, names, pd.read_csv), runs, study, model).assign(clearing=clearing)
+        for clearing, key, names in (("none", "uncleared", runs), (params.config["study"]["primary"], "cleared", params.unlearned))
+    }
+    made = {
+        "scores": tables.scores(frames("answers", runs, pd.read_parquet), runs, study, model, params.hazardous),
+        "activations": tables.with_role(pd.concat(shown.values(), ignore_index=True), params.hazardous),
+        "junk": tables.labelled(frames("junk", params.unlearned, pd.read_csv), runs, study, model),
+        "history": tables.labelled(frames("history", params.unlearned, pd.read_csv), runs, study, model),
+        "completions": tables.with_role(
+            tables.labelled(frames("completions", params.completed, lines), runs, study, model), params.hazardous
+        ),
+        "provenance": tables.provenance(snakemake.input.jobs),
+    }
+    for name, table in made.items():
+        tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
+    out.config.write_text(json.dumps(params.config, indent=1) + "\n")

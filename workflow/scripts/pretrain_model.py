@@ -1,0 +1,12 @@
+"""Train the base model of a fictional world."""
+
+from pathlib import Path
+
+from overpaint import pretrain, world
+from overpaint.job import job
+
+with job(snakemake) as out:
+    keys = ("width", "layers", "heads", "steps", "batch", "length", "lr", "seed")
+    settings = {key: snakemake.params.settings[key] for key in keys}
+    model, tokenizer = pretrain.pretrain(world.load(Path(snakemake.input.world)), **settings)
+    pretrain.save_checkpoint(model, tokenizer, out.model)

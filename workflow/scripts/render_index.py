@@ -1,0 +1,10 @@
+"""Render the landing page and the summary for the terminal."""
+
+from pathlib import Path
+
+from overpaint import reporting
+from overpaint.job import job
+
+with job(snakemake) as out:
+    tables, params = Path(snakemake.input.tables[0]).parent, snakemake.params
+    reporting.render_index(tables, params.primary, params.study, out.index, out.summary)
