@@ -99,6 +99,19 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, target: Path
     assert left_behind(target) == []
 
 
+def test_a_file_that_pip_let_through_is_checked_again(registry: Path, target: Path, monkeypatch):
+    def careless_pip(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+        folder = Path(command[command.index("--dest") + 1])
+        folder.mkdir()
+        make_wheel(folder, version="2.0")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(packages.subprocess, "run", careless_pip)
+    with pytest.raises(UserError, match=wheel_hash(registry)):
+        download_package("demo-data", "1.0", wheel_hash(registry), "demo_data/data.txt", target)
+    assert left_behind(target) == []
+
+
 def test_a_failure_keeps_the_older_file(registry: Path, target: Path):
     target.parent.mkdir()
     target.write_text("older")

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -555,6 +556,17 @@ def test_load_names_what_is_missing(folder, tmp_path):
         reporting.load(tmp_path, "topic")
     with pytest.raises(UserError, match="no rows of study 'other'; it holds synthetic"):
         reporting.load(folder, "topic", "other")
+
+
+def test_jobs_outside_version_control_are_counted_not_called_clean(part):
+    known = reporting.provenance_answer(part)
+    assert "1 of them with uncommitted changes" in known and "outside version control" not in known
+    for missing in (None, pd.NA):
+        jobs = part.provenance.astype({"git": object, "dirty": object})
+        jobs.loc[0, ["git", "dirty"]] = missing
+        unknown = replace(part, provenance=jobs)
+        assert "1 of them outside version control" in reporting.provenance_answer(unknown)
+        assert reporting.jobs_html(unknown).count(reporting.NO_VALUE) == 2
 
 
 def test_two_models_become_two_parts(tmp_path):

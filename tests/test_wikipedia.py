@@ -177,10 +177,10 @@ def test_words_shared_with_the_title_are_filtered(tmp_path: Path):
 
 def test_no_choice_says_as_much_as_another(tmp_path: Path):
     alike = [entry(f"{invent(random.Random(index))}", "Species of zzyzx") for index in range(100)]
-    close = [entry(f"{invent(random.Random(-1 - index))}", "Family of red zzyzx") for index in range(100)]
+    close = [entry(f"{invent(random.Random(1000 + index))}", "Family of red zzyzx") for index in range(100)]
     rows = question_rows(with_entries(tmp_path, *alike, *close), "Gems")
     counts = Counter(sum("zzyzx" in choice for choice in row["choices"]) for row in rows)
-    assert counts.keys() == {0, 1} and counts[1] > 20
+    assert counts[1] > 20 and counts.keys() <= {0, 1}
 
 
 @pytest.mark.parametrize(

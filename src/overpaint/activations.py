@@ -59,7 +59,7 @@ def collect(
 
 
 def describe(run: Activations, base: Activations) -> list[dict]:
-    """Rows {position, depth, norm, cosine, each also _low and _high}: medians and quartiles over the prompts.
+    """Rows {position, depth, n, norm, cosine, each also _low and _high}: medians and quartiles over n prompts.
 
     Cosines are to the base on the same prompt. Positions: `last` token; `mean` over all tokens but the first; `first`
     token, where the mean over prompts stands for all of them.
@@ -70,7 +70,7 @@ def describe(run: Activations, base: Activations) -> list[dict]:
         norms, cosines = own.norm(dim=-1), torch.cosine_similarity(own, other, dim=-1)
         for depth in range(own.shape[1]):
             rows.append(
-                {"position": position, "depth": depth}
+                {"position": position, "depth": depth, "n": len(own)}
                 | _quartiles("norm", norms[:, depth])
                 | _quartiles("cosine", cosines[:, depth])
             )

@@ -128,9 +128,7 @@ def pooled(frame: pd.DataFrame) -> pd.DataFrame:
         return pick
     bounds = [name for name in numbers if name.endswith(("low", "high")) and not name.startswith("null")]
     means = rest.groupby(keys, dropna=False, sort=False)
-    table = means.agg(
-        {name: "mean" if name in numbers else "first" for name in rest.columns if name not in keys}
-    )
+    table = means.agg({name: "mean" if name in numbers else "first" for name in rest.columns if name not in keys})
     table = table.reset_index()[list(frame.columns)].assign(seed="all")
     if "depth" not in frame:  # quartiles over prompts may be averaged over seeds, confidence bounds may not
         table[bounds] = np.nan
@@ -145,11 +143,7 @@ def hazardous_topics(scores: pd.DataFrame) -> list[str]:
 def overall(frame: pd.DataFrame, role: str) -> pd.DataFrame:
     """Rows of one role pooled over its topics: topic `all`, or the only topic there is."""
     rows = frame[frame.role == role]
-    return (
-        rows[rows.topic == "all"]
-        if rows.topic.eq("all").any()
-        else rows[rows.topic == next(iter(rows.topic), "")]
-    )
+    return rows[rows.topic == "all"] if rows.topic.eq("all").any() else rows[rows.topic == next(iter(rows.topic), "")]
 
 
 def family(clearing: str) -> str:
@@ -283,9 +277,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]], gap: float = 0.1
     """Name lines at their right ends, [(y, text, colour)], pushed at least `gap` of the height apart."""
     low, high = axes.get_ylim()
     scale = np.log if axes.get_yscale() == "log" else float
-    placed = [
-        ((scale(y) - scale(low)) / (scale(high) - scale(low)), text, colour) for y, text, colour in ends
-    ]
+    placed = [((scale(y) - scale(low)) / (scale(high) - scale(low)), text, colour) for y, text, colour in ends]
     last = -np.inf
     for height, text, colour in sorted(placed):
         last = max(height, last + gap)
@@ -312,9 +304,7 @@ def _log_if_wide(axes: Axes, values: pd.Series, ratio: float = 20) -> None:
     values = values[values > 0]
     if len(values) and values.max() > ratio * values.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if values.max() < 500 * values.min() else (1,))
-        )
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if values.max() < 500 * values.min() else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -398,9 +388,7 @@ def accuracy(scores: pd.DataFrame, cell: Cell | None, primary: str) -> Figure:
     for axes, (role, topic, here) in zip(grid, panels, strict=True):
         here = here[here.benchmark == here.benchmark.iloc[0]]
         for y, line in enumerate(lines):
-            _draw_line(
-                axes, y, Line(line.text, line.kind, here.loc[here.index.intersection(line.rows.index)])
-            )
+            _draw_line(axes, y, Line(line.text, line.kind, here.loc[here.index.intersection(line.rows.index)]))
         axes.axvline(CHANCE, color="#999999", ls="--", lw=0.9, zorder=1)
         n = f"n = {int(here.n.max())}" if here.n.notna().any() else ""
         axes.set_title("\n".join([f"{role}{': ' if topic else ''}{plain(topic)}", n]))
@@ -490,11 +478,7 @@ def recovery(scores: pd.DataFrame, primary: str, metric: str = "recovered_accura
 @figure
 def published(scores: pd.DataFrame, cell: Cell | None, primary: str) -> Figure:
     """Our numbers beside the published ones, which come from another model and other questions."""
-    rows = (
-        pooled(pd.concat([scores[scores.method == "base"], in_cell(scores, cell)]))
-        if cell
-        else scores.iloc[:0]
-    )
+    rows = pooled(pd.concat([scores[scores.method == "base"], in_cell(scores, cell)])) if cell else scores.iloc[:0]
     topics = hazardous_topics(rows)
     drawn = Figure(figsize=(WIDTH, 2.3 + 0.26 * len(topics)))
     recovered, scored = drawn.subplots(1, 2)
@@ -625,9 +609,7 @@ def activations(table: pd.DataFrame, cell: Cell | None, primary: str, position: 
     return drawn
 
 
-def _depth_row(
-    grid: Iterable[Axes], rows: pd.DataFrame, sets: list, quantity: str, cell: Cell, primary: str
-) -> None:
+def _depth_row(grid: Iterable[Axes], rows: pd.DataFrame, sets: list, quantity: str, cell: Cell, primary: str) -> None:
     """One row of the activations figure: one quantity, one panel per set of prompts, one scale."""
     shown = rows[rows.prompts.isin([item.prompts for item in sets])]
     bounds = pd.concat([shown[quantity], shown[f"{quantity}_low"], shown[f"{quantity}_high"]]).dropna()
@@ -670,9 +652,7 @@ def _heat(axes: Axes, rows: pd.DataFrame, sweep: list[Cell], colour: str, title:
         i, j = layers.index(cell.layer), sizes.index(cell.c)
         value[i, j] = np.nan if row is None else 100 * row.value
         text, style = _heat_text(row)
-        colour_of_text = (
-            "white" if value[i, j] > 0.6 * top else "#333333"
-        )  # False for NaN: dark on the grey ground
+        colour_of_text = "white" if value[i, j] > 0.6 * top else "#333333"  # False for NaN: dark on the grey ground
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour_of_text, **style)
     axes.set_facecolor("#EEEEEE")
     sns.heatmap(
@@ -709,9 +689,7 @@ def sweep(scores: pd.DataFrame, primary: str, topic: str | None = None) -> Figur
     if not table:
         return _nothing("The scores table holds no unlearned model.")
     rows = pooled(scores[scores.method != "base"])
-    hazardous = (
-        rows[(rows.role == "hazardous") & (rows.topic == topic)] if topic else overall(rows, "hazardous")
-    )
+    hazardous = rows[(rows.role == "hazardous") & (rows.topic == topic)] if topic else overall(rows, "hazardous")
     lost = rows[(rows.metric == "forgotten_accuracy") & (rows.clearing == "none")]
     maps = [
         (lost.loc[lost.index.intersection(hazardous.index)], COLOURS["unlearned"], "Forgetting, points", 100),
@@ -784,10 +762,7 @@ def junk(table: pd.DataFrame, cell: Cell | None) -> Figure:
         return _nothing("The junk table holds no rows for this cell.")
     seeds = rows[rows.seed != "all"] if rows.seed.ne("all").any() else rows
     names = list(
-        seeds[["direction", "topic"]]
-        .drop_duplicates()
-        .sort_values("direction", kind="stable")
-        .itertuples(index=False)
+        seeds[["direction", "topic"]].drop_duplicates().sort_values("direction", kind="stable").itertuples(index=False)
     )
     quantities = [name for name in titles if name in set(seeds.quantity)]
     drawn, grid = _grid(len(quantities), 1.3 + 0.26 * len(names), sharey=True)
@@ -798,9 +773,7 @@ def junk(table: pd.DataFrame, cell: Cell | None) -> Figure:
         axes.set(title=titles[quantity], xlim=(min(0, here.value.min(), here.null_low.min()) - 0.04, 1.04))
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    texts = [
-        name.direction if name.topic in ("", "all") else f"{name.direction}, {name.topic}" for name in names
-    ]
+    texts = [name.direction if name.topic in ("", "all") else f"{name.direction}, {name.topic}" for name in names]
     _rows_axis(grid[0], texts, ["cleared"] * len(names))
     _key(drawn, [("direction: mean and seeds", "cleared"), ("range of null directions", "null")])
     return drawn

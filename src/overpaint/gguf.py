@@ -76,15 +76,11 @@ class _Fields:
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.fields:
-            raise UserError(
-                f"The GGUF file {self.source} has no field {key!r}: it is incomplete, fetch it again."
-            )
+            raise UserError(f"The GGUF file {self.source} has no field {key!r}: it is incomplete, fetch it again.")
         return self.fields[key].contents()
 
     def refuse(self, what: str, valid: str) -> UserError:
-        return UserError(
-            f"The GGUF file {self.source} has {what}, which cannot be converted: use one with {valid}."
-        )
+        return UserError(f"The GGUF file {self.source} has {what}, which cannot be converted: use one with {valid}.")
 
 
 def _open(source: Path) -> GGUFReader:
@@ -93,9 +89,7 @@ def _open(source: Path) -> GGUFReader:
     try:
         return GGUFReader(source)
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError, TypeError) as error:
-        raise UserError(
-            f"{source} is not a whole GGUF file ({error}): fetch it again and compare its hash."
-        ) from error
+        raise UserError(f"{source} is not a whole GGUF file ({error}): fetch it again and compare its hash.") from error
 
 
 def _model_config(fields: _Fields, tied: bool) -> dict[str, Any]:
@@ -152,9 +146,7 @@ def _byte_level_tokenizer(fields: _Fields) -> tuple[Tokenizer, dict[str, Any]]:
     # A byte's own symbol is never a space, so the first space of a merge rule parts its two halves.
     bpe = models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ", 1)) for merge in merges])
     tokenizer = Tokenizer(bpe)
-    byte_level = pre_tokenizers.ByteLevel(
-        add_prefix_space=bool(fields.get("tokenizer.ggml.add_space_prefix", False))
-    )
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=bool(fields.get("tokenizer.ggml.add_space_prefix", False)))
     digits = [pre_tokenizers.Digits(individual_digits=True)] if PRE_TOKENIZERS[pre] else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
@@ -186,9 +178,7 @@ def _llama_weights(reader: GGUFReader, config: dict[str, Any], fields: _Fields) 
         try:
             array = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         except NotImplementedError as error:
-            raise fields.refuse(
-                f"weights of type {tensor.tensor_type.name}", "another quantisation"
-            ) from error
+            raise fields.refuse(f"weights of type {tensor.tensor_type.name}", "another quantisation") from error
         weights[name] = np.ascontiguousarray(_in_our_order(name, array, config))
     if missing := sorted(shapes.keys() - weights.keys()):
         raise fields.refuse(f"no tensor for {missing[0]} ({len(missing)} are missing)", "every tensor")

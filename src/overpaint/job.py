@@ -29,7 +29,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     places = {name: Path(path) for name, path in snakemake.output.items()}
-    parts = {name: path.with_name(f".{os.getpid()}.{path.name}") for name, path in places.items()}
+    parts = {name: path.parent / f".{snakemake.rule}-{os.getpid()}" / path.name for name, path in places.items()}
     with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             _set_threads(snakemake.threads)
@@ -44,10 +44,12 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
                 parts["job"].write_text(json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
             for name, part in parts.items():
                 os.replace(part, places[name])
+            for folder in {part.parent for part in parts.values()}:
+                folder.rmdir()
         except BaseException as error:
             traceback.print_exc()
-            for part in parts.values():
-                _remove(part)
+            for folder in {part.parent for part in parts.values()}:
+                shutil.rmtree(folder, ignore_errors=True)
             sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             print(f"{snakemake.rule}: {sentence}  [log: {log}]", file=sys.__stderr__)
             raise SystemExit(1) from error
@@ -63,10 +65,3 @@ def _set_threads(threads: int) -> None:
 def _peak_mb() -> int:
     """Peak resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

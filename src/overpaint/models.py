@@ -113,7 +113,9 @@ class Overlay:
     def load(cls, path: Path) -> "Overlay":
         """Read what `save` wrote."""
         tensors, metadata = read_tensors(path)
-        return cls(strip(tensors, "weight/"), strip(tensors, "control/"), json.loads(metadata["settings"]), metadata["base"])
+        return cls(
+            strip(tensors, "weight/"), strip(tensors, "control/"), json.loads(metadata["settings"]), metadata["base"]
+        )
 
     def apply(self, model: nn.Module) -> dict[str, Tensor]:
         """Put the changed tensors into `model`; returns the tensors that were there, for `restore`."""

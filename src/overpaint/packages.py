@@ -96,7 +96,7 @@ def _fetch(package: str, version: str, sha256: str, scratch: Path) -> Path:
 def _pip_download(kind: str, requirements: Path, folder: Path) -> subprocess.CompletedProcess:
     """`pip download` of exactly the file with that hash; the last of TRIES where the network fails."""
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind, "--require-hashes",
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind,
         "--disable-pip-version-check", "--no-input", "--progress-bar=off",
         "--dest", str(folder), "--requirement", str(requirements),
     ]  # fmt: skip

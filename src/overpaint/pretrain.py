@@ -19,9 +19,7 @@ def build_tokenizer(facts: list[Fact]) -> PreTrainedTokenizerFast:
     words = {word: index for index, word in enumerate(["<eos>", "<unk>", *vocabulary(facts)])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>")
 
 
 def build_model(vocabulary_size: int, width: int, layers: int, heads: int) -> LlamaForCausalLM:

@@ -90,9 +90,7 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
 
 def _read(path: Path, study: str) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(
-            f"The table {path} does not exist; build it first. A report needs {', '.join(TABLES)}."
-        )
+        raise UserError(f"The table {path} does not exist; build it first. A report needs {', '.join(TABLES)}.")
     table = pd.read_parquet(path)
     known = sorted(table.study.dropna().unique()) if "study" in table else []
     if study and known and study not in known:
@@ -190,10 +188,7 @@ def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
     if pd.isna(row.value):
         reason = str(row.note).removeprefix("undefined: ") or "the gap to base is too small"
         return f"The fraction that clearing '{primary}' recovered is undefined: {reason}."
-    text = (
-        f"Clearing '{primary}' recovered {_percent(row.value)} of the lost accuracy "
-        f"({_interval(row, _percent)})"
-    )
+    text = f"Clearing '{primary}' recovered {_percent(row.value)} of the lost accuracy ({_interval(row, _percent)})"
     if pd.notna(row.low) and row.low <= 0:
         text = f"{text}, which cannot be told from nothing"
     return f"{text}{_against_nulls(row, null_draws(here).dropna(subset='value'))}."
@@ -206,8 +201,7 @@ def _against_nulls(row: pd.Series, draws: pd.DataFrame) -> str:
     name = f"{best.clearing}, {_percent(best.value)}"
     if row.value <= best.value:
         return (
-            f", but it does not beat every null direction: the best of {len(draws)} ({name}) "
-            "recovered as much or more"
+            f", but it does not beat every null direction: the best of {len(draws)} ({name}) recovered as much or more"
         )
     overlap = pd.notna(row.low) and pd.notna(best.high) and row.low <= best.high
     caution = ", although the two intervals overlap" if overlap else ""
@@ -339,9 +333,7 @@ def activations_answer(part: Part) -> Html:
         return lead("No activations of the last token were collected.")
     rows = pooled(pd.concat([rows[rows.method == "base"], in_cell(rows, part.cell)]))
     depth = part.cell.layer + 1 if rows.depth.eq(part.cell.layer + 1).any() else rows.depth.max()
-    texts = [
-        _moved(rows[(rows.depth == depth) & (rows.role == role)], part) for role in ("hazardous", "benign")
-    ]
+    texts = [_moved(rows[(rows.depth == depth) & (rows.role == role)], part) for role in ("hazardous", "benign")]
     return lead(f"At the start of block {depth}, last token, {part.cell}: {'; '.join(filter(None, texts))}.")
 
 
@@ -373,8 +365,7 @@ def sweep_answer(part: Part) -> Html:
     missing = f" In {left} of {len(table)} it is undefined or was not measured." if left else ""
     if defined.empty:
         return lead(
-            f"In none of {_count(len(table), 'cell')} is the fraction recovered by clearing "
-            f"'{part.primary}' defined."
+            f"In none of {_count(len(table), 'cell')} is the fraction recovered by clearing '{part.primary}' defined."
         )
     ends = [_at(defined.loc[pick]) for pick in (defined.value.idxmin(), defined.value.idxmax())]
     wins = f"it beats every null direction in {table.beats_every_null.eq('yes').sum()}"
@@ -382,8 +373,7 @@ def sweep_answer(part: Part) -> Html:
         wins = "null directions were not measured"
     if len(defined) == 1:
         return lead(
-            f"In the one cell where it is defined, clearing '{part.primary}' recovered {ends[0]}; "
-            f"{wins}.{missing}"
+            f"In the one cell where it is defined, clearing '{part.primary}' recovered {ends[0]}; {wins}.{missing}"
         )
     return lead(
         f"Over the {len(defined)} cells where it is defined, clearing '{part.primary}' recovered from "
@@ -399,11 +389,7 @@ def _at(row: pd.Series) -> str:
 def completions_answer(part: Part) -> Html:
     """Perplexity of hazardous text before, after and cleared: accuracy can return without fluency."""
     rows = part.scores[part.scores.metric == "perplexity"]
-    rows = (
-        pooled(pd.concat([rows[rows.method == "base"], in_cell(rows, part.cell)]))
-        if part.cell
-        else rows.iloc[:0]
-    )
+    rows = pooled(pd.concat([rows[rows.method == "base"], in_cell(rows, part.cell)])) if part.cell else rows.iloc[:0]
     rows = overall(rows, "hazardous")
     before, after = next_row(rows[rows.method == "base"]), one(rows[rows.method != "base"], clearing="none")
     cleared = one(rows[rows.method != "base"], clearing=part.primary)
@@ -427,7 +413,7 @@ def provenance_answer(part: Part) -> Html:
     if jobs.empty:
         return lead("No job left a record.")
     revisions = [str(name)[:12] for name in jobs.git.dropna().unique()]
-    dirty = sum(value in (True, 1) for value in jobs.dirty)
+    dirty = sum(bool(value) for value in jobs.dirty.dropna())
     state = {0: "none"}.get(dirty, str(dirty)) + " of them with uncommitted changes"
     if jobs.dirty.isna().any():
         state = f"{state}, {jobs.dirty.isna().sum()} of them outside version control"
@@ -456,9 +442,7 @@ def measured(part: Part) -> Html:
         "Null directions": f"{draws} single directions",
     }
     return Html(
-        "<dl class=facts>"
-        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-        + "</dl>"
+        "<dl class=facts>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"
     )
 
 
@@ -475,9 +459,7 @@ def each(parts: list[Part], show: Callable[[Part], Html]) -> Html:
     if len(parts) == 1:
         return show(parts[0])
     names = [f"<h3>{escape(part.model)}, {escape(method_label(part.scores))}</h3>" for part in parts]
-    return Html(
-        "".join(f"<section>{name}{show(part)}</section>" for name, part in zip(names, parts, strict=True))
-    )
+    return Html("".join(f"<section>{name}{show(part)}</section>" for name, part in zip(names, parts, strict=True)))
 
 
 def figure_html(drawn: Figure, caption: str) -> Html:
@@ -524,14 +506,9 @@ def table_html(table: pd.DataFrame, forms: Mapping[str, Callable] | None = None)
         return value if isinstance(value, Html) else escape(value)
 
     head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in table.columns)
-    rows = (
-        "".join(f"<td>{cell(name, row[name])}</td>" for name in table.columns)
-        for row in table.to_dict("records")
-    )
+    rows = ("".join(f"<td>{cell(name, row[name])}</td>" for name in table.columns) for row in table.to_dict("records"))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return Html(
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return Html(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def details(summary: str, body: str) -> Html:
@@ -551,9 +528,7 @@ def json_html(text: str | None) -> Html:
 def checks_html(part: Part) -> Html:
     """The checks table in words and per cent."""
     table = checks(part.scores, part.primary)
-    signed = {
-        name: lambda value: f"{100 * value:+.1f}" for name in ("benign_change", "cleared_benign_change")
-    }
+    signed = {name: lambda value: f"{100 * value:+.1f}" for name in ("benign_change", "cleared_benign_change")}
     forms = {
         "c": "{:g}".format,
         "forgotten": _points,
@@ -580,9 +555,7 @@ def checks_html(part: Part) -> Html:
 
 def headline_html(part: Part) -> Html:
     """The three headline sentences as a numbered list."""
-    items = "".join(
-        f"<li>{escape(sentence)}</li>" for sentence in headline(part.scores, part.junk, part.primary)
-    )
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in headline(part.scores, part.junk, part.primary))
     return Html(f'<ol class="headline">{items}</ol>')
 
 
@@ -645,9 +618,7 @@ def environment_html(part: Part) -> Html:
     for column, title in [("packages", "Package versions"), ("hardware", "Hardware")]:
         for text, jobs in part.provenance.groupby(column, sort=False, dropna=False):
             rules = ", ".join(dict.fromkeys(jobs.rule.astype(str)))
-            python = (
-                f" (Python {', '.join(jobs.python.astype(str).unique())})" if column == "packages" else ""
-            )
+            python = f" (Python {', '.join(jobs.python.astype(str).unique())})" if column == "packages" else ""
             blocks.append(details(f"{title}{python}: {rules}", json_html(text)))
     return Html("".join(blocks))
 
@@ -803,15 +774,10 @@ def execute_report(
     page, executed = Path(page), Path(executed)
     page.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
-    values = {
-        name: os.fspath(value) if isinstance(value, os.PathLike) else value
-        for name, value in parameters.items()
-    }
+    values = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in parameters.items()}
     try:
         with _own_kernel():
-            papermill.execute_notebook(
-                str(notebook), str(executed), values, kernel_name="python3", progress_bar=False
-            )
+            papermill.execute_notebook(str(notebook), str(executed), values, kernel_name="python3", progress_bar=False)
     except PapermillExecutionError as error:
         raise UserError(
             f"Report {Path(notebook).name} failed in its cell {error.exec_count} with {error.ename}: "
@@ -853,6 +819,7 @@ def render_index(
     description: str = "",
     nav: Mapping[str, str] = NAV,
     table_links: Mapping[str, str] | None = None,
+    shown_as: Path | None = None,
 ) -> None:
     """Write the overview page and the summary that the terminal shows at the end.
 
@@ -862,6 +829,7 @@ def render_index(
         index, summary: the page (`index.html`) and the plain text of at most 12 lines.
         description: one sentence on the study from its configuration, "" for none.
         nav: links between the reports; table_links: links to the tables, by default `../tables/<name>.csv`.
+        shown_as: the address of the page that the summary names, by default `index`.
     """
     parts = load(tables, primary, study)
     links = table_links or {name: f"../tables/{name}.csv" for name in TABLES}
@@ -890,16 +858,14 @@ def render_index(
         ]
     )
     write_text(Path(index), page_html(title, nav, body, Path(index).name))
-    write_text(Path(summary), _summary(parts, study, index))
+    write_text(Path(summary), _summary(parts, study, shown_as or index))
 
 
 def _summary(parts: list[Part], study: str, index: Path) -> str:
     """Plain text of at most 12 lines: the path and the first part's three sentences."""
     part = parts[0]
     lines = [f"Study '{study}': {index}"]
-    lines += [
-        f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary), 1)
-    ]
+    lines += [f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary), 1)]
     if len(parts) > 1:
         lines.append(f"These are of {part.model}; the page holds {len(parts) - 1} more.")
     return "\n".join(lines) + "\n"

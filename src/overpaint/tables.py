@@ -123,9 +123,7 @@ def _estimates(
     if runs[0] is not base and clearing == "none":
         found["forgotten_accuracy"] = statistics.mean(known_right - right)
     if unlearned_role and clearing not in ("none", "on_base"):
-        found["recovered_accuracy"] = statistics.recovered_fraction(
-            known_right, stack(runs, "none", "correct"), right
-        )
+        found["recovered_accuracy"] = statistics.recovered_fraction(known_right, stack(runs, "none", "correct"), right)
         found["recovered_nll"] = statistics.recovered_fraction(known, unlearned, nll)
     return {metric: (count, value) for metric, value in found.items()}
 

@@ -97,7 +97,9 @@ def _parse(line: str, kind: str, where: str) -> dict:
         raise UserError(f"{where} is not JSON ({error.msg}): each line must be one object.") from None
     for key, type_ in fields.items():
         if not isinstance(row, dict) or not isinstance(row.get(key), type_) or isinstance(row.get(key), bool):
-            raise UserError(f"{where}: `{key}` is missing or not {type_.__name__}; a row of {kind} has {', '.join(fields)}.")
+            raise UserError(
+                f"{where}: `{key}` is missing or not {type_.__name__}; a row of {kind} has {', '.join(fields)}."
+            )
     if row.get("split", "fit") not in SPLITS:
         raise UserError(f"{where}: `split` is {row['split']!r}; use fit or report.")
     if kind == "questions" and not (len(row["choices"]) > 1 and 0 <= row["answer"] < len(row["choices"])):

@@ -82,17 +82,13 @@ def read_articles(path: Path) -> list[Article]:
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8")).values()
         fields = ("title", "description", "extract", "topic")
-        articles = [
-            Article(*(" ".join((entry[field] or "").split()) for field in fields)) for entry in entries
-        ]
+        articles = [Article(*(" ".join((entry[field] or "").split()) for field in fields)) for entry in entries]
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a file of article summaries ({type(error).__name__}: {error}): give a JSON "
             "object whose values have title, description, extract and topic."
         ) from error
-    return [
-        one for one in articles if one.topic != UNSORTED and one.extract and "displaystyle" not in one.extract
-    ]
+    return [one for one in articles if one.topic != UNSORTED and one.extract and "displaystyle" not in one.extract]
 
 
 def topic_names(articles: Iterable[Article]) -> list[str]:
@@ -164,8 +160,7 @@ def question_rows(
 
     def rows(split: str) -> Iterator[dict[str, Any]]:
         pools = [
-            _describable(_of(articles, [topic], split), min_words, max_words)
-            for topic in _topics(articles, topics)
+            _describable(_of(articles, [topic], split), min_words, max_words) for topic in _topics(articles, topics)
         ]
         pool_of = {article.topic: pool for pool in pools for article in pool}
         places = _balanced_places(random.Random(f"places {seed} {split}"))
@@ -207,9 +202,7 @@ def question_counts(
 
 def content_words(text: str) -> frozenset[str]:
     """Lower-case words that carry meaning, without a plural s; words of two letters or fewer carry none."""
-    words = (
-        word.removesuffix("s") for word in re.findall(r"[^\W_]+", text.lower()) if word not in STOP_WORDS
-    )
+    words = (word.removesuffix("s") for word in re.findall(r"[^\W_]+", text.lower()) if word not in STOP_WORDS)
     return frozenset(word for word in words if len(word) > 2)
 
 
@@ -241,9 +234,7 @@ def _topics(articles: Sequence[Article], topics: str | Sequence[str]) -> list[st
     names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
     known = topic_names(articles)
     if unknown := [name for name in names if name not in known] or ([] if names else ["(none given)"]):
-        raise UserError(
-            f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(known)}."
-        )
+        raise UserError(f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(known)}.")
     return names
 
 
@@ -258,9 +249,7 @@ def _describable(articles: Iterable[Article], min_words: int, max_words: int) ->
 
 
 def _askable(article: Article) -> bool:
-    return not article.title.startswith("List of ") and not overlap(
-        article.title_words, article.description_words
-    )
+    return not article.title.startswith("List of ") and not overlap(article.title_words, article.description_words)
 
 
 def _distractors(article: Article, pool: Sequence[Article], seed: int) -> list[str]:

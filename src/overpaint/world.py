@@ -200,6 +200,4 @@ def _domains(domains: list[str] | None) -> list[str]:
 
 
 def _fill(template: str, fact: Fact) -> str:
-    return template.format(
-        domain=fact.domain, entity=fact.entity, attribute=fact.attribute, value=fact.value
-    )
+    return template.format(domain=fact.domain, entity=fact.entity, attribute=fact.attribute, value=fact.value)

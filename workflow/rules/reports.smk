@@ -26,7 +26,6 @@ rule render_report:
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
-        reports=REPORTS,
         code=code("render_report.py", "overpaint.figures"),
     message:
         "Rendering the report {wildcards.report}"
@@ -42,6 +41,7 @@ rule render_index:
     output:
         index=f"{OUT}/reports/index.html",
         summary=f"{OUT}/reports/summary.txt",
+        figures=directory(f"{OUT}/figures"),
         job=f"{OUT}/reports/index.job.json",
     log:
         f"logs/{OUT}/reports/render_index.log",
@@ -53,7 +53,6 @@ rule render_index:
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
-        reports=REPORTS,
         code=code("render_index.py"),
     message:
         "Rendering the landing page"

@@ -9,7 +9,7 @@ from overpaint.job import job
 
 with job(snakemake) as out:
     params, runs = snakemake.params, snakemake.params.runs
-    study, model = params.config["study"]["name"], params.config["study"]["model"]
+    study, model, primary = (params.config["study"][key] for key in ("name", "model", "primary"))
 
     def frames(key, names, read):
         return {name: read(path) for name, path in zip(names, snakemake.input[key], strict=True)}
@@ -19,7 +19,7 @@ with job(snakemake) as out:
 
     shown = {
         clearing: tables.labelled(frames(key, names, pd.read_csv), runs, study, model).assign(clearing=clearing)
-        for clearing, key, names in (("none", "uncleared", runs), (params.config["study"]["primary"], "cleared", params.unlearned))
+        for clearing, key, names in (("none", "uncleared", runs), (primary, "cleared", params.unlearned))
     }
     made = {
         "scores": tables.scores(frames("answers", runs, pd.read_parquet), runs, study, model, params.hazardous),

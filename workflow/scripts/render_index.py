@@ -1,4 +1,4 @@
-"""Render the landing page and the summary for the terminal."""
+"""Render the landing page, the figures for papers and the summary for the terminal."""
 
 from pathlib import Path
 
@@ -7,4 +7,7 @@ from overpaint.job import job
 
 with job(snakemake) as out:
     tables, params = Path(snakemake.input.tables[0]).parent, snakemake.params
-    reporting.render_index(tables, params.primary, params.study, out.index, out.summary)
+    reporting.save_figures(tables, params.primary, params.study, out.figures)
+    reporting.render_index(
+        tables, params.primary, params.study, out.index, out.summary, shown_as=Path(snakemake.output.index)
+    )

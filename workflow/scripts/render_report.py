@@ -8,5 +8,5 @@ from overpaint.job import job
 with job(snakemake) as out:
     tables = Path(snakemake.input.tables[0]).parent.resolve()
     parameters = {"tables": tables, "primary": snakemake.params.primary, "study": snakemake.params.study}
-    title = f"{snakemake.params.study}: {snakemake.wildcards.report}"
+    title = snakemake.wildcards.report.title()
     reporting.execute_report(Path(snakemake.input.notebook), parameters, Path(snakemake.log.notebook), out.page, title)

@@ -1,0 +1,33 @@
+# `make study` runs the default study, `make test` the tests; both set up .venv where needed.
+PYTHON ?= python3
+CORES ?= all
+STUDY ?=
+SHELL := bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+CONFIG = $(if $(STUDY),--configfile $(STUDY))
+OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
+
+.PHONY: study test lint clean
+
+study: .venv/ready
+	snakemake --cores $(CORES) $(CONFIG)
+	@echo; cat $(OUTPUT)/reports/summary.txt
+
+test: .venv/ready lint
+	pytest
+
+lint: .venv/ready
+	ruff check .
+	ruff format --check .
+	snakefmt --check --no-sort Snakefile workflow
+	snakemake --lint
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake logs results
