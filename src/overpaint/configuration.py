@@ -31,9 +31,7 @@ def _sentence(error: ValidationError) -> str:
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         known = error.schema.get("properties", {})
         unknown = sorted(set(error.instance) - set(known))
-        return (
-            f"Configuration: {where} has the unknown key {unknown[0]!r}: remove it, or use one of {', '.join(known)}."
-        )
+        return f"Configuration: {where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"Configuration: {where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
@@ -62,9 +60,8 @@ def _number_hint(error: ValidationError) -> str:
 def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
     """`data` with the defaults of `schema` where it has no value."""
     if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | {
-            k: v for k, v in schema.items() if k != "$ref"
-        }
+        own = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | own
     if isinstance(data, list):
         return [_fill(schema.get("items", {}), item, root) for item in data]
     if not isinstance(data, dict):

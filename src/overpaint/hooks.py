@@ -82,9 +82,9 @@ def watch_sites(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterato
 
         return edit
 
-    with edit_sites(model, {name: seen(name) for name in residual_sites(model)}):
-        with edit_output(blocks(model)[-1], seen("final")):
-            yield
+    everywhere = edit_sites(model, {name: seen(name) for name in residual_sites(model)})
+    with everywhere, edit_output(blocks(model)[-1], seen("final")):
+        yield
 
 
 @torch.no_grad()

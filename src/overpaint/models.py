@@ -19,7 +19,7 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
     """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code."""
     if not any(Path(folder).glob("*.safetensors")):
         raise UserError(
-            f"The model folder {folder} holds no *.safetensors weights: point the model's `path` at a folder that has them."
+            f"The model folder {folder} holds no *.safetensors weights: point `path` at a Hugging Face folder that has them."
         )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     return model.to(device or default_device()).eval().requires_grad_(False)

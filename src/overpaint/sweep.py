@@ -66,9 +66,10 @@ def _check_topics(config: dict[str, Any]) -> None:
     study, prompted = config["study"], [config["prompts"][p]["topic"] for p in config["study"]["prompts"]]
     for topic in hazardous_topics(config):
         if prompted.count(topic) != 1:
+            valid = [name for name, entry in config["prompts"].items() if entry["topic"] == topic]
             raise UserError(
                 f"study.prompts has {prompted.count(topic)} prompt sets of the hazardous topic {topic!r}: list exactly "
-                f"one of {', '.join(n for n, p in config['prompts'].items() if p['topic'] == topic) or '(none defined)'}."
+                f"one of {', '.join(valid) or '(none is defined)'}."
             )
     if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
         raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")

@@ -98,7 +98,7 @@ def _parse(line: str, kind: str, where: str) -> dict:
     for key, type_ in fields.items():
         if not isinstance(row, dict) or not isinstance(row.get(key), type_) or isinstance(row.get(key), bool):
             raise UserError(
-                f"{where}: `{key}` is missing or not {type_.__name__}; a row of {kind} has {', '.join(fields)}."
+                f"{where}: `{key}` is missing or no {type_.__name__}; rows of {kind} have {', '.join(fields)}."
             )
     if row.get("split", "fit") not in SPLITS:
         raise UserError(f"{where}: `split` is {row['split']!r}; use fit or report.")

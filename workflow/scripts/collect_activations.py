@@ -1,4 +1,4 @@
-"""Collect residual-stream activations of one run over all prompts, under one clearing, and compare them to the base's."""
+"""Collect residual-stream activations of one run over all prompts, under one clearing, beside the base's."""
 
 from pathlib import Path
 

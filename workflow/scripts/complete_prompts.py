@@ -16,5 +16,6 @@ with job(snakemake) as out:
         for path, topic in zip(snakemake.input.prompts, params.topics.values(), strict=True):
             prompts = texts.spread(texts.read_prompts(path, params.split), params.prompts_shown)
             written = completions.complete(model, tokenizer, prompts, clearing.of_topic(variants, topic))
-            rows += [{"topic": topic, "clearing": name, "prompt": p, "completion": w} for p, w in zip(prompts, written)]
+            pairs = zip(prompts, written, strict=True)
+            rows += [{"topic": topic, "clearing": name, "prompt": p, "completion": w} for p, w in pairs]
     pd.DataFrame(rows).to_json(out.completions, orient="records", lines=True, force_ascii=False)

@@ -88,7 +88,7 @@ def _unit(batches: list[Batch], unit: str) -> float:
 
 
 def _loss(span: Span, topics: list[_Topic], retain: list[Batch], step: int) -> tuple[Tensor, dict[str, float]]:
-    """The reference's step: topic step mod T; batch step div T of either corpus, from the start again after the last."""
+    """The reference's step: topic step mod T, batch step div T of either corpus, starting again after the last."""
     topic, index = topics[step % len(topics)], step // len(topics)
     forget_batch, retain_batch = topic.batches[index % len(topic.batches)], retain[index % len(retain)]
     forget_loss = masked_mse(span(forget_batch), topic.target, forget_batch.counted)
