@@ -126,9 +126,7 @@ def test_rows_of_q_and_k_matter(tmp_path: Path):
 
 def test_quantised_weights_come_back_within_half_a_step(tmp_path: Path):
     original = make_llama(tied=True)
-    convert_gguf(
-        write_gguf(tmp_path / "model.gguf", gguf_tensors(original), q8=True), tmp_path / "checkpoint"
-    )
+    convert_gguf(write_gguf(tmp_path / "model.gguf", gguf_tensors(original), q8=True), tmp_path / "checkpoint")
     origin = json.loads((tmp_path / "checkpoint" / "config.json").read_text())["converted_from"]
     assert origin == {"file": "model.gguf", "tensors": {"F32": 5, "Q8_0": 15}}
     converted = load(tmp_path / "checkpoint").state_dict()

@@ -134,9 +134,7 @@ def test_an_unknown_package_gives_pips_last_line(target: Path):
     assert left_behind(target) == []
 
 
-@pytest.mark.parametrize(
-    "pin", [("-r", "1.0", "0" * 64), ("demo", "1.0 --pre", "0" * 64), ("demo", "1.0", "0")]
-)
+@pytest.mark.parametrize("pin", [("-r", "1.0", "0" * 64), ("demo", "1.0 --pre", "0" * 64), ("demo", "1.0", "0")])
 def test_a_malformed_pin_never_reaches_pip(pin: tuple[str, str, str], target: Path, monkeypatch):
     monkeypatch.setattr(packages.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was called"))
     with pytest.raises(UserError, match="malformed"):

@@ -35,9 +35,7 @@ def invent_entries(per_topic: int = 200) -> dict[str, dict[str, str]]:
         for _ in range(per_topic):
             description = f"Sort of {invent(rng)} {invent(rng)}"
             lead = " ".join(invent(rng) for _ in range(100)) + "."
-            entries.append(
-                {"title": invent(rng).title(), "description": description, "extract": lead, "topic": topic}
-            )
+            entries.append({"title": invent(rng).title(), "description": description, "extract": lead, "topic": topic})
     return {entry["title"]: entry for entry in entries}
 
 
@@ -150,9 +148,7 @@ def test_choices_are_the_articles_and_three_of_the_same_topic_and_split(articles
         right = row["choices"][row["answer"]]
         assert right == descriptions[row["unit"]]
         assert len(set(row["choices"])) == 4
-        assert {homes[choice] for choice in row["choices"]} == {homes[right]} and homes[right][1] == row[
-            "split"
-        ]
+        assert {homes[choice] for choice in row["choices"]} == {homes[right]} and homes[right][1] == row["split"]
 
 
 def test_the_right_place_is_balanced_in_each_split_and_any_first_rows(articles):

@@ -19,7 +19,7 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
     """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code."""
     if not any(Path(folder).glob("*.safetensors")):
         raise UserError(
-            f"The model folder {folder} holds no *.safetensors weights: point `path` at a Hugging Face folder that has them."
+            f"The model folder {folder} holds no *.safetensors weights: point `path` at a folder that has them."
         )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
     return model.to(device or default_device()).eval().requires_grad_(False)
@@ -150,13 +150,15 @@ def base_fingerprint(model: nn.Module, names: list[str]) -> str:
 
 
 def _child(block: nn.Module, words: tuple[str, ...]) -> nn.Module:
-    """The child whose own name holds one of `words` and that is no normalisation layer."""
+    """The child that multiplies by matrices and whose own name holds one of `words` (not a norm, not a dropout)."""
     found = [
-        m for name, m in block.named_children() if any(w in name.lower() for w in words) and "norm" not in name.lower()
+        child
+        for name, child in block.named_children()
+        if any(word in name.lower() for word in words) and any(p.dim() == 2 for p in child.parameters())
     ]
     if len(found) != 1:
         raise UserError(
             f"{type(block).__name__} has {len(found)} children named like {' or '.join(words)}, not one: its residual "
-            "writes cannot be found by structure."
+            "writes cannot be found by structure, so use another architecture."
         )
     return found[0]

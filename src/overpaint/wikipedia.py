@@ -30,17 +30,12 @@ SPLITS = ("fit", "report")
 # it and .51 with an empty prior.
 PRIOR = "Question: What is this?\nAnswer:"
 UNSORTED = "Uncategorized"  # hides articles of every topic, biology among them
-# Say what kind of thing a thing is rather than what it is: they make no two words alike.
 _STOP_WORDS = (
     "a an and any are as at between both by during etc for from has have in into is it its more most near of "
     "on one or other over some such than that the their through to type types under used using various was "
     "were where which who whose with within"
 )
-_RANK_WORDS = (
-    "clade class classes common family genus genera group kind name order phylum species subfamily subgenus "
-    "suborder subspecies superfamily taxon tribe variety"
-)
-STOP_WORDS, RANK_WORDS = frozenset(_STOP_WORDS.split()), frozenset(_RANK_WORDS.split())
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -204,6 +199,13 @@ def content_words(text: str) -> frozenset[str]:
     """Lower-case words that carry meaning, without a plural s; words of two letters or fewer carry none."""
     words = (word.removesuffix("s") for word in re.findall(r"[^\W_]+", text.lower()) if word not in STOP_WORDS)
     return frozenset(word for word in words if len(word) > 2)
+
+
+# They say where in a system a thing stands, not what it is: "family of birds" says as much as "species of bird".
+RANK_WORDS = content_words(
+    "clade class classes common family genus genera group kind name order phylum species subfamily subgenus "
+    "suborder subspecies superfamily taxon tribe variety"
+)
 
 
 def overlap(left: Iterable[str], right: Iterable[str]) -> bool:
