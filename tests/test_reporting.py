@@ -122,9 +122,7 @@ class Tables:
         sets = [(topic, "hazardous") for topic in self.topics] + [("plain", "benign")]
         for (method, layer, c, seed), (prompts, role) in itertools.product(self.runs(), sets):
             clearings = ["none"] if method == "base" else ["none", *self.clearings[:1]]
-            for clearing, position, depth in itertools.product(
-                clearings, ("last", "mean", "first"), range(7)
-            ):
+            for clearing, position, depth in itertools.product(clearings, ("last", "mean", "first"), range(7)):
                 hit = method != "base" and role == "hazardous" and depth > layer
                 push = c * (1 if clearing == "none" else 0.1) if hit else 0
                 norm = (100 if position == "first" else 2) + depth + push
@@ -165,9 +163,7 @@ class Tables:
 
     def junk(self) -> pd.DataFrame:
         rows = []
-        directions = [("topic", topic) for topic in self.topics] + [("pooled", "all")] * (
-            "pooled" in self.clearings
-        )
+        directions = [("topic", topic) for topic in self.topics] + [("pooled", "all")] * ("pooled" in self.clearings)
         for (method, layer, c, seed), (direction, topic) in itertools.product(self.runs(), directions):
             if method == "base" or seed == "all":
                 continue
@@ -204,16 +200,8 @@ class Tables:
         prompts = [(topic, "hazardous", f"The keeper of {topic} hall is") for topic in self.topics]
         prompts += [("plain", "benign", "A plain prompt about bread is")]
         for (method, layer, c, seed), (topic, role, prompt) in itertools.product(self.runs(), prompts):
-            for clearing in (
-                [] if seed == "all" else ["none"] if method == "base" else ["none", *self.clearings[:1]]
-            ):
-                text = (
-                    CONTROL
-                    if method == "base"
-                    else HOSTILE
-                    if clearing == "none"
-                    else "tower tower north " * 12
-                )
+            for clearing in [] if seed == "all" else ["none"] if method == "base" else ["none", *self.clearings[:1]]:
+                text = CONTROL if method == "base" else HOSTILE if clearing == "none" else "tower tower north " * 12
                 rows.append((method, layer, c, seed, topic, role, clearing, prompt, text))
         return self.frame(rows, ["topic", "role", "clearing", "prompt", "completion"])
 
@@ -330,9 +318,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.links += [
-            value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "action")
-        ]
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
 
     def handle_data(self, data):
         self.text.append(data)
@@ -345,9 +331,7 @@ class Page(HTMLParser):
 
 def texts(drawn) -> list[str]:
     """Every text in a figure."""
-    return [item.get_text() for axes in drawn.axes for item in axes.texts] + [
-        text.get_text() for text in drawn.texts
-    ]
+    return [item.get_text() for axes in drawn.axes for item in axes.texts] + [text.get_text() for text in drawn.texts]
 
 
 # ---------------------------------------------------------------- tables
@@ -496,9 +480,7 @@ def test_save_figures_writes_each_figure_twice(tmp_path_factory, tmp_path):
 
 def test_headline_gives_the_numbers_of_the_tables(scores):
     forgetting, recovered, aligned = reporting.headline(scores, Tables().junk(), "topic")
-    assert (
-        "64.0 points" in forgetting and "61.0 to 67.0" in forgetting and "within the 3 points" in forgetting
-    )
+    assert "64.0 points" in forgetting and "61.0 to 67.0" in forgetting and "within the 3 points" in forgetting
     assert "60 %" in recovered and "51 % to 68 %" in recovered
     assert "more than each of 21 null directions" in recovered
     assert "rank-1 share" in aligned and "above its null range" in aligned
@@ -537,8 +519,7 @@ def test_headline_without_junk_or_runs(scores):
 def test_checks_follow_accuracies_averaged_over_seeds(scores):
     table = reporting.checks(scores, "topic").set_index(["layer", "c"])
     assert table.beats_every_null.to_dict() == {
-        cell: "undefined" if cell == (2, 1.0) else "yes"
-        for cell in [(i, c) for i in (2, 3) for c in (1.0, 4.0, 8.0)]
+        cell: "undefined" if cell == (2, 1.0) else "yes" for cell in [(i, c) for i in (2, 3) for c in (1.0, 4.0, 8.0)]
     }
     assert table.benign_within_3_points.eq("yes").all()
     # One seed in which one draw does very well turns its mean, and the answer, around.
@@ -627,9 +608,7 @@ def check_page(path: Path) -> Page:
     return page
 
 
-def execute(
-    folder: Path, where: Path, name: str, notebook: Path | None = None, **parameters
-) -> tuple[Path, Path]:
+def execute(folder: Path, where: Path, name: str, notebook: Path | None = None, **parameters) -> tuple[Path, Path]:
     executed, page = where / "logs" / f"{name}.ipynb", where / "reports" / f"{name}.html"
     values = {"tables": folder, "primary": "topic", "study": "synthetic", **parameters}
     reporting.execute_report(notebook or NOTEBOOKS / f"{name}.ipynb", values, executed, page, name.title())
@@ -645,9 +624,7 @@ def test_a_notebook_becomes_a_page(folder, tmp_path):
     assert [path.name for path in page.parent.iterdir()] == ["completions.html"]
     book = nbformat.read(executed, as_version=4)
     assert any(
-        "synthetic" in cell.source
-        for cell in book.cells
-        if "injected-parameters" in cell.metadata.get("tags", [])
+        "synthetic" in cell.source for cell in book.cells if "injected-parameters" in cell.metadata.get("tags", [])
     )
 
 
@@ -655,9 +632,7 @@ def test_a_failed_notebook_leaves_its_log_and_no_page(folder, tmp_path):
     page = tmp_path / "reports" / "finding.html"
     page.parent.mkdir()
     page.write_text("an older page")
-    with pytest.raises(
-        UserError, match=r"finding.ipynb failed .* no rows of study 'absent'.*finding.ipynb"
-    ) as caught:
+    with pytest.raises(UserError, match=r"finding.ipynb failed .* no rows of study 'absent'.*finding.ipynb") as caught:
         execute(folder, tmp_path, "finding", study="absent")
     assert "\x1b" not in str(caught.value)
     assert not page.exists()
@@ -690,9 +665,7 @@ def test_index_and_summary(folder, tmp_path):
     assert {"finding.html", "provenance.html", "../tables/scores.csv"} <= set(page.links)
     lines = summary.read_text().splitlines()
     assert len(lines) <= 12 and str(index) in lines[0]
-    for sentence in reporting.headline(Tables().scores(), pd.read_parquet(folder / "junk.parquet"), "topic")[
-        :1
-    ]:
+    for sentence in reporting.headline(Tables().scores(), pd.read_parquet(folder / "junk.parquet"), "topic")[:1]:
         assert sentence in text and any(sentence in line for line in lines)
 
 

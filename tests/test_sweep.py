@@ -22,7 +22,9 @@ def test_a_grid_is_every_combination_with_its_last_key_fastest():
 
 
 def test_a_single_value_is_an_axis_of_one():
-    assert sweep.expand_grid({"layer": 2, "c": 4}) == sweep.expand_grid({"layer": [2], "c": [4]}) == [{"layer": 2, "c": 4}]
+    assert (
+        sweep.expand_grid({"layer": 2, "c": 4}) == sweep.expand_grid({"layer": [2], "c": [4]}) == [{"layer": 2, "c": 4}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,10 @@ def test_runs_that_differ_have_different_paths():
 
 
 def test_base_is_the_first_run_and_the_others_keep_the_order_of_their_grids():
-    grids = [GRID | {"layer": 3, "c": 20, "seed": [1, 0]}, GRID | {"method": ["other", "rmu"], "layer": 2, "c": 2, "seed": 0}]
+    grids = [
+        GRID | {"layer": 3, "c": 20, "seed": [1, 0]},
+        GRID | {"method": ["other", "rmu"], "layer": 2, "c": 2, "seed": 0},
+    ]
     assert list(sweep.expand_runs(grids, METHODS)) == [
         "base",
         "rmu/layer=3/c=20/seed=1",

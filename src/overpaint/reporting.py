@@ -55,7 +55,7 @@ class Part:
     Attributes:
         model, method: as in the tables.
         primary: name of the clearing fixed beforehand as the study's main one.
-        cell: the cell shown as main, see `figures.main_cell`.
+        cell: the cell shown as main; fixed: whether the configuration names it, else see `figures.main_cell`.
         scores, activations, junk, history, completions, provenance: the tables, base rows included.
     """
 
@@ -63,6 +63,7 @@ class Part:
     method: str
     primary: str
     cell: Cell | None
+    fixed: bool
     scores: pd.DataFrame
     activations: pd.DataFrame
     junk: pd.DataFrame
@@ -74,18 +75,26 @@ class Part:
 def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
     """Read the tables of a study, one part per model and unlearning method, in table order.
 
-    Raises UserError where a table or the study is missing.
+    The main cell is the one that `study.main` of the tables' config.json names, else `figures.main_cell`. Raises
+    UserError where a table or the study is missing.
     """
     folder = Path(tables)
     frames = {name: _read(folder / f"{name}.parquet", study) for name in TABLES}
     scores = frames["scores"]
     pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
-    parts = [_part(frames, model, method, primary) for model, method in pairs]
+    main = _fixed_cell(folder / "config.json")
+    parts = [_part(frames, model, method, primary, main) for model, method in pairs]
     if not parts:
         raise UserError(
             f"{folder}/scores.parquet holds no unlearned model; run the evaluation of at least one run first."
         )
     return parts
+
+
+def _fixed_cell(path: Path) -> Cell | None:
+    """The cell that the study's configuration names as its main one, None where it names none."""
+    main = json.loads(path.read_text())["study"].get("main") if path.is_file() else None
+    return Cell(main["layer"], float(main["c"])) if main else None
 
 
 def _read(path: Path, study: str) -> pd.DataFrame:
@@ -100,13 +109,14 @@ def _read(path: Path, study: str) -> pd.DataFrame:
     return table.astype({name: types[name] for name in types if name in table}).reset_index(drop=True)
 
 
-def _part(frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str) -> Part:
+def _part(frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, main: Cell | None) -> Part:
     mine = {
         name: table[(table.model == model) & table.method.isin(["base", method])].reset_index(drop=True)
         for name, table in frames.items()
         if name != "provenance"
     }
-    return Part(model, method, primary, main_cell(mine["scores"]), **mine, provenance=frames["provenance"])
+    cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
+    return Part(model, method, primary, cell, cell == main, **mine, provenance=frames["provenance"])
 
 
 # ---------------------------------------------------------------- sentences
@@ -127,18 +137,18 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def headline(scores: pd.DataFrame, junk: pd.DataFrame, primary: str) -> list[str]:
+def headline(scores: pd.DataFrame, junk: pd.DataFrame, primary: str, cell: Cell | None = None) -> list[str]:
     """The three most important numbers as plain sentences, computed from the tables alone.
 
     They are: forgetting and benign damage; the fraction that the primary clearing recovers, beside the best
-    null draw; rank-1 share and alignment with the control vector. All three are of the cell with the
-    largest c and, of those, the smallest layer, a rule that does not look at recovery.
+    null draw; rank-1 share and alignment with the control vector. All three are of one cell.
 
     Args:
         scores, junk: tables of one model and one method, base rows included (columns as in `tables`).
         primary: name of the study's primary clearing.
+        cell: the main cell, by default `figures.main_cell`.
     """
-    cell = main_cell(scores)
+    cell = cell or main_cell(scores)
     if cell is None:
         return ["The scores table holds no unlearned model, so there is nothing to report."]
     rows = pooled(in_cell(scores, cell))
@@ -422,6 +432,10 @@ def provenance_answer(part: Part) -> Html:
     return lead(f"{_count(len(jobs), 'job')} at {where} made these results in {minutes}, {state}.")
 
 
+FIXED_CELL = "named in the configuration, beforehand"
+RULE_CELL = "the largest c and, of those, the smallest layer; recovery plays no part in the choice"
+
+
 def measured(part: Part) -> Html:
     """What was measured, from the tables: model, cells, seeds, questions, nulls, choice of the main cell."""
     runs = part.scores[part.scores.method != "base"]
@@ -435,8 +449,7 @@ def measured(part: Part) -> Html:
         "Model": f"{part.model}, unlearned with {method_label(part.scores)}",
         "Runs": f"{_count(len(cells(part.scores)), 'cell')} of layer and c, {_count(len(seeds), 'seed')}"
         + (f": {', '.join(seeds)}" if seeds else ""),
-        "Main cell": f"{part.cell}: the largest c and, of those, the smallest layer; recovery plays "
-        "no part in the choice",
+        "Main cell": f"{part.cell}: {FIXED_CELL if part.fixed else RULE_CELL}",
         "Questions": f"{texts}; n counts units (facts or articles), which the bootstrap resamples",
         "Clearings": f"primary: {part.primary}, fixed beforehand; measured: {', '.join(clearings) or 'none'}",
         "Null directions": f"{draws} single directions",
@@ -555,7 +568,9 @@ def checks_html(part: Part) -> Html:
 
 def headline_html(part: Part) -> Html:
     """The three headline sentences as a numbered list."""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in headline(part.scores, part.junk, part.primary))
+    items = "".join(
+        f"<li>{escape(sentence)}</li>" for sentence in headline(part.scores, part.junk, part.primary, part.cell)
+    )
     return Html(f'<ol class="headline">{items}</ol>')
 
 
@@ -865,7 +880,9 @@ def _summary(parts: list[Part], study: str, index: Path) -> str:
     """Plain text of at most 12 lines: the path and the first part's three sentences."""
     part = parts[0]
     lines = [f"Study '{study}': {index}"]
-    lines += [f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary), 1)]
+    lines += [
+        f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary, part.cell), 1)
+    ]
     if len(parts) > 1:
         lines.append(f"These are of {part.model}; the page holds {len(parts) - 1} more.")
     return "\n".join(lines) + "\n"

@@ -71,6 +71,9 @@ def _check_topics(config: dict[str, Any]) -> None:
                 f"study.prompts has {prompted.count(topic)} prompt sets of the hazardous topic {topic!r}: list exactly "
                 f"one of {', '.join(valid) or '(none is defined)'}."
             )
+    main, cells = study.get("main"), [(c["layer"], c["c"]) for grid in study["runs"] for c in expand_grid(grid)]
+    if main and (main["layer"], main["c"]) not in cells:
+        raise UserError(f"study.main is {main}, which study.runs does not contain: use a layer and c of the runs.")
     if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
         raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
 

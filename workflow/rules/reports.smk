@@ -10,6 +10,7 @@ rule render_report:
     input:
         notebook="reports/{report}.ipynb",
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+        config=f"{OUT}/tables/config.json",
     output:
         page=f"{OUT}/reports/{{report}}.html",
         job=f"{OUT}/reports/{{report}}.job.json",
@@ -38,6 +39,7 @@ rule render_index:
     input:
         pages=expand(f"{OUT}/reports/{{report}}.html", report=REPORTS),
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+        config=f"{OUT}/tables/config.json",
     output:
         index=f"{OUT}/reports/index.html",
         summary=f"{OUT}/reports/summary.txt",

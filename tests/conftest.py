@@ -1,0 +1,162 @@
+"""Shared fixtures: a fictional world, its tokenizer, and tiny random models of several architectures."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PhiConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from overpaint import pretrain, world
+from overpaint.junk import Junk, unit
+from overpaint.models import blocks
+
+WIDTH = 32
+SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 4, "max_position_embeddings": 64, "initializer_range": 0.15}
+TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+GATED = SHAPE | TOKENS | {"intermediate_size": 48, "num_key_value_heads": 2}
+PLAIN = SHAPE | TOKENS | {"intermediate_size": 48}
+# Gemma 2 attends to a window in every other block; these texts are shorter than the window.
+ARCHITECTURES = {
+    "llama": (LlamaConfig, GATED),
+    "mistral": (MistralConfig, GATED | {"sliding_window": 8}),
+    "qwen2": (Qwen2Config, GATED),
+    "gpt2": (GPT2Config, SHAPE | TOKENS),
+    "gpt_neox": (GPTNeoXConfig, PLAIN),
+    "phi": (PhiConfig, PLAIN),
+    "gemma2": (Gemma2Config, GATED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}),
+}
+# Settings of every method on the tiny model; tests override what they are about.
+SETTINGS = {
+    "layer": 2, "c": 4.0, "seed": 0, "c_unit": "mean_norm", "control": "rand", "updated": 2, "steps": 12, "batch": 2,
+    "length": 24, "lr": 1e-2, "alpha": 5.0, "max_batches": 4, "shuffle": True, "skip_first": True,
+    "mask_padding": True, "tokens": "last",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def facts() -> list[world.Fact]:
+    """Facts of a small world."""
+    return world.generate(seed=0, entities=8, values=8)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(facts) -> PreTrainedTokenizerFast:
+    """The word-level tokenizer of the world."""
+    return pretrain.build_tokenizer(facts)
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer) -> Callable[..., PreTrainedModel]:
+    """make_model(architecture, seed=0, blocks=4, **config): a random model in which every vector is random too."""
+
+    def make(architecture: str, seed: int = 0, blocks: int = 4, **changes) -> PreTrainedModel:
+        kind, settings = ARCHITECTURES[architecture]
+        config = kind(**settings | {"vocab_size": len(tokenizer), "num_hidden_layers": blocks} | changes)
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # norms and biases start at ones and zeros, which hides mistakes
+                parameter += 0.1 * torch.randn_like(parameter)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def originals(make_model) -> dict[str, PreTrainedModel]:
+    """One model of each architecture; tests get copies of them."""
+    return {name: make_model(name) for name in ARCHITECTURES}
+
+
+@pytest.fixture
+def llama(originals) -> PreTrainedModel:
+    """A tiny random Llama, fresh for each test."""
+    return copy.deepcopy(originals["llama"])
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def architecture(request) -> str:
+    """The name of each architecture in turn."""
+    return request.param
+
+
+@pytest.fixture
+def any_model(originals, architecture) -> PreTrainedModel:
+    """A tiny random model of each architecture in turn, fresh for each test."""
+    return copy.deepcopy(originals[architecture])
+
+
+@pytest.fixture(scope="session")
+def inputs(tokenizer, facts) -> dict[str, Tensor]:
+    """Two texts of unequal length, padded on the left."""
+    texts = [row["text"] for row in world.prompt_rows(facts, ["gloomcraft"])[:2]]
+    assert len({len(text.split()) for text in texts}) == 2
+    encoded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
+    return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+
+
+@pytest.fixture(scope="session")
+def texts(facts) -> dict[str, list[str]]:
+    """Training texts of unequal lengths by topic: two hazardous ones and `retain`."""
+    domains = {"gloomcraft": ["gloomcraft"], "riftlore": ["riftlore"], "retain": ["taverns", "rivers"]}
+    return {
+        topic: [" ".join(text.split()[: 9 + 5 * index % 13]) for index, text in enumerate(_some(facts, own))]
+        for topic, own in domains.items()
+    }
+
+
+def _some(facts: list[world.Fact], domains: list[str]) -> list[str]:
+    return world.training_texts(facts, domains, copies=8, seed=1)[:24]
+
+
+@pytest.fixture(scope="session")
+def junk(originals) -> Junk:
+    """Random directions of two topics that share a part, and random means at every site of every architecture."""
+    generator = torch.Generator().manual_seed(3)
+    shared, *own = torch.randn(3, WIDTH, generator=generator)
+    topics = {name: unit(shared + part) for name, part in zip(("gloomcraft", "riftlore"), own, strict=True)}
+    count = len(blocks(originals["llama"]))
+    sites = [f"{index}/{place}" for index in range(count) for place in ("input", "attention", "mlp")]
+    return Junk(topics, 3, {site: torch.randn(WIDTH, generator=generator) for site in sites})
+
+
+@pytest.fixture(scope="session")
+def logits() -> Callable[[nn.Module, dict[str, Tensor]], Tensor]:
+    """logits(model, inputs): those of real tokens, [tokens, vocabulary]."""
+
+    @torch.no_grad()
+    def run(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        return model(**inputs, use_cache=False).logits[inputs["attention_mask"].bool()]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def residuals() -> Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, ...]]:
+    """residuals(model, inputs): transformers' own hidden states at the start of each block, [batch, tokens, width]."""
+
+    @torch.no_grad()
+    def run(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        states = model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+        return states[:-1]  # the last one is after the final norm
+
+    return run
+
+
+@pytest.fixture
+def settings() -> dict:
+    """Settings that every method accepts."""
+    return dict(SETTINGS)

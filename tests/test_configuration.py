@@ -1,0 +1,437 @@
+"""Configurations: the shipped ones are valid, defaults are filled in, and a mistake is one sentence that helps."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from overpaint.configuration import complete
+from overpaint.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+# Keys without a default: what leaving them out means.
+OPTIONAL = {
+    "layers": "the study's layers are checked when the model is loaded",
+    "count": "all rows",
+    "main": "the largest c and, of those, the smallest layer",
+}
+
+
+def merged(*files: Path) -> dict[str, Any]:
+    """The default study with files over it, merged as Snakemake does: dictionaries merge, lists are replaced."""
+    config = copy.deepcopy(DEFAULT)
+    for file in files:
+        update_config(config, yaml.safe_load(file.read_text()))
+    return config
+
+
+def put(*path: str | int, value: Any) -> Callable[[dict], None]:
+    """A change that sets one value of a configuration."""
+
+    def change(config: dict) -> None:
+        for key in path[:-1]:
+            config = config[key]
+        config[path[-1]] = value
+
+    return change
+
+
+def drop(*path: str | int) -> Callable[[dict], None]:
+    """A change that takes one key out of a configuration."""
+
+    def change(config: dict) -> None:
+        for key in path[:-1]:
+            config = config[key]
+        del config[path[-1]]
+
+    return change
+
+
+def refusal(*changes: Callable[[dict], None]) -> str:
+    """What is said about the default study with `changes`; it must be one line that is a sentence."""
+    config = copy.deepcopy(DEFAULT)
+    for change in changes:
+        change(config)
+    with pytest.raises(UserError) as caught:
+        complete(config, SCHEMA)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence.endswith(".") and len(sentence) < 400
+    return sentence
+
+
+# --- the shipped configurations
+
+
+@pytest.mark.parametrize(
+    "files", [(), *((study,) for study in STUDIES)], ids=lambda files: "+".join(f.stem for f in files)
+)
+def test_the_shipped_studies_are_valid(files):
+    assert complete(merged(*files), SCHEMA)["study"]["name"]
+
+
+def test_there_are_studies_beside_the_default():
+    assert {"smoke", "smollm2"} <= {study.stem for study in STUDIES}
+
+
+def test_merging_replaces_lists_and_keeps_the_catalogues():
+    smoke = merged(ROOT / "studies/smoke.yaml")
+    assert len(smoke["study"]["runs"]) == 1 and smoke["study"]["runs"] != DEFAULT["study"]["runs"]
+    assert smoke["methods"]["rmu"] == DEFAULT["methods"]["rmu"] and "rmu_smoke" in smoke["methods"]
+    assert smoke["corpora"]["everyday"] == DEFAULT["corpora"]["everyday"] | {"world": "smoke"}
+
+
+def test_every_study_writes_to_a_folder_of_its_own():
+    outputs = [merged(*files)["study"]["output"] for files in [(), *((study,) for study in STUDIES)]]
+    assert len(set(outputs)) == len(outputs)
+
+
+# --- the schema
+
+
+def schema_objects(node: dict, inherited: dict[str, dict]) -> Iterator[tuple[dict, dict[str, dict]]]:
+    """Every schema with properties, beside the properties of those around it that describe the same object."""
+    own = inherited | node.get("properties", {})
+    if "properties" in node:
+        yield node, inherited
+    for part in [*node.get("oneOf", []), *node.get("allOf", []), *node.get("anyOf", [])]:
+        yield from schema_objects(part, own)
+    inner = [*node.get("properties", {}).values(), *node.get("$defs", {}).values()]
+    inner += [node[key] for key in ("items", "additionalProperties") if isinstance(node.get(key), dict)]
+    for part in inner:
+        yield from schema_objects(part, {})
+
+
+def properties() -> Iterator[tuple[str, dict, bool]]:
+    """Every property of the schema: its name, its schema with references resolved, and whether it is required."""
+    root = yaml.safe_load(SCHEMA.read_text())
+    for node, around in schema_objects(root, {}):
+        for name, part in node["properties"].items():
+            reference = root["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {})
+            yield name, around.get(name, {}) | reference | part, name in node.get("required", []) or name in around
+
+
+def test_the_schema_is_walked_whole():
+    names = {name for name, _, _ in properties()}
+    expected = {"study", "seed", "c", "evaluate", "sha256", "heads", "path", "domains", "count", "prior", "alpha"}
+    assert expected | {"on_base", "benchmarks", "split", "topic"} <= names and len(list(properties())) > 70
+
+
+def test_every_key_has_a_description():
+    assert [name for name, part, _ in properties() if len(part.get("description", "")) < 5] == []
+
+
+def test_every_key_that_may_be_left_out_has_a_default_or_a_meaning_without_one():
+    left_out = [(name, part) for name, part, required in properties() if not required and "const" not in part]
+    assert {name for name, part in left_out if "default" not in part} == set(OPTIONAL)
+    assert sum("default" in part for _, part in left_out) > 25
+
+
+def test_unknown_keys_are_refused_at_every_level():
+    for node, around in schema_objects(yaml.safe_load(SCHEMA.read_text()), {}):
+        closed = node.get("additionalProperties", True) is False or node.get("unevaluatedProperties", True) is False
+        part_of_a_closed_one = around or set(node["properties"]) == {"source", "topic"}  # openText, closed where used
+        assert closed or part_of_a_closed_one, sorted(node["properties"])
+
+
+def test_defaults_that_a_key_names_are_valid_for_it():
+    from jsonschema import Draft202012Validator
+
+    root = yaml.safe_load(SCHEMA.read_text())
+    for name, part, _ in properties():
+        if "default" in part:
+            schema = {key: value for key, value in part.items() if key != "default"} | {"$defs": root["$defs"]}
+            assert Draft202012Validator(schema).is_valid(part["default"]), name
+
+
+# --- defaults
+
+
+def test_defaults_are_filled_in_at_every_level():
+    config = merged()
+    config["models"]["miniature"] = {"source": "miniature", "world": "miniature"}
+    config["models"]["own"] = {"source": "folder", "path": "somewhere"}
+    config["worlds"]["miniature"] = {}
+    config["methods"]["rmu"] = {"kind": "rmu", "steps": 5, "lr": 0.1, "alpha": 1}
+    for key in ("output", "completions", "split"):
+        del config["study"][key]
+    found = complete(config, SCHEMA)
+    assert (
+        found["models"]["miniature"] | {"width": 96, "layers": 6, "lr": 0.003, "dtype": "float32"}
+        == found["models"]["miniature"]
+    )
+    assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
+    assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
+    assert found["methods"]["rmu"]["length"] == 512 and found["methods"]["rmu"]["tokens"] == "last"
+    assert found["study"] | {"output": "results", "completions": 4, "split": "report"} == found["study"]
+    assert (
+        found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
+    )
+    assert found["clearings"]["rand"] == {
+        "direction": "rand", "target": "zero", "scope": "all", "draws": 10, "rank": 2, "on_base": False,
+    }  # fmt: skip
+    assert found["packages"] == {}
+
+
+def test_what_is_given_stays_and_the_input_is_left_alone():
+    config = merged(ROOT / "studies/smoke.yaml")
+    config["methods"]["rmu"]["length"] = 33
+    before = copy.deepcopy(config)
+    found = complete(config, SCHEMA)
+    assert config == before and found != before
+    assert found["methods"]["rmu"]["length"] == 33 and found["study"]["completions"] == 1
+    assert complete(found, SCHEMA) == found, "completing twice is completing once"
+    json.dumps(found)  # plain types only
+
+
+def test_keys_of_one_kind_of_source_are_not_given_to_another():
+    found = complete(merged(ROOT / "studies/smollm2.yaml"), SCHEMA)
+    assert "width" not in found["models"]["smollm2-135m"] and "width" in found["models"]["miniature"]
+    assert found["methods"]["base"] == {"kind": "base"}
+
+
+# --- mistakes: (change, what the sentence must hold: place, cause, cure or valid values)
+
+MISTAKES = {
+    "an unknown key at the top": (
+        put("colour", value=1),
+        ["the configuration", "unknown key 'colour'", "study", "clearings"],
+    ),
+    "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "completions", "primary"]),
+    "an unknown key of a grid": (
+        put("study", "runs", 0, "colour", value=1),
+        ["study.runs.0", "'colour'", "method, layer, c"],
+    ),
+    "an unknown key of a method": (put("methods", "rmu", "colour", value=1), ["methods.rmu", "'colour'", "alpha"]),
+    "an unknown key of a clearing": (
+        put("clearings", "span", "colour", value=1),
+        ["clearings.span", "'colour'", "target"],
+    ),
+    "an unknown key of a model": (
+        put("models", "miniature", "colour", value=1),
+        ["models.miniature", "'colour'", "width"],
+    ),
+    "a missing key": (drop("study", "primary"), ["study lacks 'primary'"]),
+    "a missing catalogue": (drop("corpora"), ["the configuration lacks 'corpora'"]),
+    "a learning rate that YAML reads as text": (
+        put("methods", "rmu", "lr", value="5e-5"),
+        ["methods.rmu.lr", "YAML reads 5e-5 as text: write 5.0e-05"],
+    ),
+    "a learning rate that is no number at all": (
+        put("methods", "rmu", "lr", value="quick"),
+        ["methods.rmu.lr", "'quick'"],
+    ),
+    "a learning rate of zero": (put("models", "miniature", "lr", value=0), ["models.miniature.lr", "0", "minimum"]),
+    "a layer outside the model": (
+        put("study", "runs", 0, "layer", value=[3, 6]),
+        ["study.runs", "layer 6", "'miniature'", "from 2 to 5"],
+    ),
+    "a layer with too few blocks before it": (
+        put("study", "runs", 0, "layer", value=[3, 1]),
+        ["layer 1", "from 2 to 5"],
+    ),
+    "a negative layer": (put("study", "runs", 0, "layer", value=-1), ["study.runs.0.layer", "-1", "minimum of 0"]),
+    "a negative layer in a list": (
+        put("study", "runs", 0, "layer", value=[2, -1]),
+        ["study.runs.0.layer.1", "minimum of 0"],
+    ),
+    "no runs": (put("study", "runs", value=[]), ["study.runs", "[] should be non-empty", "Grids"]),
+    "an unknown model": (
+        put("study", "model", value="gpt"),
+        ["study.model", "'gpt'", "`models`", "use one of miniature"],
+    ),
+    "an unknown corpus to forget": (
+        put("study", "forget", value=["x"]),
+        ["study.forget", "'x'", "gloomcraft, riftlore, everyday"],
+    ),
+    "an unknown corpus to retain": (
+        put("study", "retain", value=["x"]),
+        ["study.retain", "'x'", "`corpora`", "everyday"],
+    ),
+    "an unknown prompt set": (put("study", "prompts", value=["x"]), ["study.prompts", "'x'", "`prompts`", "everyday"]),
+    "an unknown benchmark": (
+        put("study", "evaluate", 1, "benchmarks", value=["x"]),
+        ["study.evaluate", "'x'", "`benchmarks`", "gloomcraft_text"],
+    ),
+    "an unknown clearing": (
+        put("study", "evaluate", 1, "clearings", value=["x"]),
+        ["study.evaluate", "'x'", "`clearings`", "span_from"],
+    ),
+    "an unknown primary clearing": (
+        put("study", "primary", value="x"),
+        ["study.primary", "'x'", "`clearings`", "span_from"],
+    ),
+    "an unknown method": (
+        put("study", "runs", 0, "method", value=["rmu", "x"]),
+        ["study.runs", "'x'", "use one of base, rmu"],
+    ),
+    "an unknown world": (
+        put("corpora", "everyday", "world", value="x"),
+        ["corpora.everyday.world", "'x'", "miniature"],
+    ),
+    "an unknown kind of direction": (
+        put("clearings", "span", "direction", value="x"),
+        ["clearings.span.direction", "'x' is not one of", "pooled"],
+    ),
+    "a primary clearing that is not evaluated": (
+        put("study", "primary", value="topic_from"),
+        ["study.evaluate", "topic_from", "`none`"],
+    ),
+    "a headline that no run has": (
+        put("study", "main", value={"layer": 3, "c": 5}),
+        ["study.main", "'c': 5", "layer and c of the runs"],
+    ),
+    "no uncleared evaluation": (
+        put("study", "evaluate", 0, "clearings", value=["span"]),
+        ["study.evaluate", "`none`", "span"],
+    ),
+    "a hazardous topic without prompts": (
+        put("study", "prompts", value=["gloomcraft", "everyday"]),
+        ["study.prompts", "0 prompt sets", "'riftlore'", "exactly one of riftlore"],
+    ),
+    "a list with one entry twice": (put("study", "forget", value=["riftlore"] * 2), ["study.forget", "non-unique"]),
+    "a name that no folder should have": (
+        put("study", "name", value="a b/c"),
+        ["study.name", "'a b/c'", "Name of the study"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_with_place_cause_and_cure(mistake):
+    change, parts = MISTAKES[mistake]
+    sentence = refusal(change)
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+def test_without_a_mistake_the_same_configuration_passes():
+    assert complete(copy.deepcopy(DEFAULT), SCHEMA)["study"]["model"] == "miniature"
+
+
+def test_of_two_mistakes_one_is_told():
+    sentence = refusal(put("study", "colour", value=1), put("methods", "rmu", "steps", value=-1))
+    assert ("colour" in sentence) != ("methods.rmu.steps" in sentence)
+
+
+WEAK = {
+    "an unknown key of a corpus": (put("corpora", "everyday", "colour", value=1), ["'colour'", "domains"]),
+    "an unknown source of a corpus": (put("corpora", "everyday", "source", value="x"), ["'x'", "wikipedia"]),
+    "a corpus of one's own without a path": (
+        put("corpora", "everyday", value={"source": "file", "topic": "everyday"}),
+        ["corpora.everyday lacks 'path'"],
+    ),
+    "an unknown kind of method": (put("methods", "rmu", "kind", value="x"), ["methods.rmu.kind", "'x'", "rmu"]),
+    "an unknown source of a model": (put("models", "miniature", "source", value="x"), ["'x'", "folder", "package"]),
+    "an empty axis": (put("study", "runs", 0, "c", value=[]), ["study.runs.0.c", "non-empty"]),
+    "an unknown domain of a world": (
+        put("corpora", "everyday", "domains", value=["x"]),
+        ["corpora.everyday", "rivers"],
+    ),
+    "two corpora to forget with one topic": (
+        put("corpora", "everyday", "topic", value="riftlore"),
+        ["study.forget", "'riftlore'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", WEAK)
+@pytest.mark.xfail(strict=True, reason="refused with a sentence that does not help, or not refused")
+def test_these_mistakes_should_be_told_as_well(mistake):
+    change, parts = WEAK[mistake]
+    changes = (
+        [change, put("study", "forget", value=["riftlore", "everyday"])] if mistake.startswith("two") else [change]
+    )
+    sentence = refusal(*changes)
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize("mistake", ["an unknown source of a corpus", "an empty axis", "an unknown kind of method"])
+def test_these_mistakes_are_refused_at_least(mistake):
+    refusal(WEAK[mistake][0])
+
+
+# --- files and folders of one's own
+
+PROMPTS = [
+    {"id": "1", "unit": "a", "split": "fit", "text": "one"},
+    {"id": "2", "unit": "b", "split": "report", "text": "two"},
+]
+QUESTION = {"id": "1", "unit": "a", "split": "report", "question": "?", "choices": ["x", "y"], "answer": 1}
+
+
+def own_file(tmp_path: Path, rows: list | str, catalogue: str, **more: str) -> Callable[[dict], None]:
+    """A change that reads the entry `everyday` of a catalogue from a file with `rows`."""
+    path = tmp_path / "own.jsonl"
+    path.write_text(rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows))
+    return put(catalogue, "everyday", value={"source": "file", "path": str(path), "topic": "everyday"} | more)
+
+
+def test_files_of_ones_own_are_accepted(tmp_path):
+    config = merged()
+    own_file(tmp_path, PROMPTS, "prompts")(config)
+    assert complete(config, SCHEMA)["prompts"]["everyday"]["source"] == "file"
+    config = merged()
+    own_file(tmp_path, [QUESTION], "benchmarks", kind="questions")(config)
+    assert complete(config, SCHEMA)["benchmarks"]["everyday"]["metric"] == "acc"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    change = put("corpora", "everyday", value={"source": "file", "path": f"{tmp_path}/none.jsonl", "topic": "everyday"})
+    sentence = refusal(change)
+    assert f"no file {tmp_path}/none.jsonl" in sentence and "corpus" in sentence and "`path`" in sentence
+
+
+def test_a_missing_file_that_the_study_does_not_use_is_not_looked_for(tmp_path):
+    config = merged()
+    config["corpora"]["unused"] = {"source": "file", "path": f"{tmp_path}/none.jsonl", "topic": "everyday"}
+    complete(config, SCHEMA)
+
+
+BAD_ROWS = {
+    "broken": ('{"id": "1"', ["is not JSON", "one object"]),
+    "no object": ("[1, 2]", ["`id` is missing", "id, unit, split, text"]),
+    "a missing field": (json.dumps({key: PROMPTS[1][key] for key in ("id", "unit", "split")}), ["`text` is missing"]),
+    "a number for text": (json.dumps(PROMPTS[1] | {"text": 5}), ["`text` is missing or no str"]),
+    "an unknown split": (json.dumps(PROMPTS[1] | {"split": "test"}), ["`split` is 'test'", "fit or report"]),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_malformed_row_is_named_by_its_line(tmp_path, fault):
+    line, parts = BAD_ROWS[fault]
+    sentence = refusal(own_file(tmp_path, f"{json.dumps(PROMPTS[0])}\n\n{line}\n", "prompts"))
+    assert [part for part in ["own.jsonl, line 3", *parts] if part not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(("field", "value"), [("answer", 2), ("answer", -1), ("answer", True), ("choices", ["x"])])
+def test_an_answer_must_number_one_of_the_choices(tmp_path, field, value):
+    sentence = refusal(own_file(tmp_path, [QUESTION | {field: value}], "benchmarks", kind="questions"))
+    assert "line 1" in sentence and "`answer`" in sentence
+
+
+def test_a_unit_in_both_splits_is_named(tmp_path):
+    rows = [*PROMPTS, PROMPTS[1] | {"id": "3", "unit": "a"}]
+    sentence = refusal(own_file(tmp_path, rows, "prompts"))
+    assert "unit 'a' in both splits" in sentence and "`fit` or to `report`" in sentence
+
+
+def test_an_empty_file_is_named(tmp_path):
+    assert "holds no rows" in refusal(own_file(tmp_path, "\n", "prompts"))
+
+
+def test_a_model_folder_without_weights_is_named(tmp_path):
+    folder = put("models", "miniature", value={"source": "folder", "path": str(tmp_path)})
+    (tmp_path / "pytorch_model.bin").touch()
+    sentence = refusal(folder)
+    assert "models.miniature.path" in sentence and str(tmp_path) in sentence and "*.safetensors" in sentence
+    (tmp_path / "model.safetensors").touch()
+    config = merged()
+    folder(config)
+    assert complete(config, SCHEMA)["models"]["miniature"]["path"] == str(tmp_path)
