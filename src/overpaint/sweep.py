@@ -33,6 +33,7 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> dict[s
 def check(config: dict[str, Any]) -> None:
     """Refuse a configuration whose study names entries that no catalogue has, or that does not fit together."""
     study = config["study"]
+    _known(config, "methods", "the workflow", ["base"])
     _known(config, "models", "study.model", [study["model"]])
     for key in ("forget", "retain"):
         _known(config, "corpora", f"study.{key}", study[key])
@@ -60,6 +61,24 @@ def hazardous_topics(config: dict[str, Any]) -> list[str]:
 def evaluated(study: dict[str, Any], key: str) -> list[str]:
     """All `clearings` or `benchmarks` that `study.evaluate` names, in order, once each."""
     return list(dict.fromkeys(name for entry in study["evaluate"] for name in entry[key]))
+
+
+def chosen(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with only those catalogue entries that the study uses; further entries change no job."""
+    study = config["study"]
+    names = {
+        "models": [study["model"]],
+        "corpora": [*study["forget"], *study["retain"]],
+        "prompts": study["prompts"],
+        "benchmarks": evaluated(study, "benchmarks"),
+        "methods": ["base", *dict.fromkeys(m for grid in study["runs"] for m in as_list(grid["method"]))],
+        "clearings": evaluated(study, "clearings"),
+    }
+    used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
+    entries = [entry for catalogue in used.values() for entry in catalogue.values()]
+    for catalogue, key in (("worlds", "world"), ("packages", "package")):
+        used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
+    return {"study": study} | used
 
 
 def _check_topics(config: dict[str, Any]) -> None:

@@ -64,7 +64,10 @@ def read_texts(path: Path | str) -> list[str]:
 
 def read_prompts(path: Path | str, split: str) -> list[str]:
     """The prompts of one split."""
-    return [row["text"] for row in read_rows(Path(path), "prompts") if row["split"] == split]
+    prompts = [row["text"] for row in read_rows(Path(path), "prompts") if row["split"] == split]
+    if not prompts:
+        raise UserError(f"{path} has no prompts with split {split!r}: directions need `fit` rows, figures `report` rows.")
+    return prompts
 
 
 def spread(items: list, count: int) -> list:

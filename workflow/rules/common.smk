@@ -25,6 +25,7 @@ shell.prefix(
     "TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error; "
 )
 
+CHOSEN = sweep.chosen(config)
 STUDY = config["study"]
 OUT = STUDY["output"]
 MODEL_NAME = STUDY["model"]
@@ -78,18 +79,13 @@ def prompt_sets():
 
 
 def benchmark_files():
-    """Normalised benchmarks of the study."""
-    return [f"{OUT}/benchmarks/{name}.jsonl" for name in sweep.evaluated(STUDY, "benchmarks")]
-
-
-def benchmark_settings():
-    """{benchmark: its settings} of the study, in the order of `benchmark_files`."""
-    return {name: config["benchmarks"][name] for name in sweep.evaluated(STUDY, "benchmarks")}
+    """Normalised benchmarks of the study, in the order of CHOSEN["benchmarks"]."""
+    return [f"{OUT}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
 
 
 def plan(run):
     """What is evaluated: as the study says; the base model on everything, uncleared."""
-    return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(benchmark_settings())}]
+    return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
 
 
 def shown_clearings(run):

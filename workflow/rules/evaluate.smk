@@ -27,8 +27,8 @@ rule evaluate:
         gpu=1,
     params:
         plan=lambda wildcards: plan(wildcards.run),
-        clearings=config["clearings"],
-        benchmarks=benchmark_settings(),
+        clearings=CHOSEN["clearings"],
+        benchmarks=CHOSEN["benchmarks"],
         split=STUDY["split"],
         dtype=dtype(),
         code=code("evaluate.py"),

@@ -30,7 +30,7 @@ rule gather_tables:
     resources:
         mem_mb=4000,
     params:
-        config=config,
+        config=CHOSEN,
         runs=RUNS,
         unlearned=UNLEARNED,
         completed=completed_runs(),

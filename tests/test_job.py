@@ -1,0 +1,222 @@
+"""The context of every script: whole outputs or none, a log, one line for the terminal, and provenance."""
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params
+
+from overpaint import provenance
+from overpaint.errors import UserError
+from overpaint.job import job
+
+# What the docstrings of `describe_job` and `job` promise.
+FIELDS = {
+    "rule", "outputs", "git", "dirty", "python", "prefix", "packages", "hardware", "settings", "inputs",
+    "started", "seconds", "peak_mb",
+}  # fmt: skip
+
+
+@pytest.fixture
+def rule(tmp_path: Path) -> SimpleNamespace:
+    """What Snakemake gives to the script of a rule with one input and three outputs, one of them a folder."""
+    source = tmp_path / "input.txt"
+    source.write_text("given\n")
+    made = {name: str(tmp_path / "made" / name) for name in ("table.csv", "folder", "table.job.json")}
+    return SimpleNamespace(
+        rule="make_table",
+        threads=1,
+        input=InputFiles(fromdict={"source": str(source)}),
+        output=OutputFiles(fromdict=dict(zip(("table", "folder", "job"), made.values(), strict=True))),
+        log=Log(fromdict={"log": str(tmp_path / "logs/make_table.log")}),
+        params=Params(fromdict={"settings": {"lr": 5e-3, "layers": [1, 2]}, "code": "abc"}),
+    )
+
+
+def written(tmp_path: Path) -> set[str]:
+    """Every file below a folder."""
+    return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def run(rule: SimpleNamespace) -> dict:
+    """A script that ends well: a table, a folder with a file, and something said."""
+    with job(rule) as out:
+        print("half way")
+        print("a warning", file=sys.stderr)
+        out.table.write_text("a,b\n1,2\n")
+        out.folder.mkdir()
+        (out.folder / "part.txt").write_text("part")
+    return json.loads(Path(rule.output.job).read_text())
+
+
+def fail(rule: SimpleNamespace, error: BaseException) -> SystemExit:
+    """A script that fails when everything is almost written."""
+    with pytest.raises(SystemExit) as caught, job(rule) as out:
+        out.table.write_text("a,b\n1,")
+        out.folder.mkdir()
+        (out.folder / "part.txt").write_text("part")
+        raise error
+    return caught.value
+
+
+def test_outputs_appear_whole_when_the_body_has_ended(rule, tmp_path):
+    with job(rule) as out:
+        out.table.write_text("a,b\n")
+        out.folder.mkdir()
+        assert not any(Path(path).exists() for path in rule.output), "a half-written output stood in its place"
+        out.table.write_text("a,b\n1,2\n")
+        (out.folder / "part.txt").write_text("part")
+    assert Path(rule.output.table).read_text() == "a,b\n1,2\n"
+    assert written(tmp_path) == {
+        "input.txt", "logs/make_table.log", "made/table.csv", "made/folder/part.txt", "made/table.job.json",
+    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"table.csv", "folder", "table.job.json"}
+
+
+def test_an_output_in_a_folder_of_its_own_finds_its_place(rule, tmp_path):
+    rule.output = OutputFiles(fromdict={"one": str(tmp_path / "a/one.txt"), "two": str(tmp_path / "b/c/two.txt")})
+    with job(rule) as out:
+        out.one.write_text("1")
+        out.two.write_text("2")
+    assert written(tmp_path) == {"input.txt", "logs/make_table.log", "a/one.txt", "b/c/two.txt"}
+
+
+def test_an_earlier_output_is_replaced(rule):
+    Path(rule.output.table).parent.mkdir()
+    Path(rule.output.table).write_text("old")
+    run(rule)
+    assert Path(rule.output.table).read_text() == "a,b\n1,2\n"
+
+
+def test_a_script_that_forgets_an_output_fails(rule, tmp_path):
+    with pytest.raises(SystemExit), job(rule) as out:
+        out.table.write_text("a,b\n")
+    assert written(tmp_path) - {"input.txt", "logs/make_table.log"} <= {"made/table.csv"}
+    assert not Path(rule.output.job).exists(), "provenance of a job that failed"
+
+
+def test_what_a_script_says_stands_in_the_log_only(rule, capfd):
+    run(rule)
+    log = Path(rule.log[0]).read_text()
+    assert "half way" in log and "a warning" in log
+    assert capfd.readouterr() == ("", "")
+
+
+def test_provenance_has_every_field_and_true_values(rule):
+    facts = run(rule)
+    assert set(facts) == FIELDS
+    assert facts["rule"] == "make_table" and facts["outputs"] == list(rule.output)
+    assert facts["inputs"] == {rule.input.source: hashlib.sha256(b"given\n").hexdigest()}
+    assert facts["settings"] == {"settings": {"lr": 5e-3, "layers": [1, 2]}, "code": "abc"}
+    assert facts["python"] == platform.python_version() and facts["prefix"] == sys.prefix
+    assert facts["packages"]["pytest"] == pytest.__version__
+    assert set(facts["hardware"]) == {"machine", "system", "cores", "gpu"}
+    assert 0 <= facts["seconds"] < 60 and 1 < facts["peak_mb"] < 1e6
+    assert facts["started"].endswith("+00:00")
+
+
+def test_a_rule_without_provenance_writes_none(rule, tmp_path):
+    rule.output = OutputFiles(fromdict={"table": rule.output.table})
+    with job(rule) as out:
+        out.table.write_text("a\n")
+    assert written(tmp_path) == {"input.txt", "logs/make_table.log", "made/table.csv"}
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("Too little: add more."), ZeroDivisionError("by zero"), KeyboardInterrupt()]
+)
+def test_an_error_leaves_nothing_but_the_log(rule, tmp_path, capfd, error):
+    assert fail(rule, error).code == 1
+    assert written(tmp_path) == {"input.txt", "logs/make_table.log"}
+    assert list((tmp_path / "made").iterdir()) == []
+    log = Path(rule.log[0]).read_text()
+    assert "Traceback" in log and type(error).__name__ in log and "raise error" in log
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("make_table: ") and rule.log[0] in err
+
+
+def test_a_users_mistake_is_told_without_the_name_of_an_exception(rule, capfd):
+    fail(rule, UserError("Too little: add more."))
+    assert "make_table: Too little: add more.  [log" in capfd.readouterr().err
+    fail(rule, ValueError("of its own"))
+    assert "make_table: ValueError: of its own  [log" in capfd.readouterr().err
+
+
+def test_an_error_leaves_an_earlier_output_as_it_was(rule):
+    Path(rule.output.table).parent.mkdir()
+    Path(rule.output.table).write_text("old")
+    fail(rule, ValueError())
+    assert Path(rule.output.table).read_text() == "old"
+
+
+def test_streams_are_given_back_after_an_error(rule):
+    streams = sys.stdout, sys.stderr
+    fail(rule, ValueError())
+    assert (sys.stdout, sys.stderr) == streams
+
+
+def found(folder: Path, text: str) -> list[str]:
+    """Files below `folder` that hold `text`."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_a_token_of_the_environment_is_written_nowhere(rule, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_value_of_the_test")
+    run(rule)
+    fail(rule, ValueError("of its own"))
+    assert found(tmp_path, "hf_secret_value_of_the_test") == []
+    assert found(tmp_path, "make_table") != [], "the search finds nothing at all"
+    out, err = capfd.readouterr()
+    assert "hf_secret" not in out + err and "of its own" in err
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A stand-in for torch that writes down how many threads it is given."""
+    given: list[int] = []
+    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "an accelerator")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=given.append, cuda=cuda))
+    yield given
+
+
+def test_torch_gets_the_threads_of_the_job_and_the_accelerator_is_named(rule, torch):
+    rule.threads = 3
+    facts = run(rule)
+    assert torch == [3] and facts["hardware"]["gpu"] == "an accelerator"
+
+
+def test_without_torch_no_accelerator_is_named(rule, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert run(rule)["hardware"]["gpu"] is None and "torch" not in sys.modules
+
+
+def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path):
+    def hashed(**files: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        (folder / "deep").mkdir(parents=True)
+        for name, text in files.items():
+            (folder / "deep" / name).write_text(text)
+        return provenance.sha256(folder)
+
+    assert hashed(a="1", b="2") == hashed(b="2", a="1")
+    assert len({hashed(a="1", b="2"), hashed(a="1", c="2"), hashed(a="1", b="3"), hashed(a="1"), hashed()}) == 5
+
+
+def test_the_checkouts_revision_is_told_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_state() == {"git": None, "dirty": None}
+    for arguments in (["init", "-q"], ["add", "-A"]):
+        provenance._git(*arguments)
+    (tmp_path / "tracked").write_text("1")
+    provenance._git("add", "tracked")
+    provenance._git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "first")
+    clean = provenance.git_state()
+    assert len(clean["git"]) == 40 and clean["dirty"] is False
+    (tmp_path / "tracked").write_text("2")
+    assert provenance.git_state() == clean | {"dirty": True}
