@@ -23,6 +23,8 @@ from overpaint import pretrain, world
 from overpaint.junk import Junk, unit
 from overpaint.models import blocks
 
+torch.set_num_threads(1)  # tensors this small only lose time to more threads
+
 WIDTH = 32
 SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 4, "max_position_embeddings": 64, "initializer_range": 0.15}
 TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}

@@ -66,7 +66,7 @@ def read_prompts(path: Path | str, split: str) -> list[str]:
     """The prompts of one split."""
     prompts = [row["text"] for row in read_rows(Path(path), "prompts") if row["split"] == split]
     if not prompts:
-        raise UserError(f"{path} has no prompts with split {split!r}: directions need `fit` rows, figures `report` rows.")
+        raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `report` rows.")
     return prompts
 
 
