@@ -57,6 +57,8 @@ rule fit_junk:
     conda:
         "../../envs/fit_junk.yaml"
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         topics=hazardous_prompts(),
         tokens=lambda wildcards: RUNS[wildcards.run]["tokens"],

@@ -17,6 +17,8 @@ rule generate_world:
     conda:
         "../../envs/generate_world.yaml"
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         settings=lambda wildcards: config["worlds"][wildcards.world],
         code=code("generate_world.py"),
@@ -40,6 +42,8 @@ rule download_package:
     wildcard_constraints:
         package=named(*config["packages"]),
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         settings=lambda wildcards: config["packages"][wildcards.package],
         code=code("download_package.py"),
@@ -64,7 +68,7 @@ rule pretrain_model:
         "../../envs/pretrain_model.yaml"
     wildcard_constraints:
         model=models_from("miniature"),
-    threads: 2
+    threads: 1  # sums depend on the number of threads: one, so that every machine trains the same model
     resources:
         mem_mb=4000,
         gpu=1,

@@ -24,6 +24,8 @@ rule render_report:
     wildcard_constraints:
         report=named(*REPORTS),
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
@@ -52,6 +54,8 @@ rule render_index:
     conda:
         "../../envs/render_index.yaml"
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],

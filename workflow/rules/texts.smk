@@ -21,6 +21,8 @@ rule prepare_corpus:
     wildcard_constraints:
         name=named(*config["corpora"]),
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         settings=lambda wildcards: config["corpora"][wildcards.name],
         code=code("prepare_corpus.py"),
@@ -46,6 +48,8 @@ rule prepare_prompts:
     wildcard_constraints:
         name=named(*config["prompts"]),
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         settings=lambda wildcards: config["prompts"][wildcards.name],
         code=code("prepare_prompts.py"),
@@ -71,6 +75,8 @@ rule prepare_benchmark:
     wildcard_constraints:
         name=named(*config["benchmarks"]),
     threads: 1
+    resources:
+        mem_mb=2000,
     params:
         settings=lambda wildcards: config["benchmarks"][wildcards.name],
         code=code("prepare_benchmark.py"),
