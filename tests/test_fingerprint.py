@@ -148,7 +148,7 @@ def in_processes(script: str, *modules: str) -> set[str]:
             capture_output=True,
             text=True,
         ).stdout
-        for seed in range(6)
+        for seed in range(12)
     }
 
 

@@ -196,7 +196,9 @@ def test_a_stopped_forward_leaves_no_trace(any_model, inputs, logits):
 
 
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Blocks of one model may take different masks; those of block `start` go to all"
+    strict=True,
+    raises=AssertionError,
+    reason="Blocks of one model may take different masks; those of block `start` go to all",
 )
 def test_running_blocks_that_attend_to_different_windows_gives_the_states_of_the_whole_model(
     make_model, inputs, residuals

@@ -103,7 +103,7 @@ def test_activations_move_to_the_control_vector_over_training(llama, tokenizer, 
 
     target = rmu.draw_controls(list(TOPICS), 32, "rand", settings["seed"])["gloomcraft"]
     before = attained()
-    overlay, history = unlearn(llama, tokenizer, texts, settings | {"steps": 60})
+    overlay, history = unlearn(llama, tokenizer, texts, settings | {"steps": 60, "shuffle": False, "alpha": 1.0})
     assert torch.equal(overlay.controls["gloomcraft"], target)
     assert attained() > before + 0.3 * overlay.settings["scale"]
     for topic in TOPICS:
@@ -130,7 +130,7 @@ def test_a_larger_alpha_holds_the_retained_text(originals, tokenizer, texts, set
         model = copy.deepcopy(originals["llama"])
         _, history = unlearn(model, tokenizer, texts, settings | {"alpha": alpha, "steps": 40})
         ends[alpha] = [history_of(history, topic, "cosine_to_base")[-1] for topic in ("retain", TOPICS[0])]
-    assert ends[100.0][0] > 0.99 > 0.9 > ends[0.0][0]
+    assert ends[100.0][0] > 0.98 > 0.9 > ends[0.0][0]
     assert ends[0.0][1] < 0.9
 
 
@@ -291,22 +291,29 @@ def reference(model: nn.Module, tokenizer, texts: dict, controls: dict[str, Tens
 
 def distance(left: nn.Module, right: nn.Module, base: nn.Module) -> float:
     """The largest relative difference between the updates of the down projections of blocks 1 and 2."""
-    weights = [
-        [models.down_projection(block).detach() for block in models.blocks(m)[1:3]] for m in (left, right, base)
-    ]
+    weights = [[models.down_projection(block).detach() for block in models.blocks(m)[1:3]] for m in (left, right, base)]
     return max(((a - b).norm() / (b - start).norm()).item() for a, b, start in zip(*weights, strict=True))
 
 
+PUBLISHED = {
+    "c": 6.5, "c_unit": "absolute", "alpha": 3.0, "steps": 20, "lr": 5e-3, "length": 16, "max_batches": 150,
+    "mask_padding": False, "skip_first": False, "shuffle": False,
+}  # fmt: skip
+
+
 def test_training_equals_the_reference_loop(any_model, tokenizer, texts, settings):
-    base = copy.deepcopy(any_model)
-    settings |= {
-        "c": 6.5, "c_unit": "absolute", "alpha": 3.0, "steps": 20, "lr": 5e-3, "length": 16, "max_batches": 150,
-        "mask_padding": False, "skip_first": False, "shuffle": False,
-    }  # fmt: skip
+    base, settings = copy.deepcopy(any_model), settings | PUBLISHED
     overlay, _ = unlearn(any_model, tokenizer, texts, settings)
     published = reference(base, tokenizer, texts, overlay.controls, settings)
     assert distance(any_model, published, base) < 1e-4
-    for change in ({"mask_padding": True}, {"skip_first": True}, {"shuffle": True}, {"alpha": 4.0}):
-        other = copy.deepcopy(base)
-        unlearn(other, tokenizer, texts, settings | change)
-        assert distance(other, published, base) > 1e-2, change
+
+
+@pytest.mark.parametrize(
+    "change", [{"mask_padding": True}, {"skip_first": True}, {"shuffle": True}, {"alpha": 4.0}, {"c": 7.0}, {"seed": 1}]
+)
+def test_training_with_another_setting_does_not_equal_the_reference_loop(llama, tokenizer, texts, settings, change):
+    base, settings = copy.deepcopy(llama), settings | PUBLISHED
+    controls = rmu.draw_controls(list(TOPICS), 32, "rand", settings["seed"])
+    published = reference(base, tokenizer, texts, controls, settings)
+    unlearn(llama, tokenizer, texts, settings | change)
+    assert distance(llama, published, base) > 1e-2

@@ -47,10 +47,11 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             for folder in {part.parent for part in parts.values()}:
                 folder.rmdir()
         except BaseException as error:
-            traceback.print_exc()
+            known = isinstance(error, UserError)
+            print(error) if known else traceback.print_exc()
             for folder in {part.parent for part in parts.values()}:
                 shutil.rmtree(folder, ignore_errors=True)
-            sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            sentence = str(error) if known else f"{type(error).__name__}: {error}"
             print(f"{snakemake.rule}: {sentence}  [log: {log}]", file=sys.__stderr__)
             raise SystemExit(1) from error
 

@@ -25,10 +25,6 @@ from overpaint.errors import UserError
 PART_SALT = "overpaint-wikipedia-1"  # another salt is another study: every number would change
 PART_ENDS = {"train": 0.5, "fit": 0.7, "report": 1.0}
 SPLITS = ("fit", "report")
-# What stands before a choice when its likelihood without the title is measured (domain-conditional PMI,
-# Holtzman et al. 2021, arXiv 2104.08315). On 120 questions of `fit`, SmolLM2-135M-Instruct has .79 right with
-# it and .51 with an empty prior.
-PRIOR = "Question: What is this?\nAnswer:"
 UNSORTED = "Uncategorized"  # hides articles of every topic, biology among them
 _STOP_WORDS = (
     "a an and any are as at between both by during etc for from has have in into is it its more most near of "
@@ -151,6 +147,10 @@ def question_rows(
     Distractors are descriptions of articles of the same topic and split. No choice shares a content word with
     the title (a model could match letters instead of knowing), and none says as much as another of its row
     ("Species of plant" beside "Species of flowering plant"). The right answer is equally often at each place.
+
+    Score them by PMI with the prior `Question: What is this?\\nAnswer:` (domain-conditional, Holtzman et al. 2021,
+    arXiv 2104.08315): SmolLM2-135M-Instruct then has .79 of 120 questions of `fit` right, and .51 after one
+    start token, the harness's own prior.
     """
 
     def rows(split: str) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,267 @@
+"""Scripts of the rules, run as Snakemake runs them, on small real inputs."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
+
+from overpaint import activations, texts, world
+from overpaint.activations import Activations
+from overpaint.junk import Junk
+from overpaint.models import Overlay
+
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+RUN = ["study", "model", "method", "layer", "c", "seed"]
+TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+
+
+def named_inputs(inputs: dict[str, Path | list[Path]]) -> InputFiles:
+    """Inputs by name, of which some are lists, as Snakemake hands them to a script."""
+    found = InputFiles()
+    for name, value in inputs.items():
+        start = len(found)
+        found.extend(map(str, value) if isinstance(value, list) else [str(value)])
+        found._set_name(name, start, end=len(found) if isinstance(value, list) else None)
+    return found
+
+
+def run(rule: str, folder: Path, inputs: dict[str, Any], outputs: list[str], **params: Any) -> dict[str, Path]:
+    """Run a rule's script; the outputs by name, `job` among them, all of which must be there."""
+    places = {name: folder / name for name in outputs} | {"job": folder / f"{rule}.job.json"}
+    fake = SimpleNamespace(
+        rule=rule,
+        threads=1,
+        input=named_inputs(inputs),
+        output=OutputFiles(fromdict={name: str(path) for name, path in places.items()}),
+        log=Log(fromdict={"log": str(folder / f"{rule}.log")}),
+        params=Params(fromdict=params),
+        wildcards=Wildcards(fromdict={}),
+    )
+    runpy.run_path(str(SCRIPTS / f"{rule}.py"), init_globals={"snakemake": fake})
+    assert all(path.exists() for path in places.values())
+    facts = json.loads(places["job"].read_text())
+    assert facts["rule"] == rule and set(facts["inputs"]) == set(fake.input)
+    return places
+
+
+@pytest.fixture(scope="module")
+def world_file(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    return run("generate_world", folder, {}, ["world"], settings={"seed": 1, "entities": 8, "values": 8})["world"]
+
+
+def test_generate_world_writes_the_world_of_its_settings(world_file):
+    assert world.load(world_file) == world.generate(seed=1, entities=8, values=8)
+    assert world.load(world_file) != world.generate(seed=2, entities=8, values=8)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ("prepare_corpus", "corpus"),
+        ("prepare_prompts", "prompts"),
+        ("prepare_benchmark", "questions"),
+        ("prepare_benchmark", "text"),
+    ],
+)
+def test_texts_are_prepared_from_a_world(tmp_path, world_file, rule, kind):
+    settings = {"source": "miniature", "domains": ["rivers"], "topic": "rivers", "kind": kind}
+    made = run(rule, tmp_path, {"source": world_file}, ["rows"], settings=settings)
+    rows, facts = texts.read_rows(made["rows"], kind), world.load(world_file)
+    expected = {
+        "corpus": world.corpus_rows,
+        "prompts": world.prompt_rows,
+        "questions": world.question_rows,
+        "text": world.text_rows,
+    }
+    assert rows == expected[kind](facts, ["rivers"]) and rows != expected[kind](facts, ["guilds"])
+
+
+def test_texts_are_prepared_from_a_file_of_ones_own(tmp_path):
+    (tmp_path / "own.jsonl").write_text('{"id": "1", "text": "eins"}\n\n{"id": "2", "text": "zwei"}\n')
+    settings = {"source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
+    made = run("prepare_corpus", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+    assert texts.read_texts(made["rows"]) == ["eins", "zwei"]
+
+
+def test_a_malformed_file_ends_the_script_and_leaves_no_rows(tmp_path, capfd):
+    (tmp_path / "own.jsonl").write_text('{"id": "1"}\n')
+    settings = {"source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
+    with pytest.raises(SystemExit) as caught:
+        run("prepare_corpus", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+    assert caught.value.code == 1 and not (tmp_path / "rows").exists()
+    assert "own.jsonl, line 1: `text` is missing" in capfd.readouterr().err
+
+
+# --- the junk direction
+
+WIDTH, DEPTHS, LAYER = 24, 4, 1
+TOPICS = {"fire": "fire_prompts", "ice": "ice_prompts"}
+
+
+def random_activations(generator: torch.Generator, count: int = 12) -> Activations:
+    last, mean = torch.randn(2, count, DEPTHS, WIDTH, generator=generator)
+    sites = {site: torch.randn(WIDTH, generator=generator) for site in ("0/input", "1/input", "final")}
+    return Activations(last, mean, torch.randn(DEPTHS, WIDTH, generator=generator), sites)
+
+
+def shifted(found: Activations, shift: torch.Tensor) -> Activations:
+    """The same with `shift` added to every prompt after block `LAYER`."""
+    last, mean = found.last.clone(), found.mean.clone()
+    last[:, LAYER + 1 :] += shift
+    mean[:, LAYER + 1 :] -= shift
+    return Activations(last, mean, found.first, found.sites)
+
+
+@pytest.fixture
+def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
+    """Activations of base and run: each hazardous topic is moved along a direction, on other prompts along another."""
+    generator = torch.Generator().manual_seed(0)
+    controls = {topic: torch.nn.functional.normalize(torch.rand(WIDTH, generator=generator), dim=0) for topic in TOPICS}
+    base, moved = {}, {}
+    for split in texts.SPLITS:
+        for topic, name in [*TOPICS.items(), ("calm", "calm_prompts")]:
+            base[split, name] = random_activations(generator)
+            along = torch.eye(WIDTH)[0] if split == "report" else controls.get(topic, torch.zeros(WIDTH))
+            moved[split, name] = shifted(base[split, name], 5 * along)
+    activations.save(base, tmp_path / "base.safetensors")
+    activations.save(moved, tmp_path / "run.safetensors")
+    Overlay({}, controls, {"layer": LAYER, "c": 5.0, "scale": 5.0}).save(tmp_path / "overlay.safetensors")
+    return {name: tmp_path / f"{name}.safetensors" for name in ("base", "run", "overlay")}, controls
+
+
+def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_path, junk_inputs):
+    inputs, controls = junk_inputs
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="last")
+    junk = Junk.load(made["junk"])
+    assert junk.depth == LAYER + 1 and list(junk.topics) == list(TOPICS)
+    for topic, direction in junk.topics.items():
+        assert float(direction @ controls[topic]) > 0.999
+        assert abs(float(direction[0])) < 0.9, "fitted on the reported part"
+    assert set(junk.means) == {"0/input", "1/input", "final"}
+
+
+def test_fit_junk_takes_the_tokens_it_is_told(tmp_path, junk_inputs):
+    inputs, controls = junk_inputs
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="mean")
+    assert all(float(d @ controls[topic]) < -0.999 for topic, d in Junk.load(made["junk"]).topics.items())
+
+
+def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
+    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table"], topics=TOPICS, tokens="last")
+    table = pd.read_csv(made["table"])
+    assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
+    quantities = {"rank1_share", "split_half", "cos_other_topic", "attained", "cos_u", "cos_u_centred"}
+    for topic in TOPICS:
+        found = table[table.topic == topic].set_index("quantity")
+        assert set(found.index) == quantities and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
+        assert found.value["cos_u"] > found.null_high["cos_u"] > found.null_low["cos_u"]
+
+
+# --- the tables
+
+SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
+RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
+UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
+CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}}
+
+
+def answers(clearings: dict[str, float]) -> pd.DataFrame:
+    """Answers to ten questions each about a hazardous and a benign topic, right in a given share."""
+    return pd.DataFrame(
+        {"clearing": clearing, "variant": "", "benchmark": topic, "topic": topic, "id": str(number)}
+        | {"unit": str(number), "kind": "question", "answer": 0, "correct": number < 10 * share}
+        | {"nll": 1 - share, "tokens": 0, "scores": [0.0, -1.0]}
+        for clearing, share in clearings.items()
+        for topic in ("fire", "calm")
+        for number in range(10)
+    )
+
+
+def activation_rows() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    columns = ["norm", "norm_low", "norm_high", "cosine", "cosine_low", "cosine_high"]
+    frame = pd.DataFrame(rng.random((4, 6)), columns=columns)
+    frame.insert(0, "topic", ["fire", "fire", "calm", "calm"])
+    return frame.assign(prompts=frame.topic, position="last", depth=[0, 1, 0, 1], n=10)
+
+
+def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
+    """Run the gathering on a base and one run, with or without completions."""
+    source = folder / "inputs"
+    source.mkdir()
+    for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6})):
+        answers(shares).to_parquet(source / f"{name}.parquet", index=False)
+    for name in ("base", "run", "cleared"):
+        activation_rows().to_csv(source / f"{name}.csv", index=False)
+    row = {"topic": "fire", "quantity": "cos_u", "value": 0.5}
+    pd.DataFrame([row | {"direction": "topic", "null_low": 0, "null_high": 1}]).to_csv(source / "junk.csv", index=False)
+    pd.DataFrame([row | {"step": step} for step in range(3)]).to_csv(source / "history.csv", index=False)
+    said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
+    (source / "completions.jsonl").write_text(said if shown else "")
+    facts = {
+        "rule": "unlearn", "outputs": ["x"], "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "dirty": None, "python": "3.11", "packages": {}, "hardware": {}, "settings": {}, "inputs": {},
+    }  # fmt: skip
+    (source / "x.job.json").write_text(json.dumps(facts))
+    inputs = {
+        "answers": [source / "base.parquet", source / "run.parquet"],
+        "uncleared": [source / "base.csv", source / "run.csv"],
+        "cleared": [source / "cleared.csv"],
+        "junk": [source / "junk.csv"],
+        "history": [source / "history.csv"],
+        "completions": [source / "completions.jsonl"] * 2,
+        "jobs": [source / "x.job.json"],
+    }
+    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config"]
+    return run(
+        "gather_tables", folder, inputs, outputs,
+        config=CONFIG, runs=RUNS, unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory) -> dict[str, Path]:
+    return gather(tmp_path_factory.mktemp("gather"))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_gather_tables_writes_each_table_in_both_formats(gathered, name):
+    table = pd.read_parquet(gathered[name])
+    assert len(table) > 0 and list(pd.read_csv(gathered[f"{name}_csv"]).columns) == list(table.columns)
+    if name != "provenance":
+        assert list(table.columns[:6]) == RUN
+        assert set(table.study) == {"small"} and set(table.model) == {"tiny"}
+
+
+def test_gather_tables_keeps_numbers_and_labels(gathered):
+    scores = pd.read_parquet(gathered["scores"])
+    rows = scores[(scores.seed == "0") & (scores.benchmark == "fire")].set_index(["metric", "clearing"]).value
+    assert rows["accuracy", "none"] == pytest.approx(0.2) and rows["accuracy", "span"] == pytest.approx(0.6)
+    assert rows["recovered_accuracy", "span"] == pytest.approx(0.5) and rows["forgotten_accuracy", "none"] == 0.8
+    shown = pd.read_parquet(gathered["activations"])
+    assert set(zip(shown.method, shown.clearing, strict=True)) == {("base", "none"), ("rmu", "none"), ("rmu", "span")}
+    assert set(zip(shown.topic, shown.role, strict=True)) == {("fire", "hazardous"), ("calm", "benign")}
+    assert pd.read_parquet(gathered["history"]).step.tolist() == [0, 1, 2]
+
+
+def test_gather_tables_keeps_what_a_model_wrote_as_text(gathered):
+    said = pd.read_parquet(gathered["completions"])
+    assert said.method.tolist() == ["base", "rmu"] and said.prompt.tolist() == ["1.0"] * 2
+    assert said.completion.tolist() == ["<b>2</b>"] * 2 and set(said.role) == {"benign"}
+
+
+def test_gather_tables_keeps_the_whole_configuration(gathered):
+    assert json.loads(gathered["config"].read_text()) == CONFIG
+
+
+@pytest.mark.xfail(strict=True, raises=SystemExit, reason="a table without rows has no topics to tell roles by")
+def test_gather_tables_manages_without_completions(tmp_path):
+    assert len(pd.read_parquet(gather(tmp_path, shown=False)["completions"])) == 0

@@ -1,0 +1,328 @@
+"""Tidy tables: numbers equal to a direct computation from the rows, and columns that every table shares."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from overpaint import statistics, tables
+
+RUN = ["study", "model", "method", "layer", "c", "seed"]
+SCORES = [*RUN, "topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
+HAZARDOUS = ["fire", "ice"]
+QUESTIONS = {"fire": "fire", "ice": "ice", "calm": "calm"}  # benchmark: topic
+TEXTS = {"fire_text": "fire", "calm_text": "calm"}
+VARIANTS = {"none": [""], "span": [""], "topic": HAZARDOUS, "on_base": [""], "rand": ["0", "1", "2"]}
+# How often the right option is chosen, by clearing; 0.9 by the base.
+SKILL = {"none": 0.3, "span": 0.6, "topic": 0.7, "on_base": 0.9, "rand": 0.35}
+UNITS = 24
+RUNS = {
+    "base": {"kind": "base", "method": "base"},
+    "rmu/layer=2/c=4/seed=0": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 0},
+    "rmu/layer=2/c=4/seed=1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
+    "rmu/layer=3/c=6.5/seed=0": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
+}
+FIRST = "rmu/layer=2/c=4/seed=0"
+
+
+def answer_rows(rng: np.random.Generator, variants: dict[str, list[str]], skill: dict[str, float]) -> pd.DataFrame:
+    """Two questions and one text per unit under every clearing, as evaluation writes them."""
+    rows = []
+    for clearing, variant in ((c, v) for c, names in variants.items() for v in names):
+        label = {"clearing": clearing, "variant": variant}
+        for benchmark, topic in QUESTIONS.items():
+            able = 0.9 if topic == "calm" else skill[clearing] - 0.2 * (variant in HAZARDOUS and variant != topic)
+            for number in range(2 * UNITS):
+                rows.append(
+                    label
+                    | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"{topic}/{number // 2}"}
+                    | {"kind": "question", "answer": 0, "correct": bool(rng.random() < able)}
+                    | {"nll": 2 - able + 0.1 * rng.random(), "tokens": 0, "scores": [-1.0, -2.0]}
+                )
+        for benchmark, topic in TEXTS.items():
+            for number in range(UNITS):
+                tokens = int(rng.integers(5, 15))
+                rows.append(
+                    label
+                    | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"text/{number}"}
+                    | {"kind": "text", "answer": -1, "correct": None, "tokens": tokens, "scores": []}
+                    | {"nll": tokens * (2 - skill[clearing] + 0.1 * rng.random())}
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> dict[str, pd.DataFrame]:
+    """Answers of every run, through the file format in which they are kept."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("answers")
+    found = {"base": answer_rows(rng, {"none": [""]}, {"none": 0.9})}
+    found |= {run: answer_rows(rng, VARIANTS, SKILL) for run in RUNS if run != "base"}
+    for number, frame in enumerate(found.values()):
+        frame.to_parquet(folder / f"{number}.parquet", index=False)
+    return {run: pd.read_parquet(folder / f"{number}.parquet") for number, run in enumerate(found)}
+
+
+@pytest.fixture(scope="module")
+def scores(answers) -> pd.DataFrame:
+    return tables.scores(answers, RUNS, "study", "model", HAZARDOUS)
+
+
+def pick(
+    scores: pd.DataFrame, metric: str, benchmark: str, clearing: str, layer: int | None = 2, seed: str = "0"
+) -> pd.Series:
+    """The one row of a run's score."""
+    run = scores.layer.isna() if layer is None else (scores.layer == layer) & (scores.seed == seed)
+    rows = scores[run & (scores.metric == metric) & (scores.benchmark == benchmark) & (scores.clearing == clearing)]
+    assert len(rows) == 1, f"{len(rows)} rows"
+    return rows.iloc[0]
+
+
+def direct(frame: pd.DataFrame, column: str, benchmark: str, clearing: str, variant: str | None = None) -> float:
+    """Mean of a column over the rows of one benchmark under one clearing."""
+    rows = frame[(frame.benchmark == benchmark) & (frame.clearing == clearing)]
+    return float((rows if variant is None else rows[rows.variant == variant])[column].astype(float).mean())
+
+
+# --- shape
+
+
+def test_columns_stand_in_their_order_with_their_types(scores):
+    assert list(scores.columns) == SCORES
+    assert scores.layer.dtype == "Int64" and scores.c.dtype == scores.value.dtype == "float64"
+    assert pd.api.types.is_string_dtype(scores.seed) and pd.api.types.is_integer_dtype(scores.n)
+    for name in ("study", "model", "method", "topic", "role", "clearing", "benchmark", "metric", "note"):
+        assert scores[name].map(type).eq(str).all(), name
+
+
+def test_the_base_has_no_layer_c_or_seed_and_only_the_clearing_none(scores):
+    base = scores[scores.method == "base"]
+    assert base.layer.isna().all() and base.c.isna().all() and (base.seed == "").all()
+    assert set(base.clearing) == {"none"} and set(base.metric) == {"accuracy", "nll", "perplexity"}
+    assert not (scores[scores.method == "rmu"][["layer", "c"]]).isna().any(axis=None)
+
+
+def test_every_row_stands_once(scores):
+    assert not scores.duplicated([*RUN, "clearing", "benchmark", "metric"]).any()
+
+
+def test_seeds_are_text_and_all_stands_beside_them(scores):
+    assert set(scores[scores.layer == 2].seed) == {"0", "1", "all"}
+    assert set(scores[scores.layer == 3].seed) == {"0", "all"}
+
+
+def test_draws_are_kept_and_averaged(scores):
+    assert {"rand", "rand/0", "rand/1", "rand/2", "topic", "other_topic"} <= set(scores.clearing)
+    assert not {"topic/fire", "other_rand"} & set(scores.clearing)
+
+
+def test_roles_are_those_of_the_topics(scores):
+    assert set(scores[scores.topic.isin(["fire", "ice", "all"])].role) == {"hazardous"}
+    assert set(scores[scores.topic == "calm"].role) == {"benign"}
+    assert set(scores[scores.benchmark == "all"].topic) == {"all"}
+    assert scores[scores.benchmark != "all"].topic.map({"calm", "fire", "ice"}.__contains__).all()
+
+
+def test_the_number_of_units_is_told(scores):
+    assert set(scores[scores.benchmark == "all"].n) == {2 * UNITS}
+    assert set(scores[scores.benchmark != "all"].n) == {UNITS}
+
+
+def test_intervals_hold_their_values_and_undefined_rows_hold_none(scores):
+    defined = scores[scores.note == ""]
+    assert (defined.low <= defined.value + 1e-12).all() and (defined.value <= defined.high + 1e-12).all()
+    assert scores[scores.note != ""][["value", "low", "high"]].isna().all(axis=None)
+    assert defined[["value", "low", "high"]].notna().all(axis=None)
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("benchmark", QUESTIONS)
+@pytest.mark.parametrize(("metric", "column"), [("accuracy", "correct"), ("nll", "nll")])
+def test_means_equal_a_direct_computation(scores, answers, benchmark, metric, column):
+    assert pick(scores, metric, benchmark, "none", None).value == pytest.approx(
+        direct(answers["base"], column, benchmark, "none")
+    )
+    for clearing in ("none", "span", "on_base"):
+        found = pick(scores, metric, benchmark, clearing).value
+        assert found == pytest.approx(direct(answers[FIRST], column, benchmark, clearing))
+
+
+@pytest.mark.parametrize(("topic", "other"), [HAZARDOUS, HAZARDOUS[::-1]])
+def test_a_topics_own_direction_stands_apart_from_the_other_topics(scores, answers, topic, other):
+    own = pick(scores, "accuracy", topic, "topic").value
+    others = pick(scores, "accuracy", topic, "other_topic").value
+    assert own == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", topic))
+    assert others == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", other))
+    assert own > others
+
+
+def test_benign_questions_average_over_the_topics_directions(scores, answers):
+    found = pick(scores, "accuracy", "calm", "topic").value
+    assert found == pytest.approx(direct(answers[FIRST], "correct", "calm", "topic"))
+    assert scores[(scores.benchmark == "calm") & (scores.clearing == "other_topic")].empty
+
+
+@pytest.mark.parametrize("benchmark", QUESTIONS)
+def test_each_draw_is_its_own_mean_and_their_average_the_mean_of_all(scores, answers, benchmark):
+    draws = [pick(scores, "accuracy", benchmark, f"rand/{draw}").value for draw in range(3)]
+    assert draws == pytest.approx([direct(answers[FIRST], "correct", benchmark, "rand", str(i)) for i in range(3)])
+    assert pick(scores, "accuracy", benchmark, "rand").value == pytest.approx(np.mean(draws))
+    if benchmark != "calm":
+        assert len(set(draws)) > 1
+
+
+@pytest.mark.parametrize("benchmark", TEXTS)
+def test_perplexity_is_per_token_over_all_texts(scores, answers, benchmark):
+    rows = answers[FIRST][(answers[FIRST].benchmark == benchmark) & (answers[FIRST].clearing == "span")]
+    expected = math.exp(rows.nll.sum() / rows.tokens.sum())
+    assert pick(scores, "perplexity", benchmark, "span").value == pytest.approx(expected)
+    assert expected != pytest.approx(np.exp(rows.nll / rows.tokens).mean(), rel=1e-6)
+
+
+def test_recovered_fractions_equal_a_direct_computation(scores, answers):
+    for metric, column in (("recovered_accuracy", "correct"), ("recovered_nll", "nll")):
+        base, start, end = (
+            direct(answers[run], column, "ice", clearing)
+            for run, clearing in (("base", "none"), (FIRST, "none"), (FIRST, "span"))
+        )
+        assert pick(scores, metric, "ice", "span").value == pytest.approx((end - start) / (base - start))
+    assert 0.2 < pick(scores, "recovered_accuracy", "ice", "span").value < 0.8
+
+
+def test_recovered_log_perplexity_equals_a_direct_computation(scores, answers):
+    base, start, end = (
+        direct(answers[run], "nll", "fire_text", clearing)
+        for run, clearing in (("base", "none"), (FIRST, "none"), (FIRST, "span"))
+    )
+    found = pick(scores, "recovered_log_perplexity", "fire_text", "span").value
+    assert found == pytest.approx((end - start) / (base - start))
+
+
+def test_what_was_forgotten_is_the_base_less_the_unlearned_model(scores, answers):
+    for benchmark in QUESTIONS:
+        found = pick(scores, "forgotten_accuracy", benchmark, "none").value
+        base, own = (direct(answers[run], "correct", benchmark, "none") for run in ("base", FIRST))
+        assert found == pytest.approx(base - own)
+    assert pick(scores, "forgotten_accuracy", "fire", "none").value > 0.4
+    assert abs(pick(scores, "forgotten_accuracy", "calm", "none").value) < 0.2
+
+
+def test_recovery_is_told_of_hazardous_topics_and_real_clearings_only(scores):
+    recovered = scores[scores.metric.isin(["recovered_accuracy", "recovered_nll"])]
+    assert set(recovered.role) == {"hazardous"} and not set(recovered.clearing) & {"none", "on_base"}
+    assert set(recovered.method) == {"rmu"} and {"span", "topic", "rand", "rand/0"} <= set(recovered.clearing)
+    assert set(scores[scores.metric == "forgotten_accuracy"].clearing) == {"none"}
+    of_texts = scores[scores.metric == "recovered_log_perplexity"]
+    assert set(of_texts.role) == {"hazardous"} and "none" not in set(of_texts.clearing)
+
+
+@pytest.mark.xfail(strict=True, reason="questions leave the cleared base out, texts do not")
+def test_the_cleared_base_has_nothing_to_recover(scores):
+    assert not scores[(scores.clearing == "on_base") & scores.metric.str.startswith("recovered")].size
+
+
+@pytest.mark.parametrize("clearing", ["none", "span", "topic"])
+def test_all_hazardous_questions_stand_together(scores, answers, clearing):
+    parts = [pick(scores, "accuracy", topic, clearing).value for topic in HAZARDOUS]
+    assert pick(scores, "accuracy", "all", clearing).value == pytest.approx(np.mean(parts))
+    assert scores[(scores.benchmark == "all") & (scores.metric == "perplexity")].empty
+
+
+@pytest.mark.parametrize("benchmark", ["fire", "calm", "all"])
+def test_pooled_over_seeds_is_the_mean_over_seeds(scores, benchmark):
+    seeds = [pick(scores, "accuracy", benchmark, "span", seed=seed) for seed in ("0", "1")]
+    pooled = pick(scores, "accuracy", benchmark, "span", seed="all")
+    assert pooled.value == pytest.approx(np.mean([row.value for row in seeds])) and pooled.n == seeds[0].n
+    if benchmark != "calm":
+        assert seeds[0].value != seeds[1].value
+
+
+def test_pooled_recovery_is_that_of_the_pooled_means(scores, answers):
+    base = direct(answers["base"], "correct", "fire", "none")
+    start, end = (
+        np.mean([direct(answers[run], "correct", "fire", clearing) for run in list(RUNS)[1:3]])
+        for clearing in ("none", "span")
+    )
+    found = pick(scores, "recovered_accuracy", "fire", "span", seed="all").value
+    assert found == pytest.approx((end - start) / (base - start))
+
+
+def test_one_seed_pooled_is_that_seed(scores):
+    columns = ["value", "low", "high", "n", "note"]
+    for metric in ("accuracy", "recovered_accuracy"):
+        one, pooled = (pick(scores, metric, "fire", "span", 3, seed)[columns] for seed in ("0", "all"))
+        assert one.equals(pooled)
+
+
+def test_intervals_are_the_bootstraps_over_units(scores, answers):
+    frame = answers[FIRST]
+    rows = frame[(frame.benchmark == "fire") & (frame.clearing == "span")]
+    by_unit = rows.assign(correct=rows.correct.astype(float)).groupby("unit", sort=False).correct.mean()
+    expected, found = statistics.mean(by_unit.to_numpy()[None]), pick(scores, "accuracy", "fire", "span")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_run_like_the_base_has_no_recovery_but_a_note(answers):
+    found = tables.scores(answers | {FIRST: unlearned_nothing(answers)}, RUNS, "study", "model", HAZARDOUS)
+    row = pick(found, "recovered_accuracy", "fire", "span")
+    assert math.isnan(row.value) and "undefined" in row.note
+    assert pick(found, "forgotten_accuracy", "fire", "none").value == 0
+
+
+def unlearned_nothing(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The base's answers, uncleared and as those of `span`."""
+    return pd.concat([answers["base"], answers["base"].assign(clearing="span")], ignore_index=True)
+
+
+# --- the other tables
+
+
+def test_labelled_tables_start_with_the_columns_of_the_run():
+    frames = {run: pd.DataFrame({"topic": ["fire"], "value": [float(i)]}) for i, run in enumerate(RUNS)}
+    found = tables.labelled(frames, RUNS, "study", "model")
+    assert list(found.columns) == [*RUN, "topic", "value"] and len(found) == len(RUNS)
+    assert found.layer.dtype == "Int64" and found.layer.tolist() == [pd.NA, 2, 2, 3]
+    assert found.seed.tolist() == ["", "0", "1", "0"] and found.c.tolist()[1:] == [4, 4, 6.5]
+    assert found.value.tolist() == [0, 1, 2, 3]
+
+
+def test_runs_without_rows_leave_none():
+    frames = {"base": pd.DataFrame({"topic": []}), FIRST: pd.DataFrame({"topic": ["fire"]})}
+    assert tables.labelled(frames, RUNS, "study", "model").method.tolist() == ["rmu"]
+    assert list(tables.labelled({}, RUNS, "study", "model").columns) == RUN
+
+
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a table without rows has no topics to tell roles by")
+def test_a_table_without_rows_can_be_given_roles():
+    """So it is with `completions: 0`, which the schema allows."""
+    assert "role" in tables.with_role(tables.labelled({"base": pd.DataFrame()}, RUNS, "study", "model"), HAZARDOUS)
+
+
+def test_roles_are_added_by_topic():
+    found = tables.with_role(pd.DataFrame({"topic": ["fire", "calm"]}), HAZARDOUS)
+    assert found.role.tolist() == ["hazardous", "benign"]
+
+
+def test_both_formats_hold_the_same_table(scores, tmp_path):
+    tables.write(scores, tmp_path / "t.parquet", tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), scores)
+    text = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    assert list(text.columns) == list(scores.columns) and text.clearing.tolist() == scores.clearing.tolist()
+    assert pd.to_numeric(text.value).to_numpy() == pytest.approx(scores.value.to_numpy(), nan_ok=True)
+
+
+def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
+    facts = {
+        "rule": "unlearn", "outputs": ["b", "b.json"], "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "dirty": None, "python": "3.11", "prefix": "/env", "packages": {"torch": "2"}, "hardware": {"gpu": None},
+        "settings": {"lr": 0.1}, "inputs": {"a": "00"},
+    }  # fmt: skip
+    for name, change in (("1", {}), ("2", {"outputs": ["a"]}), ("3", {"rule": "evaluate"})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(facts | change))
+    found = tables.provenance(sorted(tmp_path.glob("*.json")))
+    assert list(zip(found.rule, found.output, strict=True)) == [("evaluate", "b"), ("unlearn", "a"), ("unlearn", "b")]
+    assert json.loads(found.settings[0]) == {"lr": 0.1} and json.loads(found.packages[0]) == {"torch": "2"}

@@ -1,0 +1,324 @@
+"""The workflow as a user runs it, on copies of the checkout: the smoke study to its end, twice, and its mistakes."""
+
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from snakemake.utils import update_config
+
+from overpaint import activations, provenance, sweep
+from overpaint.tensors import read_overlay
+
+ROOT = Path(__file__).parents[1]
+COPIED = ["Snakefile", "config.yaml", "workflow", "profiles", "envs", "studies", "reports", "src"]
+SMOKE = ["--configfile", "studies/smoke.yaml"]
+OUT, MODEL = "results/smoke", "results/smoke/smoke"
+RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]
+PAGES = ["finding", "activations", "sweep", "completions", "provenance"]
+TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
+JOBS = {
+    "generate_world": 1, "pretrain_model": 1, "prepare_corpus": 3, "prepare_prompts": 3, "prepare_benchmark": 5,
+    "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2, "gather_tables": 1,
+    "render_report": 5, "render_index": 1,
+}  # fmt: skip
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A copy of what a study needs of the checkout."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run Snakemake on two cores in a copy; what it says is `stdout`."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env=inherited | {"PYTHONHASHSEED": "0"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def planned(said: str) -> dict[str, int]:
+    """{rule: jobs} of a dry run, without the target itself."""
+    stats = said.rpartition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE) if rule != "all"}
+
+
+def files(folder: Path) -> set[str]:
+    """Every file of a copy that a study may not have written itself."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith((".snakemake/", "results/", "logs/")) and ".pyc" not in name}
+
+
+@contextmanager
+def edited(path: Path, text: str) -> Iterator[None]:
+    """Within the context `path` holds `text`."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory) -> Path:
+    """A copy in which nothing has run."""
+    return copy_checkout(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A copy in which the smoke study has run to its end."""
+    folder = copy_checkout(tmp_path_factory.mktemp("study"))
+    before = files(folder)
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert files(folder) == before, "the study wrote outside results/ and logs/"
+    return folder
+
+
+# --- before anything runs
+
+
+@pytest.fixture(scope="module")
+def without_torch(tmp_path_factory) -> dict[str, str]:
+    """An environment in which torch and pandas cannot be imported."""
+    folder = tmp_path_factory.mktemp("blocked")
+    for name in ("torch", "pandas", "transformers"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')\n")
+    for name in ("torch", "pandas"):
+        code = [sys.executable, "-c", f"import {name}"]
+        failed = subprocess.run(code, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True)
+        assert failed.returncode != 0 and f"{name} is blocked" in failed.stderr
+    return {"PYTHONPATH": str(folder)}
+
+
+def run_count(*studies: str) -> int:
+    """How many runs the default study has with the study files over it."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for name in studies:
+        update_config(config, yaml.safe_load((ROOT / name).read_text()))
+    return len(sweep.expand_runs(config["study"]["runs"], config["methods"]))
+
+
+@pytest.mark.parametrize(
+    "studies", [[], *([str(path.relative_to(ROOT))] for path in (ROOT / "studies").glob("*.yaml"))]
+)
+def test_a_plan_is_made_in_seconds_without_torch_or_pandas(fresh, without_torch, studies):
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = snakemake(fresh, "--dry-run", *(["--configfile", *studies] if studies else []), **without_torch)
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout
+    assert planned(done.stdout)["unlearn"] == planned(done.stdout)["evaluate"] == run_count(*studies) > 2
+    assert end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime < 10, "seconds of processor time"
+    assert not (fresh / "results").exists()
+
+
+def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(fresh):
+    assert planned(snakemake(fresh, "--dry-run", *SMOKE).stdout) == JOBS
+
+
+BAD = {
+    "study.primary names 'x', which `clearings` does not define": {"study": {"primary": "x"}},
+    "the configuration has the unknown key 'colour'": {"colour": 1},
+    "YAML reads 5e-5 as text: write 5.0e-05": {"methods": {"rmu": {"lr": "5e-5"}}},
+    "study.runs asks for layer 7, outside the model 'smoke'": {
+        "study": {"runs": [{"method": "rmu_smoke", "layer": [1, 7], "c": 4, "seed": 0}]}
+    },
+    "There is no file nowhere.jsonl": {
+        "corpora": {"mine": {"source": "file", "path": "nowhere.jsonl", "topic": "everyday"}},
+        "study": {"retain": ["mine"]},
+    },
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_a_bad_configuration_is_one_sentence_and_nothing_is_written(fresh, tmp_path, sentence):
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(BAD[sentence], sort_keys=False))
+    done = snakemake(fresh, "--dry-run", *SMOKE, str(tmp_path / "bad.yaml"))
+    assert done.returncode != 0 and done.stdout.count(sentence) == 1
+    assert "Traceback" not in done.stdout and "Job stats" not in done.stdout
+    assert not (fresh / "results").exists()
+
+
+def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh):
+    good = snakemake(fresh, "--dry-run", *SMOKE, "--config", "study={primary: topic}")
+    assert good.returncode == 0, good.stdout
+    done = snakemake(fresh, *SMOKE, "--config", "study={primary: topic_from}")
+    assert done.returncode != 0 and done.stdout.count("study.evaluate must list the clearings") == 1
+    assert "Traceback" not in done.stdout and not (fresh / "results").exists()
+
+
+# --- the study
+
+
+def test_the_study_leaves_every_table_page_and_figure(study):
+    expected = [f"{OUT}/reports/{page}.html" for page in ["index", *PAGES]]
+    expected += [f"{OUT}/tables/{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")]
+    assert [name for name in [*expected, f"{OUT}/reports/summary.txt"] if not (study / name).stat().st_size] == []
+    assert list((study / OUT / "figures").iterdir()) != []
+    assert "index.html" in (study / OUT / "reports/summary.txt").read_text()
+
+
+def test_pages_link_to_each_other_and_to_no_other_place(study):
+    for page in ["index", *PAGES]:
+        links = re.findall(r'href="([^"#]+)', (study / OUT / f"reports/{page}.html").read_text())
+        local = {link for link in links if "://" not in link and not link.startswith("data:")}
+        assert {f"{other}.html" for other in PAGES} <= local | {f"{page}.html"}
+        assert all((study / OUT / "reports" / link).exists() for link in local)
+
+
+def test_nothing_half_written_is_left(study):
+    hidden = {path.name for top in ("results", "logs") for path in (study / top).rglob(".*")}
+    assert hidden <= {".snakemake_timestamp"}, "Snakemake's own mark in a folder"
+
+
+def test_the_configuration_as_it_was_run_is_kept(study):
+    kept = json.loads((study / OUT / "tables/config.json").read_text())
+    assert kept["study"]["name"] == "smoke" and kept["methods"]["rmu_smoke"]["steps"] == 40
+    assert kept["methods"]["rmu_smoke"]["control"] == "rand", "defaults are filled in"
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    done = snakemake(study, *SMOKE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout
+
+
+def test_every_job_has_a_provenance_a_log_and_a_benchmark(study):
+    facts = [json.loads(path.read_text()) for path in (study / "results").rglob("*.job.json")]
+    assert Counter(fact["rule"] for fact in facts) == JOBS
+    assert Counter(path.stem for path in (study / "logs").rglob("*.log")) == JOBS
+    assert Counter(path.stem for path in (study / "logs").rglob("*.tsv")) == JOBS
+    assert {path.stem for path in (study / "logs").rglob("*.ipynb")} == set(PAGES)
+    for fact in facts:
+        assert all((study / path).exists() for path in fact["outputs"])
+
+
+def test_provenance_ties_every_job_to_the_files_it_read(study):
+    hashes: dict[str, str] = {}
+    for path in (study / "results").rglob("*.job.json"):
+        for name, found in json.loads(path.read_text())["inputs"].items():
+            hashes.setdefault(name, provenance.sha256(study / name))
+            assert found == hashes[name], f"{path.name}: {name}"
+    assert len(hashes) > 30
+    file = next(name for name in hashes if name.endswith("scores.parquet"))
+    assert hashes[file] == hashlib.sha256((study / file).read_bytes()).hexdigest()
+
+
+def test_the_table_of_provenance_has_the_jobs_before_it(study):
+    found = pd.read_parquet(study / OUT / "tables/provenance.parquet")
+    before = {rule: n for rule, n in JOBS.items() if rule not in ("generate_world", "gather_tables")}
+    assert Counter(found.rule) == {rule: n for rule, n in before.items() if not rule.startswith("render")}
+
+
+def test_the_table_of_scores_has_its_columns_and_every_run(study):
+    scores = pd.read_parquet(study / OUT / "tables/scores.parquet")
+    assert list(scores.columns) == [*SCORES, "value", "low", "high", "n", "note"]
+    assert scores.layer.dtype == "Int64" and set(scores.layer.dropna()) == {1} and set(scores.study) == {"smoke"}
+    assert set(scores[scores.method == "rmu_smoke"].seed) == {"0", "1", "all"}
+    clearings = {
+        "none",
+        "span",
+        "topic",
+        "other_topic",
+        "span_mean_from",
+        "rand",
+        "rand/0",
+        "rand/1",
+        "ones",
+        "on_base",
+    }
+    assert set(scores.clearing) == clearings
+    assert set(scores.benchmark) == {"gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text", "all"}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("split", ["fit", "report"])
+def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_not_after(study, run, split):
+    _, settings = read_overlay(study / run / "overlay.safetensors")
+    first = settings["layer"] - settings["updated"] + 1
+    base = activations.load(study / MODEL / "base/activations/none.safetensors", split)
+    found = activations.load(study / run / "activations/none.safetensors", split)
+    assert set(found) == set(base) == {"gloomcraft", "riftlore", "everyday"}
+    for name, own in found.items():
+        for part in ("last", "mean", "first"):
+            ours, theirs = (getattr(a, part) for a in (own, base[name]))
+            same = [torch.equal(ours.select(-2, depth), theirs.select(-2, depth)) for depth in range(ours.shape[-2])]
+            assert same == [depth <= first for depth in range(ours.shape[-2])], f"{name}/{part}"
+
+
+def test_clearing_shows_from_the_first_block_on(study):
+    uncleared, cleared = (
+        activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "report") for name in ("none", "span")
+    )
+    assert not torch.equal(uncleared["gloomcraft"].last[:, 0], cleared["gloomcraft"].last[:, 0])
+
+
+# --- what runs again
+
+
+def test_only_what_depends_on_a_deleted_file_runs_again(study):
+    overlay = study / RUNS[1] / "overlay.safetensors"
+    aside = overlay.rename(study / "aside")
+    done = snakemake(study, "all", f"{RUNS[1]}/overlay.safetensors", "--dry-run", *SMOKE)
+    aside.rename(overlay)
+    assert planned(done.stdout) == {
+        "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "render_report": 5,
+        "render_index": 1,
+    }  # fmt: skip
+    assert re.search(r"Unlearning .*seed=1", done.stdout) and not re.search(r"(ing|of) .*seed=0$", done.stdout, re.M)
+    assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
+
+
+def test_comments_in_the_library_and_in_scripts_run_nothing_again(study):
+    library, script = study / "src/overpaint/junk.py", study / "workflow/scripts/unlearn.py"
+    with edited(library, library.read_text() + "# a remark\n"), edited(script, "# so\n" + script.read_text()):
+        assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
+
+
+def test_code_that_changed_runs_again_what_uses_it_and_what_follows(study):
+    path = study / "src/overpaint/statistics.py"
+    with edited(path, path.read_text().replace("REPEATS = 2000", "REPEATS = 1000")):
+        done = snakemake(study, "--dry-run", *SMOKE)
+    assert planned(done.stdout) == {"gather_tables": 1, "render_report": 5, "render_index": 1}
+
+
+def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
+    more = {"study": {"runs": [{"method": "rmu_smoke", "layer": 1, "c": [4, 8], "seed": [0, 1]}]}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    jobs = planned(snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout)
+    assert jobs["unlearn"] == jobs["evaluate"] == jobs["fit_junk"] == 2 and jobs["collect_activations"] == 4
+    assert "pretrain_model" not in jobs and jobs["complete_prompts"] == 1
+
+
+def test_another_place_and_time_gives_the_same_numbers(study, tmp_path):
+    copy = copy_checkout(tmp_path)
+    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    for name in ("scores", "junk", "history", "activations"):
+        one, other = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, copy))
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+        assert one.select_dtypes(float).nunique().max() > 10, "a table of one number"
