@@ -48,10 +48,7 @@ def test_a_cleared_stream_has_no_component_at_any_site(any_model, inputs, junk):
     assert after == before
 
 
-def test_a_cleared_model_ends_without_the_component(any_model, architecture, inputs, junk, request):
-    if architecture == "gemma2":
-        reason = "Gemma 2 normalises what a block writes after the sites that are cleared"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+def test_a_cleared_model_ends_without_the_component(any_model, inputs, junk):
     [span] = make(junk)
     assert largest(components(any_model, inputs, span.basis))["final"] > SEEN
     with clearing.clear(any_model, span):

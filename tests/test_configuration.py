@@ -10,6 +10,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from overpaint import sweep
 from overpaint.configuration import complete
 from overpaint.errors import UserError
 
@@ -197,6 +198,48 @@ def test_keys_of_one_kind_of_source_are_not_given_to_another():
     assert found["methods"]["base"] == {"kind": "base"}
 
 
+# --- what the study uses
+
+
+def chosen(*files: Path, **more: dict) -> dict[str, Any]:
+    """The part of a configuration that its study uses."""
+    config = merged(*files)
+    update_config(config, more)
+    return sweep.chosen(complete(config, SCHEMA))
+
+
+def test_an_entry_that_the_study_does_not_use_changes_nothing_that_is_used():
+    clearing = {"direction": "ones", "target": "base_mean"}
+    assert chosen(clearings={"unused": clearing}, worlds={"unused": {}}) == chosen()
+    assert chosen(clearings={"span": {"target": "base_mean"}}) != chosen()
+
+
+@pytest.mark.parametrize(
+    "files", [(), *((study,) for study in STUDIES)], ids=lambda files: "+".join(f.stem for f in files)
+)
+def test_what_the_study_uses_is_a_whole_configuration(files):
+    used = chosen(*files)
+    assert complete(used, SCHEMA) == used
+    assert sweep.chosen(used) == used
+    config = complete(merged(*files), SCHEMA)
+    assert all(
+        config[catalogue][name] == entry
+        for catalogue in used
+        if catalogue != "study"
+        for name, entry in used[catalogue].items()
+    )
+
+
+def test_what_the_study_uses_leaves_other_studies_entries_out():
+    used = chosen(ROOT / "studies/smollm2.yaml")
+    assert (
+        list(used["models"]) == ["smollm2-135m"]
+        and used["worlds"] == {}
+        and set(used["methods"]) == {"base", "rmu_smollm2"}
+    )
+    assert set(used["packages"]) == {"smollm2", "wikipedia"} and "gloomcraft" not in used["corpora"]
+
+
 # --- mistakes: (change, what the sentence must hold: place, cause, cure or valid values)
 
 MISTAKES = {
@@ -219,6 +262,7 @@ MISTAKES = {
         ["models.miniature", "'colour'", "width"],
     ),
     "a missing key": (drop("study", "primary"), ["study lacks 'primary'"]),
+    "no method that changes nothing": (drop("methods", "base"), ["`methods`", "'base'"]),
     "a missing catalogue": (drop("corpora"), ["the configuration lacks 'corpora'"]),
     "a learning rate that YAML reads as text": (
         put("methods", "rmu", "lr", value="5e-5"),

@@ -113,6 +113,13 @@ def test_prompts_are_read_by_split_and_texts_in_their_order(tmp_path):
     assert texts.read_texts(path) == [f"text {i}" for i in range(5)]
 
 
+def test_prompts_of_one_split_alone_are_refused_where_the_other_is_read(tmp_path):
+    texts.write_rows([ROWS["prompts"]], tmp_path / "own.jsonl")
+    assert texts.read_prompts(tmp_path / "own.jsonl", "fit") == ["one"]
+    with pytest.raises(UserError, match="no prompts of split 'report'"):
+        texts.read_prompts(tmp_path / "own.jsonl", "report")
+
+
 def test_text_of_every_script_survives_writing_and_reading(tmp_path):
     row = ROWS["corpus"] | {"text": 'naïve "quoted"\n\u2028 \u00a0 日本語 \\ 🜁'}
     texts.write_rows([row, row], tmp_path / "own.jsonl")

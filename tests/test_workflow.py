@@ -299,6 +299,13 @@ def test_comments_in_the_library_and_in_scripts_run_nothing_again(study):
         assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
 
 
+def test_an_entry_that_the_study_does_not_use_runs_nothing_again(study, tmp_path):
+    more = {"clearings": {"unused": {"direction": "ones"}}, "corpora": {"unused": {"source": "file", "path": "x"}}}
+    more["corpora"]["unused"]["topic"] = "unused"
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+    assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout
+
+
 def test_code_that_changed_runs_again_what_uses_it_and_what_follows(study):
     path = study / "src/overpaint/statistics.py"
     with edited(path, path.read_text().replace("REPEATS = 2000", "REPEATS = 1000")):

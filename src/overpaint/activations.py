@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from overpaint.errors import UserError
 from overpaint.hooks import residual_sites, watch_sites
 from overpaint.models import blocks
 from overpaint.tensors import read_tensors, strip
@@ -35,6 +36,8 @@ def collect(
 ) -> Activations:
     """Activations of `model` on `prompts`, in their order, in batches of at most `batch_tokens` tokens."""
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    if min(map(len, encoded), default=0) < 2:
+        raise UserError("A prompt has fewer than two tokens, none beside the first: lengthen it or leave it out.")
     depths, width = len(blocks(model)) + 1, model.get_input_embeddings().embedding_dim
     last = torch.empty(len(prompts), depths, width, dtype=model.dtype)
     mean, first = torch.empty_like(last), torch.zeros(depths, width)

@@ -58,18 +58,25 @@ class IntervenedLM(TemplateLM):
         super().__init__()
         self.model, self.tokenizer, self.pack_tokens = model, tokenizer, pack_tokens
         self.prior = ""
-        self._encoded: dict[str, list[int]] = {}
+        self._encoded: dict[tuple[str, bool], list[int]] = {}
+        self._start = [*tokenizer("")["input_ids"], tokenizer.eos_token_id][0]
 
     @property
     def eot_token_id(self) -> int:
-        """The token before text that has no context."""
+        """The token that ends a text."""
         return self.tokenizer.eos_token_id
 
-    def tok_encode(self, string: str, **kwargs) -> list[int]:
-        """Token ids with whatever special tokens the tokenizer adds by itself; each string is encoded once."""
-        if string not in self._encoded:
-            self._encoded[string] = self.tokenizer(string)["input_ids"]
-        return self._encoded[string]
+    @property
+    def prefix_token_id(self) -> int:
+        """The token before text that has no context: what the tokenizer itself starts texts with, else eos."""
+        return self._start
+
+    def tok_encode(self, string: str, add_special_tokens: bool = True, **kwargs) -> list[int]:
+        """Token ids, by default with the special tokens that the tokenizer adds by itself; encoded once."""
+        key = (string, add_special_tokens)
+        if key not in self._encoded:
+            self._encoded[key] = self.tokenizer(string, add_special_tokens=add_special_tokens)["input_ids"]
+        return self._encoded[key]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation; an empty context is `prior` where that is set."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from overpaint.models import attention, blocks, mlp
+from overpaint.models import blocks, residual_writers
 
 Edit = Callable[[Tensor], Tensor]
 Arguments = tuple[tuple, dict]  # what a block takes beside its hidden states: positional, by name
@@ -53,9 +53,10 @@ def residual_sites(model: nn.Module) -> dict[str, tuple[nn.Module, Callable]]:
     """
     sites: dict[str, tuple[nn.Module, Callable]] = {}
     for index, block in enumerate(blocks(model)):
+        attention, mlp = residual_writers(block)
         sites[f"{index}/input"] = (block, edit_input)
-        sites[f"{index}/attention"] = (attention(block), edit_output)
-        sites[f"{index}/mlp"] = (mlp(block), edit_output)
+        sites[f"{index}/attention"] = (attention, edit_output)
+        sites[f"{index}/mlp"] = (mlp, edit_output)
     return sites
 
 

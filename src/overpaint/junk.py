@@ -36,7 +36,7 @@ class Junk:
         """Read what `save` wrote; None for an empty path (the base model has no junk)."""
         if not path:
             return None
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, "depth")
         return cls(strip(tensors, "topic/"), int(metadata["depth"]), strip(tensors, "mean/"))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,7 +22,10 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
         raise UserError(
             f"The model folder {folder} holds no *.safetensors weights: point `path` at a folder that has them."
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    except SafetensorError as error:
+        raise UserError(f"The weights in {folder} cannot be read ({error}): fetch the model again.") from error
     return model.to(device or default_device()).eval().requires_grad_(False)
 
 
@@ -64,6 +68,16 @@ def attention(block: nn.Module) -> nn.Module:
 def mlp(block: nn.Module) -> nn.Module:
     """The MLP of a block."""
     return _child(block, ("mlp",))
+
+
+def residual_writers(block: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The modules whose outputs a block adds to the residual stream: its attention and MLP, or the norms after them.
+
+    A block with a `post_feedforward_layernorm` (Gemma 2, OLMo 2) normalises what it adds.
+    """
+    if hasattr(block, "post_feedforward_layernorm"):
+        return block.post_attention_layernorm, block.post_feedforward_layernorm
+    return attention(block), mlp(block)
 
 
 def down_projection(block: nn.Module) -> nn.Parameter:
@@ -112,7 +126,7 @@ class Overlay:
     @classmethod
     def load(cls, path: Path) -> "Overlay":
         """Read what `save` wrote."""
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, "settings", "base")
         return cls(
             strip(tensors, "weight/"), strip(tensors, "control/"), json.loads(metadata["settings"]), metadata["base"]
         )

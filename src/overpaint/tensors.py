@@ -9,19 +9,22 @@ from torch import Tensor
 from overpaint.errors import UserError
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; a damaged file is one sentence."""
+def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; one that is damaged, or lacks `needed` metadata, is one sentence."""
     try:
         with safe_open(path, "pt") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            names, metadata = file.keys(), file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it and run the study again.") from error
+    if not set(needed) <= set(metadata):
+        raise UserError(f"{path} is another kind of file (no {needed[0]}): delete it and run the study again.")
+    return tensors, metadata
 
 
 def read_overlay(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Control vectors by topic and settings of an overlay (`models.Overlay`)."""
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, "settings")
     return strip(tensors, "control/"), json.loads(metadata["settings"])
 
 

@@ -119,4 +119,6 @@ def train(
             history += probe(step + 1)
     for parameter in parameters:
         parameter.requires_grad_(False)
+        if not parameter.isfinite().all():
+            raise UserError(f"Training diverged in its last step, {steps}: lower `lr`, `c` or `alpha`.")
     return history
