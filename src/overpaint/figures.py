@@ -733,18 +733,16 @@ def history(table: pd.DataFrame, cell: Cell | None) -> Figure:
 
 
 def _history_panel(axes: Axes, rows: pd.DataFrame) -> None:
-    """Lines of one panel, retain quantities in the base's colour and all others in the unlearned model's."""
+    """Lines of one panel by topic, the retain texts in the base's colour, hazardous topics in the unlearned model's."""
     ends = []
     _log_if_wide(axes, rows.value, 50)
-    for quantity, lines in rows.groupby("quantity", sort=False):
-        colour = COLOURS["base" if "retain" in quantity or "benign" in quantity else "unlearned"]
-        for _, line in lines.groupby(["topic", "seed"]):
+    for topic, lines in rows.groupby("topic", sort=False):
+        colour = COLOURS["base" if topic in ("retain", "benign") else "unlearned"]
+        for _, line in lines.groupby("seed"):
             axes.plot(line.step, line.value, color=colour, lw=0.7, alpha=0.4)
-        for _, line in lines.groupby("topic"):
-            mean = line.groupby("step").value.mean()
-            axes.plot(mean.index, mean, color=colour)
-        last = lines[lines.step == lines.step.max()].value.mean()
-        ends.append((last, quantity.replace("_", " "), colour))
+        mean = lines.groupby("step").value.mean()
+        axes.plot(mean.index, mean, color=colour)
+        ends.append((mean.iloc[-1], topic, colour))
     _label_ends(axes, ends, gap=0.14)
 
 
