@@ -386,7 +386,6 @@ WEAK = {
 
 
 @pytest.mark.parametrize("mistake", WEAK)
-@pytest.mark.xfail(strict=True, reason="refused with a sentence that does not help, or not refused")
 def test_these_mistakes_should_be_told_as_well(mistake):
     change, parts = WEAK[mistake]
     changes = (

@@ -186,10 +186,7 @@ def test_needs_are_found():
     assert {"torch", "transformers"} <= needed("unlearn") and "matplotlib" in needed("render_index")
 
 
-ONLY_IN_NAME = pytest.mark.xfail(strict=True, reason="activations needs transformers, for the names of types alone")
-
-
-@pytest.mark.parametrize("rule", [*sorted(set(RULES) - {"fit_junk"}), pytest.param("fit_junk", marks=ONLY_IN_NAME)])
+@pytest.mark.parametrize("rule", RULES)
 def test_an_environment_has_what_the_script_imports(rule):
     assert needed(rule) <= provided(rule)
 

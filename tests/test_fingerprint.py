@@ -156,6 +156,5 @@ def test_every_process_takes_the_same_fingerprint():
     assert len(in_processes("evaluate.py")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="two files named __init__.py are hashed in the order of a set")
 def test_every_process_takes_the_same_fingerprint_of_a_method():
     assert len(in_processes("unlearn.py", "overpaint.methods.rmu")) == 1

@@ -220,7 +220,6 @@ def test_recovery_is_told_of_hazardous_topics_and_real_clearings_only(scores):
     assert set(of_texts.role) == {"hazardous"} and "none" not in set(of_texts.clearing)
 
 
-@pytest.mark.xfail(strict=True, reason="questions leave the cleared base out, texts do not")
 def test_the_cleared_base_has_nothing_to_recover(scores):
     assert not scores[(scores.clearing == "on_base") & scores.metric.str.startswith("recovered")].size
 
@@ -296,9 +295,7 @@ def test_runs_without_rows_leave_none():
     assert list(tables.labelled({}, RUNS, "study", "model").columns) == RUN
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a table without rows has no topics to tell roles by")
 def test_a_table_without_rows_can_be_given_roles():
-    """So it is with `completions: 0`, which the schema allows."""
     assert "role" in tables.with_role(tables.labelled({"base": pd.DataFrame()}, RUNS, "study", "model"), HAZARDOUS)
 
 

@@ -7,29 +7,39 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from overpaint import sweep, texts
+from overpaint import sweep, texts, world
 from overpaint.errors import UserError
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The configuration with every default filled in; the first thing wrong with it is one sentence."""
     schema = yaml.safe_load(schema_path.read_text())
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_order)
     if errors:
-        raise UserError(_sentence(errors[0]))
+        raise UserError(_sentence(errors[0], schema))
     config = _fill(schema, config, schema)
     sweep.check(config)
     _check_files(config)
     return config
 
 
-def _sentence(error: ValidationError) -> str:
+def _order(error: ValidationError) -> tuple:
+    """By place; of errors at one place, unknown keys last, since an entry of the wrong kind has only unknown keys."""
+    return [str(part) for part in error.path], error.validator == "unevaluatedProperties"
+
+
+def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
     """What is wrong, where, and what is valid, from a schema error."""
     while error.context:
+        kinds = [e for e in error.context if e.validator == "const"]
+        if len({e.schema_path[0] for e in kinds}) == len(error.validator_value):
+            where = ".".join(map(str, kinds[0].absolute_path))
+            valid = ", ".join(e.validator_value for e in kinds)
+            return f"Configuration: {where} is {kinds[0].instance!r}: use one of {valid}."
         error = _closest(error)
     where = ".".join(map(str, error.absolute_path)) or "the configuration"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
-        known = error.schema.get("properties", {})
+        known = _properties(error.schema, error.instance, root)
         unknown = sorted(set(error.instance) - set(known))
         return f"Configuration: {where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
     if error.validator == "required":
@@ -41,10 +51,10 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _closest(error: ValidationError) -> ValidationError:
-    """Of the alternatives that failed, an error of the one whose `source` or `kind` is what the entry says."""
+    """Of the alternatives that failed, an error of the one that the entry's `source`, `kind` or type speaks for."""
     wrong = {e.schema_path[0] for e in error.context if e.validator == "const"}
-    right = [e for e in error.context if e.schema_path[0] not in wrong]
-    return max(right or error.context, key=lambda e: len(e.absolute_path))
+    right = [e for e in error.context if e.schema_path[0] not in wrong] or error.context
+    return max(right, key=lambda e: (len(e.absolute_path), e.validator != "type"))
 
 
 def _number_hint(error: ValidationError) -> str:
@@ -99,7 +109,11 @@ def _check_files(config: dict[str, Any]) -> None:
         "benchmarks": sweep.evaluated(study, "benchmarks"),
     }
     for catalogue, names in chosen.items():
-        for entry in (config[catalogue][name] for name in names):
+        for name, entry in ((name, config[catalogue][name]) for name in names):
+            unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
+            if unknown:
+                valid = ", ".join(world.DOMAINS)
+                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
             if entry["source"] == "file":
                 kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
                 texts.read_rows(Path(entry["path"]), kind)

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from functools import cache
+from os.path import relpath
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -17,7 +18,7 @@ def fingerprint(script: str | Path, *modules: str) -> str:
             files.add(path)
             waiting += _imports(path)
     digest = hashlib.sha256()
-    for path in sorted(files, key=lambda p: p.name):
+    for path in sorted(files, key=lambda p: (p.name, relpath(p, PACKAGE))):
         digest.update(path.name.encode() + _code(path).encode())
     return digest.hexdigest()[:16]
 

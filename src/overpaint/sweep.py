@@ -17,9 +17,8 @@ def expand_grid(grid: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_path(choice: dict[str, Any]) -> str:
-    """`method/key=value/...` of a run; numbers in their shortest form, so 4 and 4.0 are one run."""
-    keys = [f"{key}={_short(value)}" for key, value in choice.items() if key != "method"]
-    return "/".join([choice["method"], *keys])
+    """`method/layer=../c=../seed=..` of a run, whatever the order of its keys; 4 and 4.0 are one run."""
+    return "/".join([choice["method"], *(f"{key}={_short(choice[key])}" for key in ("layer", "c", "seed"))])
 
 
 def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> dict[str, dict[str, Any]]:
@@ -83,7 +82,10 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
 
 def _check_topics(config: dict[str, Any]) -> None:
     study, prompted = config["study"], [config["prompts"][p]["topic"] for p in config["study"]["prompts"]]
-    for topic in hazardous_topics(config):
+    topics = hazardous_topics(config)
+    for topic in topics:
+        if topics.count(topic) > 1:
+            raise UserError(f"study.forget lists several corpora of the topic {topic!r}: list one corpus per topic.")
         if prompted.count(topic) != 1:
             valid = [name for name, entry in config["prompts"].items() if entry["topic"] == topic]
             raise UserError(
@@ -117,4 +119,4 @@ def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str])
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

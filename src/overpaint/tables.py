@@ -111,10 +111,10 @@ def _estimates(
     count = len(stack([base], "none", "nll")[0])
     nll, unlearned = stack(runs, clearing, "nll"), stack(runs, "none", "nll")
     known = np.repeat(stack([base], "none", "nll"), len(runs), 0)
-    unlearned_role = role == "hazardous" and runs[0] is not base
+    cleared = role == "hazardous" and runs[0] is not base and clearing not in ("none", "on_base")
     if base["none", names[0]].kind.iloc[0] == "text":
         found = {"perplexity": statistics.ratio(nll, stack(runs, clearing, "tokens"), np.exp)}
-        if unlearned_role and clearing != "none":
+        if cleared:
             found["recovered_log_perplexity"] = statistics.recovered_fraction(known, unlearned, nll)
         return {metric: (count, value) for metric, value in found.items()}
     right = stack(runs, clearing, "correct")
@@ -122,7 +122,7 @@ def _estimates(
     known_right = np.repeat(stack([base], "none", "correct"), len(runs), 0)
     if runs[0] is not base and clearing == "none":
         found["forgotten_accuracy"] = statistics.mean(known_right - right)
-    if unlearned_role and clearing not in ("none", "on_base"):
+    if cleared:
         found["recovered_accuracy"] = statistics.recovered_fraction(known_right, stack(runs, "none", "correct"), right)
         found["recovered_nll"] = statistics.recovered_fraction(known, unlearned, nll)
     return {metric: (count, value) for metric, value in found.items()}
@@ -151,8 +151,9 @@ def labelled(frames: dict[str, pd.DataFrame], runs: dict[str, dict], study: str,
 
 def with_role(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
     """The frame with a column `role` after `topic`."""
-    role = frame.topic.isin(hazardous).map({True: "hazardous", False: "benign"})
-    return frame.assign(role=role)
+    if frame.empty:
+        return frame.assign(role="")
+    return frame.assign(role=frame.topic.isin(hazardous).map({True: "hazardous", False: "benign"}))
 
 
 def provenance(paths: Iterable[str | Path]) -> pd.DataFrame:

@@ -42,10 +42,16 @@ def read_rows(path: Path, kind: str) -> list[dict]:
     """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence."""
     if not path.is_file():
         raise UserError(f"There is no file {path}: write the {kind} there, one JSON object a line, or correct `path`.")
-    rows = [_parse(line, kind, f"{path}, line {n}") for n, line in enumerate(path.open(), 1) if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from None
+    rows = [_parse(line, kind, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise UserError(f"{path} holds no rows: it needs one JSON object a line with {', '.join(FIELDS[kind])}.")
-    units = {split: {row["unit"] for row in rows if row["split"] == split} for split in SPLITS if "unit" in rows[0]}
+    units = {
+        split: {row["unit"] for row in rows if row["split"] == split} for split in SPLITS if "unit" in FIELDS[kind]
+    }
     shared = set.intersection(*units.values()) if units else set()
     if shared:
         raise UserError(f"{path} has unit {min(shared)!r} in both splits: give each unit to `fit` or to `report`.")
