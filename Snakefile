@@ -5,6 +5,7 @@
 #   worlds/{world}.json                      facts of a fictional world
 #   corpora|prompts|benchmarks/{name}.jsonl  normalised texts
 #   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
 #   {model}/{run}/junk.safetensors           directions; junk.csv beside it

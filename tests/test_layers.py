@@ -17,7 +17,8 @@ LAYERS = [
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "completions"},
-    {"methods", "methods.base", "methods.rmu", "evaluation"},
+    {"prefix"},
+    {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
     {"statistics", "tables", "figures", "reporting"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}

@@ -32,8 +32,8 @@ TABLES = ["scores", "activations", "junk", "history", "completions", "provenance
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 JOBS = {
     "generate_world": 1, "pretrain_model": 1, "prepare_corpus": 3, "prepare_prompts": 3, "prepare_benchmark": 5,
-    "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2, "gather_tables": 1,
-    "render_report": 5, "render_index": 1,
+    "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
+    "gather_tables": 1, "render_report": 5, "render_index": 1,
 }  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
 @pytest.mark.parametrize("split", ["fit", "report"])
 def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_not_after(study, run, split):
     _, settings = read_overlay(study / run / "overlay.safetensors")
-    first = settings["layer"] - settings["updated"] + 1
+    first = settings["layer"] + min(settings["updated"])
     base = activations.load(study / MODEL / "base/activations/none.safetensors", split)
     found = activations.load(study / run / "activations/none.safetensors", split)
     assert set(found) == set(base) == {"gloomcraft", "riftlore", "everyday"}
