@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from overpaint import activations, hooks, models
-from overpaint.activations import Activations, collect, describe
+from overpaint.activations import Activations, describe
+from overpaint.collection import collect
 from overpaint.errors import UserError
 
 

@@ -22,7 +22,7 @@ REGISTRY = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base":
 COMES_WITH = {
     "pytorch": {"numpy"},
     "pandas": {"numpy"},
-    "transformers": {"numpy", "tokenizers", "safetensors"},
+    "transformers": {"numpy", "tokenizers", "safetensors", "tqdm"},
     "seaborn-base": {"numpy", "pandas", "matplotlib"},
     "papermill": {"nbformat"},
     "nbconvert": {"nbformat"},
@@ -87,7 +87,7 @@ def provided(rule: str) -> set[str]:
 
 
 def test_rules_are_found():
-    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 15
+    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 16
     assert set(RULES["unlearn"]) >= {"docstring", "input", "output", "script"}
 
 
