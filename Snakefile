@@ -11,6 +11,7 @@
 #   {model}/{run}/junk.safetensors           directions; junk.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing
 #   {model}/{run}/completions.jsonl
+#   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
 #   reports/index.html                       start here
 # Every rule also writes provenance to a .json file beside its output, and logs to logs/.
@@ -31,6 +32,7 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
+include: "workflow/rules/export.smk"
 
 
 rule all:

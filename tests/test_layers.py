@@ -17,7 +17,7 @@ LAYERS = [
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "completions", "collection"},
-    {"prefix"},
+    {"prefix", "export"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
     {"statistics", "tables", "figures", "reporting"},
 ]

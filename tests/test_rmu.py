@@ -1,6 +1,12 @@
 """RMU: what it trains, what it leaves alone, and that it equals the reference's loop."""
 
 import copy
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import reference
@@ -376,6 +382,54 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_history(
     assert met == list(range(at, 12)) and again == history
     assert all(torch.equal(tensor, overlay.tensors[name]) for name, tensor in expected.tensors.items())
     assert list(tmp_path.iterdir()) == []
+
+
+TRAINING = """
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from overpaint import models, training
+from overpaint.methods import Task, rmu
+
+torch.set_num_threads(1)
+training.SAVE_EVERY_S = 0.0
+folder, given = Path(sys.argv[1]), json.loads(Path(sys.argv[1], "task.json").read_text())
+model, tokenizer = models.load_model(folder / "model"), models.load_tokenizer(folder / "model")
+task = Task(tokenizer=tokenizer, resume=folder / "resume.safetensors", **given)
+rmu.unlearn(model, task)[0].save(folder / sys.argv[2])
+"""
+
+
+def test_a_training_killed_at_a_random_moment_gives_the_same_bits_when_run_again(
+    originals, tokenizer, texts, settings, tmp_path
+):
+    originals["llama"].save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    given = task(tokenizer, texts, settings | {"steps": 300})
+    described = {"settings": given.settings, "forget": given.forget, "retain": given.retain}
+    (tmp_path / "task.json").write_text(json.dumps(described))
+
+    def start(name: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", TRAINING, tmp_path, name], stdout=subprocess.DEVNULL)
+
+    assert start("whole").wait() == 0
+    seed = random.randrange(10**6)
+    print("seed of the moments of death:", seed)
+    draw, deaths = random.Random(seed), 0
+    for _ in range(2):
+        process = start("killed")
+        while process.poll() is None and not (tmp_path / "resume.safetensors").exists():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        deaths += process.wait() == -signal.SIGKILL
+    assert deaths > 0 and start("killed").wait() == 0
+    whole, killed = (Overlay.load(tmp_path / name) for name in ("whole", "killed"))
+    assert all(torch.equal(tensor, killed.tensors[name]) for name, tensor in whole.tensors.items())
+    assert {path.name for path in tmp_path.iterdir()} == {"killed", "model", "task.json", "whole"}
 
 
 @pytest.mark.parametrize("change", [{"c": 5.0}, {"seed": 1}, {"lr": 2e-2}])

@@ -80,14 +80,23 @@ class Resume:
     path: Path
     key: str
 
+    @property
+    def part(self) -> Path:
+        """What is being written."""
+        return self.path.with_name(f".{self.path.name}")
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self.path.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
     def save(self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list) -> None:
         """Write weights, optimizer state and history after `step` steps; whole or not at all."""
         tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
         states = optimizer.state_dict()["state"]
         tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
-        part = self.path.with_name(f".{self.path.name}")
-        save_file(tensors, part, {"key": self.key, "step": str(step), "history": json.dumps(history)})
-        part.replace(self.path)
+        save_file(tensors, self.part, {"key": self.key, "step": str(step), "history": json.dumps(history)})
+        self.part.replace(self.path)
 
     def load(self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW) -> tuple[int, list[dict]] | None:
         """Put back what `save` wrote; the steps done and the history, or None where there is nothing of this run."""
@@ -148,7 +157,7 @@ def train(
         if not parameter.isfinite().all():
             raise UserError(diverged(steps, {}))
     if resume:
-        resume.path.unlink(missing_ok=True)
+        resume.remove()
     return history
 
 
