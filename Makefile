@@ -1,4 +1,4 @@
-# `make study` runs the default study, `make test` the tests; both set up .venv where needed.
+# `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study test lint clean
+.PHONY: study test lint bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -22,6 +22,10 @@ lint: .venv/ready
 	ruff format --check .
 	snakefmt --check --no-sort Snakefile workflow
 	snakemake --lint
+
+bench: .venv/ready
+	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint
+	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'

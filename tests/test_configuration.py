@@ -322,6 +322,16 @@ MISTAKES = {
         put("study", "runs", 0, "method", value=["rmu", "x"]),
         ["study.runs", "'x'", "use one of base, rmu"],
     ),
+    "a value per topic for another number of topics": (
+        put("methods", "rmu", "alpha", value=[1, 2, 3]),
+        ["methods.rmu.alpha lists 3 values for 2 hazardous topics", "gloomcraft, riftlore", "one per topic"],
+    ),
+    "blocks above the layer": (put("methods", "rmu", "updated", value=[0, 1]), ["methods.rmu.updated.1", "maximum"]),
+    "an unknown projection": (put("methods", "rmu", "projections", value=["gate"]), ["projections.0", "mlp"]),
+    "an unknown released model": (
+        put("methods", "rmu", value={"kind": "published", "model": "zephyr"}),
+        ["methods.rmu.model", "'zephyr'", "`models`", "miniature"],
+    ),
     "an unknown world": (
         put("corpora", "everyday", "world", value="x"),
         ["corpora.everyday.world", "'x'", "miniature"],

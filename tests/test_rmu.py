@@ -352,6 +352,15 @@ def test_the_loss_averages_over_counted_tokens_and_width():
 # -- what a cut-off training leaves
 
 
+def test_there_is_a_line_for_the_log_and_a_bar_only_on_a_terminal(llama, tokenizer, texts, settings, capfd):
+    unlearn(llama, tokenizer, texts, settings)
+    said = capfd.readouterr()
+    assert "step/s" not in said.err and len(said.out.splitlines()) == 12
+    last = said.out.splitlines()[-1]
+    for part in ("12/12", "forget_loss", "retain_loss", "gloomcraft norm", "retain cosine_to_base", "tokens/s", "left"):
+        assert part in last
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 

@@ -18,8 +18,10 @@ import pytest
 import torch
 import yaml
 from snakemake.utils import update_config
+from transformers import AutoModelForCausalLM
 
-from overpaint import activations, provenance, sweep
+from overpaint import activations, clearing, models, provenance, sweep
+from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
 ROOT = Path(__file__).parents[1]
@@ -277,6 +279,28 @@ def test_clearing_shows_from_the_first_block_on(study):
     assert not torch.equal(uncleared["gloomcraft"].last[:, 0], cleared["gloomcraft"].last[:, 0])
 
 
+def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers_loads(study):
+    run, text = RUNS[0], torch.arange(2, 14)[None]
+    done = snakemake(study, f"{run}/export/span", f"{run}/export/none", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    model, _ = models.load_overlaid(
+        study / MODEL / "checkpoint", models.Overlay.load(study / run / "overlay.safetensors"), "float32"
+    )
+    junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
+    [own] = clearing.expand("span", settings | {"target": "zero", "on_base": False}, junk, layer=1, seed=0)
+    with torch.no_grad(), clearing.clear(model, own):
+        cleared = model(text).logits
+    with torch.no_grad():
+        wanted = {"none": model(text).logits, "span": cleared}
+        for name, logits in wanted.items():
+            exported = AutoModelForCausalLM.from_pretrained(study / run / f"export/{name}").eval()
+            assert torch.allclose(exported(text).logits, logits, atol=1e-5)
+    assert not torch.allclose(*wanted.values(), atol=1e-2)
+    refused = snakemake(study, f"{run}/export/span_mean", *SMOKE)
+    assert refused.returncode != 0 and "'span_mean' spares some blocks or leaves the base's mean" in refused.stdout
+    assert not (study / run / "export/span_mean").exists()
+
+
 # --- what runs again
 
 
@@ -318,13 +342,15 @@ def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
     jobs = planned(snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout)
     assert jobs["unlearn"] == jobs["evaluate"] == jobs["fit_junk"] == 2 and jobs["collect_activations"] == 4
-    assert "pretrain_model" not in jobs and jobs["complete_prompts"] == 1
+    assert not {"pretrain_model", "compute_prefix"} & set(jobs) and jobs["complete_prompts"] == 1
 
 
 def test_another_place_and_time_gives_the_same_numbers(study, tmp_path):
     copy = copy_checkout(tmp_path)
-    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
+    own = tmp_path / "own.yaml"  # each run computes for itself what runs may share, which changes no number
+    own.write_text(yaml.safe_dump({"study": {"share_prefix": False}}))
+    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, str(own))
+    assert done.returncode == 0 and not (copy / MODEL / "prefix").exists(), done.stdout[-5000:]
     for name in ("scores", "junk", "history", "activations"):
         one, other = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, copy))
         pd.testing.assert_frame_equal(one, other, check_exact=True)
