@@ -494,3 +494,16 @@ def test_a_model_folder_without_weights_is_named(tmp_path):
     config = merged()
     folder(config)
     assert complete(config, SCHEMA)["models"]["miniature"]["path"] == str(tmp_path)
+
+
+def test_a_released_model_without_weights_is_refused():
+    given = {"source": "folder", "path": "nowhere"}
+    changes = [
+        put("models", "released", value=given),
+        put("methods", "rmu", value={"kind": "published", "model": "released"}),
+    ]
+    assert "models.released.path: the folder nowhere holds no *.safetensors weights" in refusal(*changes)
+    unused = merged()
+    put("models", "released", value=given)(unused)
+    put("methods", "unused", value={"kind": "published", "model": "released"})(unused)
+    assert complete(unused, SCHEMA)["methods"]["unused"]["model"] == "released"

@@ -301,6 +301,30 @@ def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers
     assert not (study / run / "export/span_mean").exists()
 
 
+def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
+    """The exported run, taken for a model that somebody released, gives back what the run had changed."""
+    run = "published_smoke/layer=1/c=4/seed=0"
+    more = {
+        "models": {"released": {"source": "folder", "path": f"{RUNS[0]}/export/none"}},
+        "methods": {"published_smoke": {"kind": "published", "model": "released"}},
+        "study": {"runs": [{"method": ["rmu_smoke", "published_smoke"], "layer": 1, "c": 4, "seed": [0, 1]}]},
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    done = snakemake(study, f"{RUNS[0]}/export/none", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    wanted = [f"{MODEL}/{run}/{name}" for name in ("overlay.safetensors", "junk.csv", "answers.parquet")]
+    done = snakemake(study, *wanted, *SMOKE, str(tmp_path / "more.yaml"))
+    assert done.returncode == 0, done.stdout[-5000:]
+    ours, theirs = (models.Overlay.load(study / path) for path in (f"{RUNS[0]}/overlay.safetensors", wanted[0]))
+    assert set(ours.tensors) == set(theirs.tensors) and len(ours.tensors) == 2
+    assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
+    assert theirs.controls == {} and "cos_u" not in set(pd.read_csv(study / wanted[1]).quantity)
+    answers = [pd.read_parquet(study / path) for path in (f"{RUNS[0]}/answers.parquet", wanted[2])]
+    shared = [frame[~frame.clearing.isin(["rand", "ones"])].reset_index(drop=True) for frame in answers]
+    pd.testing.assert_frame_equal(*shared, check_exact=True)
+    shutil.rmtree(study / MODEL / "published_smoke")
+
+
 # --- what runs again
 
 
