@@ -112,7 +112,7 @@ def junk(wildcards):
     return f"{MODEL}/{wildcards.run}/junk.safetensors" if needed else []
 
 
-def prefix(wildcards):
+def shared_prefix(wildcards):
     """Input function: what the run shares with others, where the study says so and the method trains."""
     settings = RUNS[wildcards.run]
     return f"{MODEL}/prefix/{sweep.prefix_name(settings)}" if settings in TRAINED else []

@@ -44,7 +44,7 @@ rule unlearn:
         model=checkpoint(),
         forget=corpora(STUDY["forget"]),
         retain=corpora(STUDY["retain"]),
-        prefix=prefix,
+        prefix=shared_prefix,
         released=released,
     output:
         overlay=f"{MODEL}/{{run}}/overlay.safetensors",
