@@ -86,6 +86,13 @@ def test_an_output_in_a_folder_of_its_own_finds_its_place(rule, tmp_path):
     assert written(tmp_path) == {"input.txt", "logs/make_table.log", "a/one.txt", "b/c/two.txt"}
 
 
+def test_what_a_killed_job_left_half_written_is_gone_after_the_next(rule, tmp_path):
+    half = tmp_path / "made/.table.csv-part"
+    half.mkdir(parents=True)
+    (half / "table.csv").write_text("ha")
+    test_outputs_appear_whole_when_the_body_has_ended(rule, tmp_path)
+
+
 def test_an_earlier_output_is_replaced(rule):
     Path(rule.output.table).parent.mkdir()
     Path(rule.output.table).write_text("old")

@@ -29,12 +29,13 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     places = {name: Path(path) for name, path in snakemake.output.items()}
-    parts = {name: path.parent / f".{snakemake.rule}-{os.getpid()}" / path.name for name, path in places.items()}
+    parts = {name: path.parent / f".{path.name}-part" / path.name for name, path in places.items()}
     with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             _set_threads(snakemake.threads)
             for path in parts.values():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(path.parent, ignore_errors=True)  # of a job that was killed
+                path.parent.mkdir(parents=True)
             yield SimpleNamespace(**parts)
             facts = describe_job(
                 snakemake.rule, dict(snakemake.params.items()), list(snakemake.input), [str(p) for p in places.values()]
