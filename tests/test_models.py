@@ -101,6 +101,15 @@ def test_a_layer_without_its_updated_blocks_is_refused(llama, layer):
 # -- overlays
 
 
+def test_equal_overlays_make_equal_files(llama, tmp_path):
+    for name in ("one", "two"):
+        make_overlay(llama).save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    other = models.Overlay(settings={"c": 2.0})
+    other.save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() != (tmp_path / "two").read_bytes()
+
+
 def test_an_overlay_survives_saving(llama, tmp_path):
     overlay = make_overlay(llama)
     overlay.save(tmp_path / "overlay.safetensors")

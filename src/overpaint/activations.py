@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from overpaint.tensors import read_tensors, strip
+from overpaint.tensors import read_tensors, strip, write_tensors
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def save(sets: dict[tuple[str, str], Activations], path: Path) -> None:
         key = f"{split}/{name}"
         tensors |= {f"{key}/last": found.last, f"{key}/mean": found.mean, f"{key}/first": found.first}
         tensors |= {f"{key}/sites/{site}": tensor for site, tensor in found.sites.items()}
-    save_file(tensors, path)
+    write_tensors(tensors, path)
 
 
 def load(path: Path, split: str) -> dict[str, Activations]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from overpaint.activations import Activations
-from overpaint.tensors import read_tensors, strip
+from overpaint.tensors import read_tensors, strip, write_tensors
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Junk:
 
     def save(self, path: Path) -> None:
         """Write as safetensors."""
-        tensors = {f"topic/{name}": tensor.contiguous() for name, tensor in self.topics.items()}
-        tensors |= {f"mean/{site}": tensor.contiguous() for site, tensor in self.means.items()}
-        save_file(tensors, path, {"depth": str(self.depth)})
+        tensors = {f"topic/{name}": tensor for name, tensor in self.topics.items()}
+        tensors |= {f"mean/{site}": tensor for site, tensor in self.means.items()}
+        write_tensors(tensors, path, depth=self.depth)
 
     @classmethod
     def load(cls, path: str | Path | list) -> "Junk | None":
@@ -37,7 +36,7 @@ class Junk:
         if not path:
             return None
         tensors, metadata = read_tensors(path, "depth")
-        return cls(strip(tensors, "topic/"), int(metadata["depth"]), strip(tensors, "mean/"))
+        return cls(strip(tensors, "topic/"), metadata["depth"], strip(tensors, "mean/"))
 
 
 def shifts(base: Activations, run: Activations, tokens: str, depth: int) -> Tensor:

@@ -1,19 +1,17 @@
 """Load a model, find its parts by structure, store and apply what unlearning changed."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from overpaint.errors import UserError
-from overpaint.tensors import read_tensors, strip
+from overpaint.tensors import read_tensors, strip, write_tensors
 
 
 def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
@@ -135,17 +133,15 @@ class Overlay:
 
     def save(self, path: Path) -> None:
         """Write as safetensors with metadata."""
-        tensors = {f"weight/{k}": v.contiguous().cpu() for k, v in self.tensors.items()}
-        tensors |= {f"control/{k}": v.contiguous().cpu() for k, v in self.controls.items()}
-        save_file(tensors, path, {"settings": json.dumps(self.settings, sort_keys=True), "base": self.base})
+        tensors = {f"weight/{k}": v for k, v in self.tensors.items()}
+        tensors |= {f"control/{k}": v for k, v in self.controls.items()}
+        write_tensors(tensors, path, settings=self.settings, base=self.base)
 
     @classmethod
     def load(cls, path: Path) -> "Overlay":
         """Read what `save` wrote."""
         tensors, metadata = read_tensors(path, "settings", "base")
-        return cls(
-            strip(tensors, "weight/"), strip(tensors, "control/"), json.loads(metadata["settings"]), metadata["base"]
-        )
+        return cls(strip(tensors, "weight/"), strip(tensors, "control/"), metadata["settings"], metadata["base"])
 
     def apply(self, model: nn.Module) -> dict[str, Tensor]:
         """Put the changed tensors into `model`; returns the tensors that were there, for `restore`."""

@@ -11,13 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.hooks import run_up_to
-from overpaint.tensors import read_tensors
+from overpaint.tensors import read_tensors, write_tensors
 from overpaint.training import Span
 
 
@@ -141,7 +140,7 @@ def write(prefix: Prefix, folder: Path) -> None:
     for name, batches in [*((str(n), b) for n, b in enumerate(prefix.forget.values())), ("retain", prefix.retain)]:
         for index in range(len(batches)):
             fields = {key: tensor for key, tensor in vars(batches[index]).items() if tensor is not None}
-            save_file({key: tensor.contiguous() for key, tensor in fields.items()}, _file(folder, name, index))
+            write_tensors(fields, _file(folder, name, index))
 
 
 def read(folder: Path, topics: list[str], device: torch.device) -> Prefix:

@@ -1,21 +1,32 @@
-"""Read safetensors files (torch, no transformers)."""
+"""Write and read safetensors files (torch, no transformers)."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from overpaint.errors import UserError
 
 
-def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def write_tensors(tensors: dict[str, Tensor], path: Path, **metadata: Any) -> None:
+    """Write tensors and JSON metadata; equal content makes equal files.
+
+    One entry holds all metadata, since safetensors writes several in random order.
+    """
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(tensors, path, {"metadata": json.dumps(metadata, sort_keys=True)})
+
+
+def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a safetensors file; one that is damaged, or lacks `needed` metadata, is one sentence."""
     try:
         with safe_open(path, "pt") as file:
-            names, metadata = file.keys(), file.metadata() or {}
+            names, metadata = file.keys(), json.loads((file.metadata() or {}).get("metadata", "{}"))
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it and run the study again.") from error
     if not set(needed) <= set(metadata):
         raise UserError(f"{path} is another kind of file (no {needed[0]}): delete it and run the study again.")
@@ -25,7 +36,7 @@ def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str,
 def read_overlay(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Control vectors by topic and settings of an overlay (`models.Overlay`)."""
     tensors, metadata = read_tensors(path, "settings")
-    return strip(tensors, "control/"), json.loads(metadata["settings"])
+    return strip(tensors, "control/"), metadata["settings"]
 
 
 def strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ Blocks below the first edited one do not change, so what enters it (the prefix) 
 targets come from the same states before any update, not from a second model.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from overpaint.errors import UserError
 from overpaint.hooks import run_span
-from overpaint.tensors import read_tensors, strip
+from overpaint.tensors import read_tensors, strip, write_tensors
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
 PROBES = 20  # history is taken at so many even distances over a training
@@ -95,7 +93,7 @@ class Resume:
         tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
         states = optimizer.state_dict()["state"]
         tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
-        save_file(tensors, self.part, {"key": self.key, "step": str(step), "history": json.dumps(history)})
+        write_tensors(tensors, self.part, key=self.key, step=step, history=history)
         self.part.replace(self.path)
 
     def load(self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW) -> tuple[int, list[dict]] | None:
@@ -113,7 +111,7 @@ class Resume:
             for i, parameter in enumerate(parameters):
                 parameter.copy_(tensors[f"weight/{i}"])
         optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-        return int(metadata["step"]), json.loads(metadata["history"])
+        return metadata["step"], metadata["history"]
 
 
 def train(
