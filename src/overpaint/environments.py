@@ -19,6 +19,7 @@ PACKAGE_MB = {
     "papermill": 100,
     "pandas": 100,
     "numpy": 80,
+    "gguf": 40,
 }
 PYTHON_MB = 80
 LINKS_MB = 20  # of an environment whose files are links into the package cache

@@ -19,7 +19,8 @@ def conda() -> dict[str, str]:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["overpaint"]["conda"]["python"]
     if sys.version_info[:2] != tuple(map(int, wanted.split("."))):
         pytest.fail(f"the channel can only serve the Python that runs the tests: make PYTHON=python{wanted} test-conda")
-    folder = build(cache(), sorted(ROOT.glob("envs/*.yaml")))
+    files = sorted(ROOT.glob("envs/*.yaml"))
+    folder = build(cache(files), files)
     return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 

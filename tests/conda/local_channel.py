@@ -17,12 +17,13 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterable
 from email.message import Message
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
 from conda_package_streaming.create import conda_builder
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -47,23 +48,20 @@ if __name__ == "__main__":
 
 
 def main() -> None:
-    """Add to HOME/channels/conda-forge what the environment files need and it does not have."""
+    """Make HOME/channels/conda-forge, with what the environment files need."""
     home, constraints, *files = map(Path, sys.argv[1:])
-    wanted = pins(files)
-    stamp, channel = home / "pins", home / "channels/conda-forge"
-    if stamp.is_file() and stamp.read_text().split() == wanted:
-        return
-    wheels = home / "wheels"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-    pip += ["--constraint", constraints, "--find-links", wheels, "--wheel-dir", wheels]
-    subprocess.run([*pip, *map(requirement, wanted)], check=True)
-    if not (channel / SUBDIR / f"python-{VERSION}-0.conda").exists():
-        pack_python(channel)
-    for wheel in sorted(wheels.glob("*.whl")):
-        pack_wheel(channel, wheel)
+    channel = home / "channels/conda-forge"
+    pack_python(channel)
+    with tempfile.TemporaryDirectory(dir=home) as wheels:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+        pip += ["--constraint", constraints, "--wheel-dir", wheels]
+        subprocess.run([*pip, *map(requirement, pins(files))], check=True)
+        described = {wheel: read_metadata(wheel) for wheel in sorted(Path(wheels).glob("*.whl"))}
+        extras = requested_extras(described.values())
+        for wheel, metadata in described.items():
+            pack_wheel(channel, wheel, metadata, extras)
     (channel / "noarch").mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "conda_index", "--no-update-only", channel], check=True, capture_output=True)
-    stamp.write_text("\n".join(wanted))
 
 
 def pins(files: list[Path]) -> list[str]:
@@ -115,19 +113,32 @@ def set_library_path(binary: Path, path: str) -> None:
         subprocess.run(["strip", "--strip-unneeded", binary], check=True)
 
 
-def pack_wheel(channel: Path, wheel: Path) -> None:
-    """One wheel, installed as pip would, as a package; nothing where it is there."""
+def pack_wheel(channel: Path, wheel: Path, metadata: Message, extras: dict[str, set[str]]) -> None:
+    """One wheel, installed as pip would, as a package."""
+    name, version = conda_name(metadata["Name"]), metadata["Version"].split("+")[0]
     with tempfile.TemporaryDirectory() as folder:
         source, root = Path(folder, "wheel"), Path(folder, "package")
         with zipfile.ZipFile(wheel) as archive:
-            (metadata_file,) = [name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
-            metadata = email.parser.Parser().parsestr(archive.read(metadata_file).decode())
-            name, version = conda_name(metadata["Name"]), metadata["Version"].split("+")[0]
-            if (channel / SUBDIR / f"{name}-{version}-0.conda").exists():
-                return
             extract(archive, source)
-        install(source, root, (source / metadata_file).parent)
-        write_package(channel, name, version, dependencies(metadata), root)
+        install(source, root, next(source.glob("*.dist-info")))
+        write_package(channel, name, version, dependencies(metadata, extras.get(name, set())), root)
+
+
+def read_metadata(wheel: Path) -> Message:
+    """What a wheel says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+        return email.parser.Parser().parsestr(archive.read(name).decode())
+
+
+def requested_extras(described: Iterable[Message]) -> dict[str, set[str]]:
+    """{package: extras that any other package asks for}: conda has none, so a package comes with all of these."""
+    found = defaultdict(set)
+    for metadata in described:
+        for requirement in map(Requirement, metadata.get_all("Requires-Dist") or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                found[conda_name(requirement.name)] |= requirement.extras
+    return found
 
 
 def conda_name(name: str) -> str:
@@ -176,12 +187,11 @@ def entry_points(info: Path) -> dict[str, tuple[str, str]]:
     return {name: tuple(place.split("[")[0].strip().split(":")) for name, place in commands.items()}
 
 
-def dependencies(metadata: Message) -> list[str]:
-    """A wheel's requirements as conda writes them."""
-    environment = default_environment() | {"extra": ""}
+def dependencies(metadata: Message, extras: set[str]) -> list[str]:
+    """A wheel's requirements, with those of the extras, as conda writes them."""
     found = {f"python >={MINOR},<{NEXT}.0a0"}
     for requirement in map(Requirement, metadata.get_all("Requires-Dist") or []):
-        if requirement.marker is None or requirement.marker.evaluate(environment):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
             specifiers = ",".join(sorted(re.sub(r"===?([^,]*)\+.*", r"==\1", str(s)) for s in requirement.specifier))
             found.add(f"{conda_name(requirement.name)} {specifiers}".strip())
     return sorted(found)
@@ -208,12 +218,9 @@ def write_package(channel: Path, name: str, version: str, depends: list[str], ro
     (root / "info/paths.json").write_text(json.dumps({"paths": paths, "paths_version": 1}))
     place = channel / SUBDIR
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=channel) as folder:
-        with conda_builder(f"{name}-{version}-0", folder, compression_level=3) as archive:
-            for path in files_of(root):
-                archive.add(path, arcname=path.relative_to(root).as_posix(), recursive=False, filter=anonymous)
-        for file in Path(folder).glob("*.conda"):
-            file.rename(place / file.name)
+    with conda_builder(f"{name}-{version}-0", place, compression_level=3) as archive:
+        for path in files_of(root):
+            archive.add(path, arcname=path.relative_to(root).as_posix(), recursive=False, filter=anonymous)
 
 
 def files_of(root: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SOURCES = [Path(__file__), HERE / "local_channel.py", HERE / "requirements.txt", ROOT / "constraints.txt"]
-DAYS_KEPT = 7
+DAYS_KEPT = 3
 
 # conda's probe for CUDA spawns a process, which needs the guard.
 LAUNCHER = """\
@@ -55,26 +55,28 @@ envs_dirs: [{home}/envs]
 """
 
 
-def cache() -> Path:
+def cache(environments: list[Path]) -> Path:
     """Folder of what is kept between runs on a machine; another one for every change of what it is made from."""
     state = hashlib.sha256(sys.version.encode() + sys.base_prefix.encode())
-    for path in SOURCES:
+    for path in [*SOURCES, *environments]:
         state.update(path.read_bytes())
     top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(top, "overpaint", "conda", state.hexdigest()[:16])
 
 
 def build(home: Path, environments: list[Path]) -> Path:
-    """Make in `home`, as far as it is not there, a conda and a channel for the environments; its folder `bin`."""
+    """Make in `home`, where they are not there, a conda and a channel for the environments; its folder `bin`."""
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home.parent / "lock"):
         os.utime(home)
         _forget_others(home)
-        if not (home / "base/ready").exists():
+        if not (home / "ready").exists():
+            shutil.rmtree(home)
             _make_conda(home)
-        command = [home / "base/bin/python", HERE / "local_channel.py", home, ROOT / "constraints.txt", *environments]
-        path = f"{home / 'base/bin'}{os.pathsep}{os.environ['PATH']}"
-        subprocess.run(command, check=True, env=os.environ | {"PATH": path})
+            command = [home / "base/bin/python", HERE / "local_channel.py", home, ROOT / "constraints.txt"]
+            path = f"{home / 'base/bin'}{os.pathsep}{os.environ['PATH']}"
+            subprocess.run([*command, *environments], check=True, env=os.environ | {"PATH": path})
+            _write(home / "ready", "")
     return home / "bin"
 
 
@@ -102,7 +104,6 @@ def _forget_others(home: Path) -> None:
 def _make_conda(home: Path) -> None:
     """A virtual environment in which the conda of conda-lock works as if it had been installed."""
     base = home / "base"
-    shutil.rmtree(base, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", base], check=True)
     pip = [base / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--requirement", HERE / "requirements.txt"], check=True)
@@ -112,10 +113,8 @@ def _make_conda(home: Path) -> None:
     _write(base / "bin/conda", LAUNCHER.format(base=base)).chmod(0o755)
     _write(base / "bin/activate", ACTIVATE.format(base=base))
     _write(base / ".condarc", CONDARC.format(home=home))
-    (home / "bin").mkdir(exist_ok=True)
-    (home / "bin/conda").unlink(missing_ok=True)
+    (home / "bin").mkdir()
     (home / "bin/conda").symlink_to("../base/bin/conda")
-    _write(base / "ready", "")
 
 
 def _write(path: Path, text: str) -> Path:
