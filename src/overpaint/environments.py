@@ -11,7 +11,7 @@ from overpaint.errors import UserError
 OLDEST = "24.7.1"  # Snakemake 9 drives no older conda
 # MB on disk, unpacked, that a package with all that it brings adds to an environment; the others are small.
 PACKAGE_MB = {
-    "pytorch": 950,  # without CUDA
+    "pytorch": 1000,  # without CUDA
     "lm_eval": 320,
     "matplotlib-base": 180,
     "pyarrow": 180,
