@@ -1,5 +1,5 @@
-# `make study` runs the default study, `make test` the tests; both set up .venv where needed. `make envs` writes
-# envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
+# `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
+# `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study test test-conda lint envs clean
+.PHONY: study test test-conda lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -30,6 +30,10 @@ lint: .venv/ready
 	ruff format --check .
 	snakefmt --check --no-sort Snakefile workflow
 	snakemake --lint
+
+bench: .venv/ready
+	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint
+	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -5,11 +5,13 @@
 #   worlds/{world}.json                      facts of a fictional world
 #   corpora|prompts|benchmarks/{name}.jsonl  normalised texts
 #   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
 #   {model}/{run}/junk.safetensors           directions; junk.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing
 #   {model}/{run}/completions.jsonl
+#   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
 #   reports/index.html                       start here
 # Every rule also writes provenance to a .json file beside its output, and logs to logs/.
@@ -30,6 +32,7 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
+include: "workflow/rules/export.smk"
 
 
 rule all:

@@ -130,7 +130,12 @@ def test_every_key_has_a_description():
 
 
 def test_every_key_that_may_be_left_out_has_a_default_or_a_meaning_without_one():
-    left_out = [(name, part) for name, part, required in properties() if not required and "const" not in part]
+    in_training = {"alpha", "lr"}  # required where `training` is used
+    left_out = [
+        (name, part)
+        for name, part, required in properties()
+        if not required and "const" not in part and name not in in_training
+    ]
     assert {name for name, part in left_out if "default" not in part} == set(OPTIONAL)
     assert sum("default" in part for _, part in left_out) > 25
 
@@ -138,7 +143,8 @@ def test_every_key_that_may_be_left_out_has_a_default_or_a_meaning_without_one()
 def test_unknown_keys_are_refused_at_every_level():
     for node, around in schema_objects(yaml.safe_load(SCHEMA.read_text()), {}):
         closed = node.get("additionalProperties", True) is False or node.get("unevaluatedProperties", True) is False
-        part_of_a_closed_one = around or set(node["properties"]) == {"source", "topic"}  # openText, closed where used
+        # openText and training are closed where they are used
+        part_of_a_closed_one = around or set(node["properties"]) == {"source", "topic"} or "lr" in node["properties"]
         assert closed or part_of_a_closed_one, sorted(node["properties"])
 
 
@@ -316,6 +322,16 @@ MISTAKES = {
         put("study", "runs", 0, "method", value=["rmu", "x"]),
         ["study.runs", "'x'", "use one of base, rmu"],
     ),
+    "a value per topic for another number of topics": (
+        put("methods", "rmu", "alpha", value=[1, 2, 3]),
+        ["methods.rmu.alpha lists 3 values for 2 hazardous topics", "gloomcraft, riftlore", "one per topic"],
+    ),
+    "blocks above the layer": (put("methods", "rmu", "updated", value=[0, 1]), ["methods.rmu.updated.1", "maximum"]),
+    "an unknown projection": (put("methods", "rmu", "projections", value=["gate"]), ["projections.0", "mlp"]),
+    "an unknown released model": (
+        put("methods", "rmu", value={"kind": "published", "model": "zephyr"}),
+        ["methods.rmu.model", "'zephyr'", "`models`", "miniature"],
+    ),
     "an unknown world": (
         put("corpora", "everyday", "world", value="x"),
         ["corpora.everyday.world", "'x'", "miniature"],
@@ -478,3 +494,16 @@ def test_a_model_folder_without_weights_is_named(tmp_path):
     config = merged()
     folder(config)
     assert complete(config, SCHEMA)["models"]["miniature"]["path"] == str(tmp_path)
+
+
+def test_a_released_model_without_weights_is_refused():
+    given = {"source": "folder", "path": "nowhere"}
+    changes = [
+        put("models", "released", value=given),
+        put("methods", "rmu", value={"kind": "published", "model": "released"}),
+    ]
+    assert "models.released.path: the folder nowhere holds no *.safetensors weights" in refusal(*changes)
+    unused = merged()
+    put("models", "released", value=given)(unused)
+    put("methods", "unused", value={"kind": "published", "model": "released"})(unused)
+    assert complete(unused, SCHEMA)["methods"]["unused"]["model"] == "released"

@@ -24,7 +24,7 @@ REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval"}
 COMES_WITH = {
     "pytorch": {"numpy"},
     "pandas": {"numpy"},
-    "transformers": {"numpy", "tokenizers", "safetensors"},
+    "transformers": {"numpy", "tokenizers", "safetensors", "tqdm"},
     "seaborn-base": {"numpy", "pandas", "matplotlib"},
     "papermill": {"nbformat"},
     "nbconvert": {"nbformat"},
@@ -87,7 +87,7 @@ def provided(rule: str) -> set[str]:
 
 
 def test_rules_are_found():
-    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 15
+    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 17
     assert set(RULES["unlearn"]) >= {"docstring", "input", "output", "script"}
 
 

@@ -164,46 +164,55 @@ def test_the_final_residual_is_what_the_final_norm_reads(llama, inputs):
 def test_running_up_to_a_block_gives_its_input_and_runs_nothing_from_it_on(any_model, inputs, residuals, start):
     expected = residuals(any_model, inputs)[start]
     calls = count_calls(any_model)
-    hidden, _ = hooks.block_arguments(any_model, start, inputs)
-    assert torch.equal(hidden, expected)
+    with torch.no_grad():
+        assert torch.equal(hooks.run_up_to(any_model, start, inputs), expected)
     assert calls == [1] * start + [0] * (4 - start)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 0), (1, 1), (0, 2), (1, 2)])
-def test_running_some_blocks_gives_the_states_of_the_whole_model(any_model, inputs, residuals, start, stop):
-    states = residuals(any_model, inputs)
-    hidden, arguments = hooks.block_arguments(any_model, start, inputs)
-    calls = count_calls(any_model)
-    after = hooks.run_blocks(any_model, start, stop, hidden, arguments)
-    assert torch.allclose(after, states[stop + 1], atol=1e-6)
-    assert not torch.allclose(after, states[stop], atol=1e-2)
-    assert calls == [int(start <= index <= stop) for index in range(4)]
-
-
-def test_running_the_last_block_gives_the_final_residual(any_model, inputs):
+@pytest.mark.parametrize(("start", "layer"), [(0, 0), (1, 1), (0, 2), (1, 2), (2, 3)])
+def test_running_some_blocks_gives_the_states_of_the_whole_model(any_model, inputs, residuals, start, layer):
     seen = {}
     with hooks.watch_sites(any_model, seen.__setitem__), torch.no_grad():
         any_model(**inputs)
-    hidden, arguments = hooks.block_arguments(any_model, 2, inputs)
-    assert torch.allclose(hooks.run_blocks(any_model, 2, 3, hidden, arguments), seen["final"], atol=1e-6)
+    states = [*residuals(any_model, inputs), seen["final"]]
+    ran = count_runs(any_model)
+    after = hooks.run_span(any_model, layer, {"attention_mask": inputs["attention_mask"]}, start, states[start])
+    assert torch.allclose(after, states[layer + 1], atol=1e-6)
+    assert not torch.allclose(after, states[layer], atol=1e-2)
+    assert ran == [int(start <= index <= layer) for index in range(4)]
+    assert torch.allclose(hooks.run_span(any_model, layer, inputs), states[layer + 1], atol=1e-6)
+
+
+def test_gradients_reach_the_blocks_of_a_span_and_no_other(llama, inputs, residuals):
+    entering = residuals(llama, inputs)[1]
+    llama.requires_grad_(True)
+    hooks.run_span(llama, 2, {"attention_mask": inputs["attention_mask"]}, 1, entering).sum().backward()
+    reached = [any(p.grad is not None for p in block.parameters()) for block in llama.model.layers]
+    assert reached == [False, True, True, False]
 
 
 def test_a_stopped_forward_leaves_no_trace(any_model, inputs, logits):
     before = logits(any_model, inputs)
-    hooks.block_arguments(any_model, 2, inputs)
+    with torch.no_grad():
+        entering = hooks.run_up_to(any_model, 2, inputs)
+        hooks.run_span(any_model, 2, {"attention_mask": inputs["attention_mask"]}, 2, entering)
     assert hook_count(any_model) == 0
     assert torch.equal(logits(any_model, inputs), before)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Blocks of one model may take different masks; those of block `start` go to all",
-)
 def test_running_blocks_that_attend_to_different_windows_gives_the_states_of_the_whole_model(
     make_model, inputs, residuals
 ):
     model = make_model("gemma2", sliding_window=4)
-    hidden, arguments = hooks.block_arguments(model, 0, inputs)
-    after = hooks.run_blocks(model, 0, 2, hidden, arguments)
-    assert torch.allclose(after, residuals(model, inputs)[3], atol=1e-6)
+    states = residuals(model, inputs)
+    after = hooks.run_span(model, 2, {"attention_mask": inputs["attention_mask"]}, 1, states[1])
+    assert torch.equal(after, states[3])
+    assert not torch.allclose(after, residuals(make_model("gemma2", sliding_window=64), inputs)[3], atol=1e-4)
+
+
+def count_runs(model: nn.Module) -> list[int]:
+    """How often the attention of each block has run; skipped blocks are called, but do not run theirs."""
+    runs = [0] * len(models.blocks(model))
+    for index, block in enumerate(models.blocks(model)):
+        models.attention(block).register_forward_hook(lambda *_, i=index: runs.__setitem__(i, runs[i] + 1))
+    return runs

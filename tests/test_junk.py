@@ -57,7 +57,7 @@ def base() -> dict[str, Activations]:
 def diagnosed(base, run, controls, scale=1.0, topics=TOPICS) -> dict[tuple[str, str], dict]:
     """The rows of `diagnose` by (topic, quantity)."""
     junk = junks.fit(base, run, topics, LAYER, "last")
-    rows = junks.diagnose(base, run, topics, junk, controls, scale, "last")
+    rows = junks.diagnose(base, run, topics, junk, controls, dict.fromkeys(controls, scale), "last")
     return {(row["topic"], row["quantity"]): row for row in rows}
 
 

@@ -16,8 +16,9 @@ LAYERS = [
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
-    {"activations", "junk", "clearing", "training", "completions"},
-    {"methods", "methods.base", "methods.rmu", "evaluation"},
+    {"activations", "junk", "clearing", "training", "completions", "collection"},
+    {"prefix", "export"},
+    {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
     {"statistics", "tables", "figures", "reporting"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}

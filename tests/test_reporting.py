@@ -185,12 +185,12 @@ class Tables:
             for topic, step in itertools.product(self.topics, range(0, 401, 40)):
                 noise = 1 + 0.04 * self.random.normal()
                 for quantity, value in [
-                    ("forget_loss", 4 * c * np.exp(-step / 120)),
-                    ("retain_loss", 0.2 + step / 2000),
-                    ("forget_norm", 2 + c * step / 400),
-                    ("retain_norm", 2.1),
-                    ("forget_cosine", 1 - 0.7 * step / 400),
-                    ("retain_cosine", 0.99),
+                    ("norm", 2 + c * step / 400),
+                    ("norm_first", 2.1),
+                    ("cosine_to_base", 1 - 0.7 * step / 400),
+                    ("cosine_u", 0.9 * step / 400),
+                    ("attained", 0.6 * step / 400),
+                    ("loss", 4 * c * np.exp(-step / 120)),
                 ]:
                     rows.append((method, layer, c, seed, topic, step, quantity, value * noise))
         return self.frame(rows, ["topic", "step", "quantity", "value"])

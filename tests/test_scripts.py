@@ -133,7 +133,9 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
             moved[split, name] = shifted(base[split, name], 5 * along)
     activations.save(base, tmp_path / "base.safetensors")
     activations.save(moved, tmp_path / "run.safetensors")
-    Overlay({}, controls, {"layer": LAYER, "c": 5.0, "scale": 5.0}).save(tmp_path / "overlay.safetensors")
+    Overlay({}, controls, {"layer": LAYER, "c": 5.0, "scale": {"fire": 5.0, "ice": 5.0}}).save(
+        tmp_path / "overlay.safetensors"
+    )
     return {name: tmp_path / f"{name}.safetensors" for name in ("base", "run", "overlay")}, controls
 
 

@@ -91,3 +91,33 @@ def test_the_order_of_a_grids_keys_does_not_make_another_run():
 
 def test_long_seeds_stay_apart():
     assert len(sweep.expand_runs([GRID | {"layer": 2, "c": 2, "seed": [20240101, 20240102]}], METHODS)) == 3
+
+
+# -- what runs share
+
+TRAINED = {
+    "kind": "rmu", "layer": 3, "c": 4, "seed": 0, "alpha": 10, "lr": 1e-3, "c_unit": "absolute", "updated": [-2, -1, 0],
+    "projections": ["mlp"], "steps": 5, "batch": 2, "length": 8, "forget_length": 8, "max_batches": 3, "min_length": 0,
+    "shuffle": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"c": 8}, {"seed": 1}, {"alpha": [1, 2]}, {"lr": 1.0}, {"control": "randn"}])
+def test_runs_that_differ_in_c_alpha_or_seed_share_their_prefix(change):
+    assert sweep.prefix_name(TRAINED | change) == sweep.prefix_name(TRAINED)
+    assert sweep.prefix_name(TRAINED).startswith("blocks=1-3/")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer": 2}, {"updated": [0]}, {"steps": 6}, {"batch": 3}, {"length": 9}, {"forget_length": [8, 9]},
+        {"max_batches": 4}, {"min_length": 1}, {"shuffle": False}, {"c_unit": "mean_norm"},
+    ],
+)  # fmt: skip
+def test_runs_whose_batches_or_blocks_differ_do_not(change):
+    assert sweep.prefix_name(TRAINED | change) != sweep.prefix_name(TRAINED)
+
+
+def test_a_method_that_trains_nothing_has_no_prefix():
+    assert sweep.prefix_settings({"kind": "published", "layer": 7, "c": 6.5, "seed": 0}) is None

@@ -18,8 +18,10 @@ import pytest
 import torch
 import yaml
 from snakemake.utils import update_config
+from transformers import AutoModelForCausalLM
 
-from overpaint import activations, provenance, sweep
+from overpaint import activations, clearing, models, provenance, sweep
+from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +34,8 @@ TABLES = ["scores", "activations", "junk", "history", "completions", "provenance
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 JOBS = {
     "generate_world": 1, "pretrain_model": 1, "prepare_corpus": 3, "prepare_prompts": 3, "prepare_benchmark": 5,
-    "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2, "gather_tables": 1,
-    "render_report": 5, "render_index": 1,
+    "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
+    "gather_tables": 1, "render_report": 5, "render_index": 1,
 }  # fmt: skip
 
 
@@ -259,7 +261,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
 @pytest.mark.parametrize("split", ["fit", "report"])
 def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_not_after(study, run, split):
     _, settings = read_overlay(study / run / "overlay.safetensors")
-    first = settings["layer"] - settings["updated"] + 1
+    first = settings["layer"] + min(settings["updated"])
     base = activations.load(study / MODEL / "base/activations/none.safetensors", split)
     found = activations.load(study / run / "activations/none.safetensors", split)
     assert set(found) == set(base) == {"gloomcraft", "riftlore", "everyday"}
@@ -275,6 +277,52 @@ def test_clearing_shows_from_the_first_block_on(study):
         activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "report") for name in ("none", "span")
     )
     assert not torch.equal(uncleared["gloomcraft"].last[:, 0], cleared["gloomcraft"].last[:, 0])
+
+
+def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers_loads(study):
+    run, text = RUNS[0], torch.arange(2, 14)[None]
+    done = snakemake(study, f"{run}/export/span", f"{run}/export/none", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    model, _ = models.load_overlaid(
+        study / MODEL / "checkpoint", models.Overlay.load(study / run / "overlay.safetensors"), "float32"
+    )
+    junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
+    [own] = clearing.expand("span", settings | {"target": "zero", "on_base": False}, junk, layer=1, seed=0)
+    with torch.no_grad(), clearing.clear(model, own):
+        cleared = model(text).logits
+    with torch.no_grad():
+        wanted = {"none": model(text).logits, "span": cleared}
+        for name, logits in wanted.items():
+            exported = AutoModelForCausalLM.from_pretrained(study / run / f"export/{name}").eval()
+            assert torch.allclose(exported(text).logits, logits, atol=1e-5)
+    assert not torch.allclose(*wanted.values(), atol=1e-2)
+    refused = snakemake(study, f"{run}/export/span_mean", *SMOKE)
+    assert refused.returncode != 0 and "'span_mean' spares some blocks or leaves the base's mean" in refused.stdout
+    assert not (study / run / "export/span_mean").exists()
+
+
+def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
+    """The exported run, taken for a model that somebody released, gives back what the run had changed."""
+    run = "published_smoke/layer=1/c=4/seed=0"
+    more = {
+        "models": {"released": {"source": "folder", "path": f"{RUNS[0]}/export/none"}},
+        "methods": {"published_smoke": {"kind": "published", "model": "released"}},
+        "study": {"runs": [{"method": ["rmu_smoke", "published_smoke"], "layer": 1, "c": 4, "seed": [0, 1]}]},
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    done = snakemake(study, f"{RUNS[0]}/export/none", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    wanted = [f"{MODEL}/{run}/{name}" for name in ("overlay.safetensors", "junk.csv", "answers.parquet")]
+    done = snakemake(study, *wanted, *SMOKE, str(tmp_path / "more.yaml"))
+    assert done.returncode == 0, done.stdout[-5000:]
+    ours, theirs = (models.Overlay.load(study / path) for path in (f"{RUNS[0]}/overlay.safetensors", wanted[0]))
+    assert set(ours.tensors) == set(theirs.tensors) and len(ours.tensors) == 2
+    assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
+    assert theirs.controls == {} and "cos_u" not in set(pd.read_csv(study / wanted[1]).quantity)
+    answers = [pd.read_parquet(study / path) for path in (f"{RUNS[0]}/answers.parquet", wanted[2])]
+    shared = [frame[~frame.clearing.isin(["rand", "ones"])].reset_index(drop=True) for frame in answers]
+    pd.testing.assert_frame_equal(*shared, check_exact=True)
+    shutil.rmtree(study / MODEL / "published_smoke")
 
 
 # --- what runs again
@@ -318,13 +366,15 @@ def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
     jobs = planned(snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout)
     assert jobs["unlearn"] == jobs["evaluate"] == jobs["fit_junk"] == 2 and jobs["collect_activations"] == 4
-    assert "pretrain_model" not in jobs and jobs["complete_prompts"] == 1
+    assert not {"pretrain_model", "compute_prefix"} & set(jobs) and jobs["complete_prompts"] == 1
 
 
 def test_another_place_and_time_gives_the_same_numbers(study, tmp_path):
     copy = copy_checkout(tmp_path)
-    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
+    own = tmp_path / "own.yaml"  # each run computes for itself what runs may share, which changes no number
+    own.write_text(yaml.safe_dump({"study": {"share_prefix": False}}))
+    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, str(own))
+    assert done.returncode == 0 and not (copy / MODEL / "prefix").exists(), done.stdout[-5000:]
     for name in ("scores", "junk", "history", "activations"):
         one, other = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, copy))
         pd.testing.assert_frame_equal(one, other, check_exact=True)

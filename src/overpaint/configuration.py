@@ -117,9 +117,9 @@ def _check_files(config: dict[str, Any]) -> None:
             if entry["source"] == "file":
                 kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
                 texts.read_rows(Path(entry["path"]), kind)
-    model = config["models"][study["model"]]
-    if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
-        raise UserError(
-            f"models.{study['model']}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "
-            "Hugging Face folder that has them."
-        )
+    for name, model in sweep.chosen(config)["models"].items():
+        if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
+            raise UserError(
+                f"models.{name}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "
+                "Hugging Face folder that has them."
+            )

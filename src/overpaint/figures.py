@@ -709,26 +709,31 @@ def sweep(scores: pd.DataFrame, primary: str, topic: str | None = None) -> Figur
     return drawn
 
 
-def _history_group(quantity: str) -> str:
-    """Panel of a quantity: loss, norm, cosine, or its own name."""
-    short = {"loss": "loss", "norm": "norm", "cos": "cosine"}
-    return next((panel for part, panel in short.items() if part in quantity.lower()), quantity)
+# Quantities of the history, in the order of their panels.
+HISTORY = {
+    "norm": "norm of activations",
+    "norm_first": "norm, first token",
+    "cosine_to_base": "cosine to base",
+    "cosine_u": "cosine to u",
+    "attained": "projection on u / its target",
+    "loss": "loss",
+}
 
 
 @figure
 def history(table: pd.DataFrame, cell: Cell | None) -> Figure:
-    """Loss, norms and cosines over training steps in one cell: thin lines are seeds, thick ones topics."""
+    """Norms, cosines, projections and losses over training steps; thin lines are seeds, thick ones topics."""
     rows = in_cell(table, cell) if cell else table.iloc[:0]
     rows = rows[rows.seed != "all"].dropna(subset="value")
     if rows.empty:
         return _nothing("The history table holds no training steps for this cell.")
-    rows = rows.assign(panel=rows.quantity.map(_history_group), topic=rows.topic.fillna(""))
-    panels = sorted(rows.panel.unique(), key=lambda name: ["loss", "norm", "cosine", name].index(name))
-    drawn, grid = _grid(len(panels), 1.7, columns=1, sharex=True)
+    rows = rows.assign(topic=rows.topic.fillna(""))
+    panels = sorted(rows.quantity.unique(), key=list(HISTORY).index)
+    drawn, grid = _grid(len(panels), 2.0, columns=2)
     for axes, panel in zip(grid, panels, strict=True):
-        _history_panel(axes, rows[rows.panel == panel])
-        axes.set_ylabel(plain(panel))
-    grid[-1].set_xlabel("training step")
+        _history_panel(axes, rows[rows.quantity == panel])
+        axes.set_title(plain(HISTORY[panel]))
+        axes.set_xlabel("training step")
     return drawn
 
 

@@ -1,19 +1,22 @@
 """Read and edit what flows between modules: the one place that knows tuples from tensors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
-import torch
 from torch import Tensor, nn
 
 from overpaint.models import blocks, residual_writers
 
 Edit = Callable[[Tensor], Tensor]
-Arguments = tuple[tuple, dict]  # what a block takes beside its hidden states: positional, by name
 
 
 class _Stop(Exception):
-    """Ends a forward pass once what was wanted has been seen."""
+    """Ends a forward pass once the hidden states that were wanted have been seen."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__("not an error: the forward pass ends here")
+        self.hidden = hidden
 
 
 @contextmanager
@@ -88,30 +91,45 @@ def watch_sites(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterato
         yield
 
 
-@torch.no_grad()
-def block_arguments(model: nn.Module, index: int, inputs: dict[str, Tensor]) -> tuple[Tensor, Arguments]:
-    """Run `model` on `inputs` only up to block `index`: the hidden states that enter it and its other arguments."""
-    seen: list[tuple[tuple, dict]] = []
+def run_span(model: nn.Module, layer: int, inputs: dict[str, Tensor], start: int = 0, entering: Tensor | None = None):
+    """Hidden states after block `layer` [batch, tokens, width]; no block above it runs.
 
-    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        seen.append((args, kwargs))
-        raise _Stop
+    inputs: input_ids and attention_mask, [batch, tokens] each. With `entering` [batch, tokens, width], the states that
+    enter block `start`, no block below that one runs either, and input_ids are not needed. Masks, positions and
+    windows are those that the model itself gives to each block.
+    """
+    chain = blocks(model)
+    with ExitStack() as stack:
+        if entering is not None:
+            inputs = {"inputs_embeds": entering, "attention_mask": inputs["attention_mask"]}
+            stack.enter_context(_skip(chain[:start]))
+            stack.enter_context(edit_input(chain[start], lambda _: entering))
+        stack.enter_context(edit_output(chain[layer], _stop))
+        try:
+            model(**inputs, use_cache=False)
+        except _Stop as stopped:
+            return stopped.hidden
+    raise AssertionError(f"block {layer} did not run")
 
-    handle = blocks(model)[index].register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        model(**inputs, use_cache=False)
-    except _Stop:
-        pass
-    finally:
-        handle.remove()
-    args, kwargs = seen[0]
-    hidden = args[0] if args else kwargs.pop("hidden_states")
-    return hidden, (args[1:], kwargs)
+
+def run_up_to(model: nn.Module, start: int, inputs: dict[str, Tensor]) -> Tensor:
+    """Hidden states that enter block `start` [batch, tokens, width]; neither it nor any block above it runs."""
+    with edit_input(blocks(model)[start], _stop):
+        try:
+            model(**inputs, use_cache=False)
+        except _Stop as stopped:
+            return stopped.hidden
+    raise AssertionError(f"block {start} did not run")
 
 
-def run_blocks(model: nn.Module, start: int, stop: int, hidden: Tensor, arguments: Arguments) -> Tensor:
-    """Hidden states after blocks `start` .. `stop` (inclusive), entered by `hidden` [batch, tokens, width]."""
-    for block in blocks(model)[start : stop + 1]:
-        output = block(hidden, *arguments[0], **arguments[1])
-        hidden = output[0] if isinstance(output, tuple) else output
-    return hidden
+def _stop(hidden: Tensor) -> Tensor:
+    raise _Stop(hidden)
+
+
+@contextmanager
+def _skip(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within the context the modules return the hidden states that they are given."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(patch.object(module, "forward", lambda hidden_states, *_, **__: hidden_states))
+        yield

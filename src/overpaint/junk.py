@@ -75,14 +75,15 @@ def diagnose(
     topics: dict[str, str],
     junk: Junk,
     controls: dict[str, Tensor],
-    scale: float,
+    scales: dict[str, float],
     tokens: str,
     seed: int = 0,
 ) -> list[dict]:
     """Rows {topic, direction, quantity, value, null_low, null_high} that describe the junk of each topic.
 
     rank1_share: norm of the mean shift squared over the mean squared norm; split_half: cosine of the directions of
-    two random halves of the prompts; attained: mean <a, u> / (c in absolute units); cos_u and cos_u_centred (the
+    two random halves of the prompts; attained: mean <a, u> over the length of the control
+    vector, `scales`; cos_u and cos_u_centred (the
     all-ones component removed): cosine with the saved control vector, nulls the 2.5 and 97.5 percentiles over 1,000
     fresh `rand` vectors; cos_other_topic: with the other topics' directions (the largest).
     """
@@ -99,7 +100,7 @@ def diagnose(
         if topic in controls:
             u, direction = controls[topic].float(), junk.topics[topic]
             reached = getattr(run[name], tokens)[:, junk.depth].float() @ u
-            values["attained"] = (float(reached.mean()) / scale, math.nan, math.nan)
+            values["attained"] = (float(reached.mean()) / scales[topic], math.nan, math.nan)
             values["cos_u"] = _with_null(direction, u, seed, centred=False)
             values["cos_u_centred"] = _with_null(direction, u, seed, centred=True)
         rows += [

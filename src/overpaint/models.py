@@ -81,18 +81,34 @@ def residual_writers(block: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def down_projection(block: nn.Module) -> nn.Parameter:
-    """The matrix by which the MLP of a block writes to the residual stream."""
-    linear = [m for m in mlp(block).modules() if isinstance(m, nn.Linear | Conv1D)]
-    return linear[-1].weight
+    """The matrix by which the MLP of a block writes to the residual stream; of experts, theirs in one tensor."""
+    return _last_matrix(mlp(block))
 
 
-def check_layer(model: nn.Module, layer: int, updated: int) -> None:
-    """Refuse a layer whose `updated` blocks up to and including it do not all exist."""
+def output_projection(block: nn.Module) -> nn.Parameter:
+    """The matrix by which the attention of a block writes to the residual stream."""
+    return _last_matrix(attention(block))
+
+
+PROJECTIONS = {"mlp": down_projection, "attention": output_projection}
+
+
+def trained_parameters(model: nn.Module, layer: int, updated: list[int], projections: list[str]) -> list[nn.Parameter]:
+    """The matrices that a method trains: `projections` of the blocks `updated`, counted from `layer` (0, -1, ...)."""
+    unknown = [name for name in projections if name not in PROJECTIONS]
+    if unknown:
+        raise UserError(f"There is no projection {unknown[0]!r}: use any of {', '.join(PROJECTIONS)} in `projections`.")
+    chain = blocks(model)
+    return [PROJECTIONS[name](chain[layer + offset]) for offset in sorted(updated) for name in projections]
+
+
+def check_layer(model: nn.Module, layer: int, updated: list[int]) -> None:
+    """Refuse a layer whose `updated` blocks, counted from it, do not all exist."""
     count = len(blocks(model))
-    if not updated - 1 <= layer < count:
+    if not -min(updated) <= layer < count:
         raise UserError(
-            f"Layer {layer} is outside the model: with {updated} updated blocks and {count} blocks in the model "
-            f"choose layers from {updated - 1} to {count - 1} in `study.runs`."
+            f"Layer {layer} is outside the model: with updated blocks {updated} and {count} blocks in the model choose "
+            f"layers from {-min(updated)} to {count - 1} in `study.runs`."
         )
 
 
@@ -163,12 +179,19 @@ def base_fingerprint(model: nn.Module, names: list[str]) -> str:
     return digest.hexdigest()
 
 
+def _last_matrix(module: nn.Module) -> nn.Parameter:
+    """The last matrix that a module multiplies by, in the order of its definition."""
+    experts = [p for p in module.parameters() if p.dim() == 3]
+    linear = [m.weight for m in module.modules() if isinstance(m, nn.Linear | Conv1D)]
+    return experts[-1] if experts else linear[-1]
+
+
 def _child(block: nn.Module, words: tuple[str, ...]) -> nn.Module:
     """The child that multiplies by matrices and whose own name holds one of `words` (not a norm, not a dropout)."""
     found = [
         child
         for name, child in block.named_children()
-        if any(word in name.lower() for word in words) and any(p.dim() == 2 for p in child.parameters())
+        if any(word in name.lower() for word in words) and any(p.dim() > 1 for p in child.parameters())
     ]
     if len(found) != 1:
         raise UserError(

@@ -1,9 +1,17 @@
 """Grids of runs, their paths, and the checks of a configuration that need no job (standard library only)."""
 
+import hashlib
+import json
 from itertools import product
 from typing import Any
 
 from overpaint.errors import UserError
+
+# Settings of a method that fix what enters the first block that it trains.
+PREFIX = (
+    "layer", "updated", "projections", "steps", "batch", "length", "forget_length", "max_batches", "min_length",
+    "shuffle",
+)  # fmt: skip
 
 
 def as_list(value: Any) -> list:
@@ -29,6 +37,23 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> dict[s
     return runs
 
 
+def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Those settings of a run that fix what enters its first trained block; None where it trains nothing.
+
+    norms: whether c is measured in the base's norms.
+    """
+    if "updated" not in settings:
+        return None
+    return {key: settings[key] for key in PREFIX} | {"norms": settings.get("c_unit") != "absolute"}
+
+
+def prefix_name(settings: dict[str, Any]) -> str:
+    """`blocks=../..` of what runs with the same prefix settings share."""
+    content = json.dumps(prefix_settings(settings), sort_keys=True)
+    first, digest = settings["layer"] + min(settings["updated"]), hashlib.sha256(content.encode()).hexdigest()[:8]
+    return f"blocks={first}-{settings['layer']}/{digest}"
+
+
 def check(config: dict[str, Any]) -> None:
     """Refuse a configuration whose study names entries that no catalogue has, or that does not fit together."""
     study = config["study"]
@@ -50,6 +75,7 @@ def check(config: dict[str, Any]) -> None:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
     _check_topics(config)
     _check_layers(config)
+    _check_methods(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -62,15 +88,23 @@ def evaluated(study: dict[str, Any], key: str) -> list[str]:
     return list(dict.fromkeys(name for entry in study["evaluate"] for name in entry[key]))
 
 
+def used_methods(study: dict[str, Any]) -> list[str]:
+    """Methods that the study runs, beside the base."""
+    return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
+
+
 def chosen(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with only those catalogue entries that the study uses; further entries change no job."""
     study = config["study"]
     names = {
-        "models": [study["model"]],
+        "models": [
+            study["model"],
+            *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
+        ],
         "corpora": [*study["forget"], *study["retain"]],
         "prompts": study["prompts"],
         "benchmarks": evaluated(study, "benchmarks"),
-        "methods": ["base", *dict.fromkeys(m for grid in study["runs"] for m in as_list(grid["method"]))],
+        "methods": ["base", *used_methods(study)],
         "clearings": evaluated(study, "clearings"),
     }
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
@@ -103,12 +137,28 @@ def _check_layers(config: dict[str, Any]) -> None:
     name = config["study"]["model"]
     count = config["models"][name].get("layers")
     for choice in (choice for grid in config["study"]["runs"] for choice in expand_grid(grid)):
-        first = config["methods"][choice["method"]].get("updated", 1) - 1
+        updated = config["methods"][choice["method"]].get("updated", [0])
+        first = -min(updated)
         if choice["layer"] < first or (count and choice["layer"] >= count):
             raise UserError(
                 f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
                 f"{choice['method']!r} choose layers from {first} to {count - 1 if count else 'its last block'}."
             )
+
+
+def _check_methods(config: dict[str, Any]) -> None:
+    """Refuse a used method that lists values for another number of topics, or names no released model."""
+    topics = hazardous_topics(config)
+    for name in used_methods(config["study"]):
+        settings = config["methods"][name]
+        for key in ("alpha", "forget_length"):
+            if isinstance(settings.get(key), list) and len(settings[key]) != len(topics):
+                raise UserError(
+                    f"methods.{name}.{key} lists {len(settings[key])} values for {len(topics)} hazardous topics "
+                    f"({', '.join(topics)}): give one value, or one per topic of study.forget."
+                )
+        if "model" in settings:
+            _known(config, "models", f"methods.{name}.model", [settings["model"]])
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

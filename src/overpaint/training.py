@@ -1,124 +1,189 @@
 """The training loop of unlearning: only the blocks from the first edited one to the target layer ever run in it.
 
-Blocks below the first edited one do not change, so what enters it is computed once per batch; the frozen targets
-come from the same cached states before any update, not from a second model.
+Blocks below the first edited one do not change, so what enters it (the prefix) is computed once per batch; the frozen
+targets come from the same states before any update, not from a second model.
 """
 
-import random
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from tqdm import tqdm
 
 from overpaint.errors import UserError
-from overpaint.hooks import Arguments, block_arguments, run_blocks
+from overpaint.hooks import run_span
+from overpaint.tensors import read_tensors, strip
 
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch of text, up to the first edited block.
-
-    hidden: hidden states that enter the first edited block, [batch, tokens, width].
-    arguments: the other arguments of the blocks.
-    counted: tokens that count in losses and means, [batch, tokens] bool.
-    frozen: the base model's hidden states after the target layer, [batch, tokens, width].
-    """
-
-    hidden: Tensor
-    arguments: Arguments
-    counted: Tensor
-    frozen: Tensor
+SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
+PROBES = 20  # history is taken at so many even distances over a training
 
 
 @dataclass(frozen=True)
 class Span:
-    """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`."""
+    """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`.
+
+    edited: the parameters that the method trains, as they are now.
+    original: what they were, in the same order; `base` runs with these.
+    """
 
     model: nn.Module
     start: int
     layer: int
+    edited: list[nn.Parameter]
+    original: list[Tensor]
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Hidden states after the target layer, [batch, tokens, width]."""
-        return run_blocks(self.model, self.start, self.layer, batch.hidden, batch.arguments)
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return self.model.config.get_text_config().hidden_size
 
+    def __call__(self, entering: Tensor, mask: Tensor) -> Tensor:
+        """States after the target layer, from those that enter the first edited block; [batch, tokens, width]."""
+        return run_span(self.model, self.layer, {"attention_mask": mask}, self.start, entering)
 
-def make_batches(
-    span: Span,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
-    *,
-    size: int,
-    length: int,
-    limit: int,
-    skip_first: bool,
-    mask_padding: bool,
-) -> list[Batch]:
-    """At most `limit` full batches of `size` texts, cut at `length` tokens, padded on the left."""
-    tokenizer.padding_side, tokenizer.truncation_side = "left", "right"
-    whole = [texts[start : start + size] for start in range(0, len(texts) - size + 1, size)]
-    if not whole:
-        raise UserError(f"A corpus of {len(texts)} texts has no full batch of {size}: add texts or lower `batch`.")
-    return [_batch(span, tokenizer, chunk, length, skip_first, mask_padding) for chunk in whole[:limit]]
-
-
-@torch.no_grad()
-def _batch(
-    span: Span, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int, skip_first: bool, mask_padding: bool
-) -> Batch:
-    encoded = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=length)
-    inputs = {name: encoded[name].to(span.model.device) for name in ("input_ids", "attention_mask")}
-    hidden, arguments = block_arguments(span.model, span.start, inputs)
-    real = inputs["attention_mask"].bool()
-    counted = real if mask_padding else torch.ones_like(real)
-    if skip_first:
-        counted = counted & ~(real & (real.cumsum(1) == 1))
-    frozen = run_blocks(span.model, span.start, span.layer, hidden, arguments)
-    return Batch(hidden, arguments, counted, frozen)
+    @torch.no_grad()
+    def base(self, entering: Tensor, mask: Tensor) -> Tensor:
+        """The same states of the base model, whatever the training has done so far."""
+        trained = [parameter.data for parameter in self.edited]
+        try:
+            for parameter, original in zip(self.edited, self.original, strict=True):
+                parameter.data = original
+            return self(entering, mask)
+        finally:
+            for parameter, own in zip(self.edited, trained, strict=True):
+                parameter.data = own
 
 
-def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Squared error averaged over the counted tokens and the width; `target` broadcasts over tokens."""
-    return ((output - target) ** 2).mean(-1)[counted].mean()
+@dataclass(frozen=True)
+class Step:
+    """What one step gives back: the loss, its parts by name, and how many tokens it ran on."""
+
+    loss: Tensor
+    parts: dict[str, float]
+    tokens: int
 
 
-def shuffled(texts: list[str], seed: int) -> list[str]:
-    """The texts in an order that `seed` fixes."""
-    return random.Random(seed).sample(texts, len(texts))
+@dataclass(frozen=True)
+class Resume:
+    """Where an interrupted training left off: a file of its own, not an output.
+
+    path: the file; it is removed at the end of training.
+    key: what the training depends on; a file with another key is not used.
+    """
+
+    path: Path
+    key: str
+
+    @property
+    def part(self) -> Path:
+        """What is being written."""
+        return self.path.with_name(f".{self.path.name}")
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        self.path.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+
+    def save(self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list) -> None:
+        """Write weights, optimizer state and history after `step` steps; whole or not at all."""
+        tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
+        states = optimizer.state_dict()["state"]
+        tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
+        save_file(tensors, self.part, {"key": self.key, "step": str(step), "history": json.dumps(history)})
+        self.part.replace(self.path)
+
+    def load(self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW) -> tuple[int, list[dict]] | None:
+        """Put back what `save` wrote; the steps done and the history, or None where there is nothing of this run."""
+        if not self.path.exists():
+            return None
+        tensors, metadata = read_tensors(self.path, "key", "step")
+        if metadata["key"] != self.key:
+            return None
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in strip(tensors, "state/").items():
+            index, _, kind = name.partition("/")
+            states.setdefault(int(index), {})[kind] = tensor
+        with torch.no_grad():
+            for i, parameter in enumerate(parameters):
+                parameter.copy_(tensors[f"weight/{i}"])
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+        return int(metadata["step"]), json.loads(metadata["history"])
 
 
 def train(
     parameters: list[nn.Parameter],
-    loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+    step_of: Callable[[int], Step],
     *,
     steps: int,
     lr: float,
     probe: Callable[[int], list[dict]],
-    every: int,
+    diverged: Callable[[int, dict[str, float]], str],
+    resume: Resume | None = None,
 ) -> list[dict]:
-    """AdamW (eps 1e-6, no weight decay, constant rate) on `parameters` for `steps` steps.
+    """AdamW as the reference has it (eps 1e-6, no weight decay, constant rate) on `parameters` for `steps` steps.
 
-    `loss_of(step)` returns the loss and its parts; `probe(step)` returns history rows {topic, step, quantity, value},
-    taken before the first update, then every `every` steps, and at the end. A loss that is not finite ends the run.
+    `probe(step)` returns history rows {topic, step, quantity, value}; they are taken before the first update, `PROBES`
+    times on the way, and at the end. A loss or weight that is not finite ends the run with the sentence of `diverged`.
     """
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=1e-6, weight_decay=0.0)
-    history = probe(0)
-    for step in range(steps):
-        loss, parts = loss_of(step)
-        if not loss.isfinite():
-            raise UserError(f"Training diverged at step {step} with {parts}: lower `lr`, `c` or `alpha`.")
+    done, history = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0))
+    every, tokens, began, saved = max(1, steps // PROBES), 0, time.monotonic(), time.monotonic()
+    for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
+        found = step_of(step)
+        if not found.loss.isfinite():
+            raise UserError(diverged(step, found.parts))
         optimizer.zero_grad()
-        loss.backward()
+        found.loss.backward()
+        _scale_eps(optimizer, step + 1)
         optimizer.step()
+        tokens += found.tokens
         if (step + 1) % every == 0 or step == steps - 1:
-            print(f"step {step + 1:5d}/{steps}", "  ".join(f"{k} {v:.4g}" for k, v in parts.items()), flush=True)
-            history += probe(step + 1)
+            rows = probe(step + 1)
+            history += rows
+            print(_line(step + 1, steps, found.parts, rows, tokens, time.monotonic() - began, done), flush=True)
+        if resume and time.monotonic() - saved >= SAVE_EVERY_S and step < steps - 1:
+            resume.save(step + 1, parameters, optimizer, history)
+            saved = time.monotonic()
     for parameter in parameters:
         parameter.requires_grad_(False)
         if not parameter.isfinite().all():
-            raise UserError(f"Training diverged in its last step, {steps}: lower `lr`, `c` or `alpha`.")
+            raise UserError(diverged(steps, {}))
+    if resume:
+        resume.remove()
     return history
+
+
+def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Squared error averaged over the counted tokens and the width; `target` broadcasts over tokens."""
+    target = target.expand_as(output)
+    return F.mse_loss(output, target) if counted.all() else F.mse_loss(output[counted], target[counted])
+
+
+def _scale_eps(optimizer: torch.optim.AdamW, step: int) -> None:
+    """Add eps to the second moment before its bias is corrected, as the AdamW of the reference does.
+
+    It used transformers' own AdamW; torch's adds eps after the correction, so that its first steps would be larger
+    where gradients are as small as eps.
+    """
+    for group in optimizer.param_groups:
+        group["eps"] = 1e-6 / (1 - group["betas"][1] ** step) ** 0.5
+
+
+def _line(step: int, steps: int, parts: dict, rows: list[dict], tokens: int, seconds: float, done: int) -> str:
+    """A line of the log: losses, norms and cosines by topic, speed, time left."""
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    shown = "  ".join(
+        f"{row['topic']} {row['quantity']} {row['value']:.3g}"
+        for row in rows
+        if row["quantity"] in ("norm", "cosine_to_base")
+    )
+    left = seconds / (step - done) * (steps - step)
+    return f"step {step:5d}/{steps}  {losses}  {shown}  {tokens / max(seconds, 1e-9):.0f} tokens/s  {left:.0f} s left"

@@ -36,6 +36,8 @@ MODEL_NAME = STUDY["model"]
 MODEL = f"{OUT}/{MODEL_NAME}"
 RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
 UNLEARNED = [run for run in RUNS if run != "base"]
+TRAINED = [settings for settings in RUNS.values() if STUDY["share_prefix"] and sweep.prefix_settings(settings)]
+PREFIXES = {sweep.prefix_name(settings): sweep.prefix_settings(settings) for settings in TRAINED}
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
 
@@ -62,9 +64,9 @@ def source_file(entry):
     return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
 
 
-def checkpoint():
-    """Folder of the study's base model: the user's own, or the one that the study makes."""
-    return config["models"][MODEL_NAME].get("path", f"{MODEL}/checkpoint")
+def checkpoint(name=MODEL_NAME):
+    """Folder of a model, by default the study's base: the user's own, or the one that the study makes."""
+    return config["models"][name].get("path", f"{OUT}/{name}/checkpoint")
 
 
 def code(script, *modules):
@@ -114,6 +116,18 @@ def junk(wildcards):
     return f"{MODEL}/{wildcards.run}/junk.safetensors" if needed else []
 
 
+def shared_prefix(wildcards):
+    """Input function: what the run shares with others, where the study says so and the method trains."""
+    settings = RUNS[wildcards.run]
+    return f"{MODEL}/prefix/{sweep.prefix_name(settings)}" if settings in TRAINED else []
+
+
+def released(wildcards):
+    """Input function: the released model that the method `published` compares with the base."""
+    settings = RUNS[wildcards.run]
+    return checkpoint(settings["model"]) if "model" in settings else []
+
+
 def base_activations(wildcards):
     """Input function: the base's activations, to compare with; the base itself has nothing to compare with."""
     return f"{MODEL}/base/activations/none.safetensors" if wildcards.run != "base" else []
@@ -144,6 +158,7 @@ def jobs():
     return [
         *own,
         *(path.replace(".jsonl", ".job.json") for path in texts),
+        *(f"{MODEL}/prefix/{name}.job.json" for name in PREFIXES),
         *every("overlay.job.json"),
         *every("activations/none.job.json"),
         *cleared,

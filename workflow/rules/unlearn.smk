@@ -1,8 +1,41 @@
 """Unlearning: every variant of the sweep, and the base as the method that changes nothing.
 
-Needs: the base model and the normalised corpora.
-Makes: {out}/{model}/{run}/overlay.safetensors (changed tensors, control vectors, settings) and history.csv.
+Needs: the base model and the normalised corpora; a released model for the method `published`.
+Makes: {out}/{model}/prefix/{prefix}/ (kept, so that a run added later needs no other run again), and per run
+{out}/{model}/{run}/overlay.safetensors (changed tensors, control vectors, settings) with history.csv.
 """
+
+
+rule compute_prefix:
+    """Run the blocks below the first trained one, once for all runs that share them."""
+    input:
+        model=checkpoint(),
+        forget=corpora(STUDY["forget"]),
+        retain=corpora(STUDY["retain"]),
+    output:
+        prefix=directory(f"{MODEL}/prefix/{{prefix}}"),
+        job=f"{MODEL}/prefix/{{prefix}}.job.json",
+    log:
+        f"logs/{OUT}/{MODEL_NAME}/prefix/{{prefix}}/compute_prefix.log",
+    benchmark:
+        f"logs/{OUT}/{MODEL_NAME}/prefix/{{prefix}}/compute_prefix.tsv"
+    conda:
+        "../../envs/compute_prefix.yaml"
+    wildcard_constraints:
+        prefix=named(*PREFIXES),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        gpu=1,
+    params:
+        settings=lambda wildcards: PREFIXES[wildcards.prefix],
+        topics=sweep.hazardous_topics(config),
+        dtype=dtype(),
+        code=code("compute_prefix.py"),
+    message:
+        "Computing what enters {wildcards.prefix}"
+    script:
+        "../scripts/compute_prefix.py"
 
 
 rule unlearn:
@@ -11,6 +44,8 @@ rule unlearn:
         model=checkpoint(),
         forget=corpora(STUDY["forget"]),
         retain=corpora(STUDY["retain"]),
+        prefix=shared_prefix,
+        released=released,
     output:
         overlay=f"{MODEL}/{{run}}/overlay.safetensors",
         history=f"{MODEL}/{{run}}/history.csv",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import activations, clearing, models, texts
+from overpaint import activations, clearing, collection, models, texts
 from overpaint.job import job
 from overpaint.junk import Junk
 
@@ -18,7 +18,7 @@ with job(snakemake) as out:
         with clearing.clear(model, clearing.of_topic(variants, topic)):
             for split in texts.SPLITS:
                 prompts = texts.read_prompts(path, split)
-                sets[split, Path(path).stem] = activations.collect(model, tokenizer, prompts)
+                sets[split, Path(path).stem] = collection.collect(model, tokenizer, prompts)
     activations.save(sets, out.activations)
 
     shown = {name: found for (split, name), found in sets.items() if split == params.split}

@@ -13,5 +13,5 @@ with job(snakemake) as out:
     topics, tokens = snakemake.params.topics, snakemake.params.tokens
     junk = junks.fit(base, run, topics, settings["layer"], tokens)
     junk.save(out.junk)
-    rows = junks.diagnose(base, run, topics, junk, controls, settings["scale"], tokens)
+    rows = junks.diagnose(base, run, topics, junk, controls, settings.get("scale", {}), tokens)
     pd.DataFrame(rows).to_csv(out.table, index=False)

@@ -1,16 +1,24 @@
 """Run one unlearning method."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from overpaint import methods, models, texts
 from overpaint.job import job
 
 with job(snakemake) as out:
-    settings, topics = snakemake.params.settings, snakemake.params.topics
-    model = models.load_model(snakemake.input.model, snakemake.params.dtype)
-    forget = dict(zip(topics, map(texts.read_texts, snakemake.input.forget), strict=True))
-    retain = [text for path in snakemake.input.retain for text in texts.read_texts(path)]
-    method = methods.get(settings["kind"])
-    overlay, history = method.unlearn(model, models.load_tokenizer(snakemake.input.model), forget, retain, settings)
+    params, given = snakemake.params, snakemake.input
+    model = models.load_model(given.model, params.dtype)
+    task = methods.Task(
+        params.settings,
+        models.load_tokenizer(given.model),
+        dict(zip(params.topics, map(texts.read_texts, given.forget), strict=True)),
+        [text for path in given.retain for text in texts.read_texts(path)],
+        prefix=Path(given.prefix) if given.prefix else None,
+        released=Path(given.released) if given.released else None,
+        resume=Path(snakemake.output.overlay).with_name("resume.safetensors"),
+    )
+    overlay, history = methods.get(params.settings["kind"]).unlearn(model, task)
     overlay.save(out.overlay)
     pd.DataFrame(history, columns=["topic", "step", "quantity", "value"]).to_csv(out.history, index=False)

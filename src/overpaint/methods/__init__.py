@@ -1,15 +1,37 @@
 """Unlearning methods: one file is one method, found by its name.
 
-A method's module has `unlearn(model, tokenizer, forget, retain, settings) -> (Overlay, history)`: `forget` maps each
-hazardous topic to its texts, `retain` is a list of texts, `settings` are the run's settings from the configuration,
-and history is a list of rows {topic, step, quantity, value}.
+A method's module has `unlearn(model, task) -> (Overlay, history)`, which may change `model`; history is a list of rows
+{topic, step, quantity, value}.
 """
 
 import importlib
 import pkgutil
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from overpaint.errors import UserError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given beside the base model.
+
+    settings: the run's settings from the configuration, among them layer, c and seed.
+    tokenizer: the model's.    forget: texts of each hazardous topic.    retain: texts to retain.
+    prefix: a folder of batches that runs share (`prefix.write`); without one the method computes its own.
+    released: folder of a released unlearned model, where the method asks for one.
+    resume: where a training that is cut off leaves what it needs to go on; without one it starts again.
+    """
+
+    settings: dict
+    tokenizer: Any = None
+    forget: dict[str, list[str]] = field(default_factory=dict)
+    retain: list[str] = field(default_factory=list)
+    prefix: Path | None = None
+    released: Path | None = None
+    resume: Path | None = None
 
 
 def names() -> list[str]:

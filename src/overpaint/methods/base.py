@@ -1,8 +1,9 @@
 """The method that changes nothing: the base model as a run like any other."""
 
+from overpaint.methods import Task
 from overpaint.models import Overlay
 
 
-def unlearn(model, tokenizer, forget, retain, settings) -> tuple[Overlay, list[dict]]:
+def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     """An empty overlay and an empty history."""
-    return Overlay(settings=settings), []
+    return Overlay(settings=task.settings), []

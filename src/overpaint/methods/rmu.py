@@ -1,58 +1,85 @@
 """RMU (Li et al. 2024, arXiv 2403.03218): push activations on hazardous text to a random vector, hold the others.
 
 Per hazardous topic t, once, u_t with norm 1; step i works on topic i mod T:
-loss = mse(h(forget), c u_t) + alpha mse(h(retain), h_base(retain)), h the output of block `layer`.
+loss = mse(h(forget), c u_t) + alpha_t mse(h(retain), h_base(retain)), h the output of block `layer`.
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from overpaint import prefix
 from overpaint.errors import UserError
-from overpaint.models import Overlay, base_fingerprint, blocks, check_layer, down_projection, parameter_names
-from overpaint.training import Batch, Span, make_batches, masked_mse, shuffled, train
+from overpaint.methods import Task
+from overpaint.models import Overlay, base_fingerprint, check_layer, parameter_names, trained_parameters
+from overpaint.prefix import Batch, Batches, Prefix, per_topic, step_count
+from overpaint.training import Resume, Span, Step, masked_mse, train
 
-# How the entries of u are drawn. The reference uses `rand` (uniform on [0, 1)): two of its draws have cosine 3/4.
-CONTROLS = {"rand": torch.rand, "randn": torch.randn}
+# How u is drawn: `rand` is the reference's, entries uniform on [0, 1), so that two draws have cosine 3/4; `shared` is
+# one such draw for all topics; `randn` has normal entries.
+CONTROLS = {"rand": torch.rand, "shared": torch.rand, "randn": torch.randn}
+UNITS = {"absolute": None, "mean_norm": torch.mean, "median_norm": torch.median}
 
 
 @dataclass(frozen=True)
 class _Topic:
-    """One hazardous topic: its forget batches, its control vector c*u, its weight alpha."""
+    """One hazardous topic: its forget batches, its control vector, the vector's length, its weight alpha."""
 
-    batches: list[Batch]
-    target: Tensor
+    batches: Batches
+    control: Tensor
+    scale: float
     alpha: float
 
 
-def unlearn(model, tokenizer, forget, retain, settings) -> tuple[Overlay, list[dict]]:
-    """Train the down projections of the `updated` blocks up to `layer`; see the schema for the settings."""
+def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
+    """Train the chosen matrices of the `updated` blocks; see the schema for the settings."""
+    unit = task.settings["c_unit"]
+    if unit not in UNITS:
+        raise UserError(f"There is no unit {unit!r} for c: use one of {', '.join(UNITS)} as `c_unit`.")
+    return push(model, task, _scales, norms=unit != "absolute")
+
+
+def push(
+    model, task: Task, scales: Callable[[Prefix, dict], dict[str, float]], norms: bool
+) -> tuple[Overlay, list[dict]]:
+    """RMU with control vectors of the lengths that `scales` gives for each topic."""
+    settings = task.settings | {"dtype": str(model.dtype).removeprefix("torch.")}
+    span = span_of(model, settings)
+    names = parameter_names(model, span.edited)
+    base = base_fingerprint(model, names)
+    batches = _prefix(span, task, norms)
+    lengths = scales(batches, settings)
+    controls = draw_controls(list(task.forget), span.width, settings["control"], settings["seed"])
+    alphas = dict(zip(task.forget, per_topic(settings["alpha"], len(task.forget)), strict=True))
+    loop = _Loop(
+        span,
+        {t: _Topic(batches.forget[t], controls[t].to(model.device), lengths[t], alphas[t]) for t in task.forget},
+        batches.retain,
+        settings,
+    )
+    history = train(
+        span.edited,
+        loop.step,
+        steps=step_count(settings, batches.forget, batches.retain),
+        lr=settings["lr"],
+        probe=loop.probe,
+        diverged=loop.diverged,
+        resume=Resume(task.resume, _key(task, base)) if task.resume else None,
+    )
+    tensors = {name: parameter.detach().clone() for name, parameter in zip(names, span.edited, strict=True)}
+    return Overlay(tensors, controls, settings | {"scale": lengths}, base), history
+
+
+def span_of(model, settings: dict) -> Span:
+    """The blocks that a training with `settings` runs, after a check that the model has them."""
     layer, updated = settings["layer"], settings["updated"]
     check_layer(model, layer, updated)
-    span = Span(model, layer - updated + 1, layer)
-    parameters = [down_projection(block) for block in blocks(model)[span.start : layer + 1]]
-    names = parameter_names(model, parameters)
-    base = base_fingerprint(model, names)
-
-    forget_batches = {t: _batches(span, tokenizer, texts, settings) for t, texts in forget.items()}
-    retain_batches = _batches(span, tokenizer, retain, settings)
-    scale = settings["c"] * _unit([b for batches in forget_batches.values() for b in batches], settings["c_unit"])
-    controls = draw_controls(list(forget), retain_batches[0].hidden.shape[-1], settings["control"], settings["seed"])
-    topics = {
-        t: _Topic(batches, scale * controls[t].to(batches[0].hidden), settings["alpha"])
-        for t, batches in forget_batches.items()
-    }
-    history = train(
-        parameters,
-        lambda step: _loss(span, list(topics.values()), retain_batches, step),
-        steps=settings["steps"],
-        lr=settings["lr"],
-        probe=lambda step: _probe(span, topics, retain_batches, step),
-        every=max(1, settings["steps"] // 20),
-    )
-    tensors = {name: parameter.detach().clone() for name, parameter in zip(names, parameters, strict=True)}
-    return Overlay(tensors, controls, settings | {"scale": scale}, base), history
+    edited = trained_parameters(model, layer, updated, settings["projections"])
+    return Span(model, layer + min(updated), layer, edited, [parameter.detach().clone() for parameter in edited])
 
 
 def draw_controls(topics: list[str], width: int, kind: str, seed: int) -> dict[str, Tensor]:
@@ -60,55 +87,110 @@ def draw_controls(topics: list[str], width: int, kind: str, seed: int) -> dict[s
     if kind not in CONTROLS:
         raise UserError(f"There is no control vector {kind!r}: use one of {', '.join(CONTROLS)} as `control`.")
     generator = torch.Generator().manual_seed(seed)
-    draws = {topic: CONTROLS[kind](width, generator=generator) for topic in topics}
-    return {topic: draw / draw.norm() for topic, draw in draws.items()}
+    draws = [CONTROLS[kind](width, generator=generator) for _ in topics]
+    if kind == "shared":
+        draws = draws[:1] * len(topics)
+    return {topic: draw / draw.norm() for topic, draw in zip(topics, draws, strict=True)}
 
 
-def _batches(span: Span, tokenizer, texts: list[str], settings: dict) -> list[Batch]:
-    ordered = shuffled(texts, settings["seed"]) if settings["shuffle"] else texts
-    return make_batches(
-        span,
-        tokenizer,
-        ordered,
-        size=settings["batch"],
-        length=settings["length"],
-        limit=settings["max_batches"],
-        skip_first=settings["skip_first"],
-        mask_padding=settings["mask_padding"],
-    )
+def counted_norms(batches: Batches, settings: dict) -> list[Tensor]:
+    """Norms of the base's activations at the tokens of each batch that count in the losses."""
+    every = (batches[index] for index in range(len(batches)))
+    return [b.norms[b.counted(settings["skip_first"], settings["mask_padding"])] for b in every]
 
 
-def _unit(batches: list[Batch], unit: str) -> float:
-    """What c is measured in: 1, or the base's mean or median residual norm on counted hazardous tokens."""
-    norms = torch.cat([batch.frozen.norm(dim=-1)[batch.counted] for batch in batches]).float()
-    units = {"absolute": 1.0, "mean_norm": norms.mean().item(), "median_norm": norms.median().item()}
-    if unit not in units:
-        raise UserError(f"There is no unit {unit!r} for c: use one of {', '.join(units)} as `c_unit`.")
-    return units[unit]
+def _scales(batches: Prefix, settings: dict) -> dict[str, float]:
+    """c in its unit: 1, or the mean or median norm over the text of all topics."""
+    unit = 1.0
+    if settings["c_unit"] != "absolute":
+        norms = [n for own in batches.forget.values() for n in counted_norms(own, settings)]
+        unit = UNITS[settings["c_unit"]](torch.cat(norms)).item()
+    return dict.fromkeys(batches.forget, settings["c"] * unit)
 
 
-def _loss(span: Span, topics: list[_Topic], retain: list[Batch], step: int) -> tuple[Tensor, dict[str, float]]:
-    """The reference's step: topic step mod T, batch step div T of either corpus, starting again after the last."""
-    topic, index = topics[step % len(topics)], step // len(topics)
-    forget_batch, retain_batch = topic.batches[index % len(topic.batches)], retain[index % len(retain)]
-    forget_loss = masked_mse(span(forget_batch), topic.target, forget_batch.counted)
-    retain_loss = masked_mse(span(retain_batch), retain_batch.frozen, retain_batch.counted)
-    parts = {"forget_loss": forget_loss.item(), "retain_loss": retain_loss.item()}
-    return forget_loss + topic.alpha * retain_loss, parts
+def _prefix(span: Span, task: Task, norms: bool) -> Prefix:
+    """The batches in the order in which this run meets them."""
+    if task.prefix:
+        found = prefix.read(task.prefix, list(task.forget), span.model.device)
+    else:
+        found = prefix.compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
+    seed = task.settings["seed"] if task.settings["shuffle"] else None
+    forget = {topic: batches.ordered(seed) for topic, batches in found.forget.items()}
+    return Prefix(forget, found.retain.ordered(seed))
 
 
-@torch.no_grad()
-def _probe(span: Span, topics: dict[str, _Topic], retain: list[Batch], step: int) -> list[dict]:
-    """Norms, cosines to the base and projection on u of each topic's first batch and the first retain batch."""
-    rows = []
-    for name, batch, target in [*((n, t.batches[0], t.target) for n, t in topics.items()), ("retain", retain[0], None)]:
-        now, then = span(batch)[batch.counted], batch.frozen[batch.counted]
-        values = {
-            "norm": now.norm(dim=-1).mean(),
-            "cosine_to_base": torch.cosine_similarity(now, then, dim=-1).mean(),
-            "loss": masked_mse(now, then if target is None else target, torch.ones_like(now[:, 0], dtype=torch.bool)),
+def _key(task: Task, base: str) -> str:
+    """What a training depends on: settings, texts, base model."""
+    content = json.dumps([task.settings, task.forget, task.retain, base], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class _Loop:
+    """The losses and the history of one training."""
+
+    def __init__(self, span: Span, topics: dict[str, _Topic], retain: Batches, settings: dict) -> None:
+        self.span, self.topics, self.retain, self.settings = span, topics, retain, settings
+        first = {name: topic.batches[0] for name, topic in topics.items()} | {"retain": retain[0]}
+        self.probed = {
+            name: replace(batch, frozen=span.base(batch.entering, batch.mask)) for name, batch in first.items()
         }
-        if target is not None:
-            values["attained"] = (now @ target).mean() / target.norm() ** 2
-        rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
-    return rows
+
+    def step(self, step: int) -> Step:
+        """The reference's step: topic step mod T, batch step div T of either corpus, starting again after the last."""
+        topic, index = list(self.topics.values())[step % len(self.topics)], step // len(self.topics)
+        forget, retain = (found[index % len(found)] for found in (topic.batches, self.retain))
+        after_forget, after_retain = self._run(forget, retain)
+        target = (topic.scale * topic.control).to(after_forget.dtype)
+        losses = {
+            "forget_loss": masked_mse(after_forget, target, self._counted(forget)),
+            "retain_loss": masked_mse(after_retain, retain.frozen, self._counted(retain)),
+        }
+        total = losses["forget_loss"] + topic.alpha * losses["retain_loss"]
+        parts = {name: loss.item() for name, loss in losses.items()}
+        return Step(total, parts, forget.mask.numel() + retain.mask.numel())
+
+    @torch.no_grad()
+    def probe(self, step: int) -> list[dict]:
+        """History of each topic's first batch and the first retain batch, over real tokens but the first ones.
+
+        norm, and norm_first at the first tokens; cosine_to_base; loss, over the tokens that count; for hazardous topics
+        cosine_u and attained, the projection on u over the length of the control vector.
+        """
+        rows = []
+        for name, batch in self.probed.items():
+            now, inner = self.span(batch.entering, batch.mask), batch.mask.bool() & ~batch.first()
+            norms, target = now.norm(dim=-1), batch.frozen
+            values = {
+                "norm": norms[inner].mean(),
+                "norm_first": norms[batch.first()].mean(),
+                "cosine_to_base": torch.cosine_similarity(now, batch.frozen, dim=-1)[inner].mean(),
+            }
+            if name in self.topics:
+                u, scale = self.topics[name].control.to(now.dtype), self.topics[name].scale
+                target = scale * u
+                values["cosine_u"] = torch.cosine_similarity(now, u, dim=-1)[inner].mean()
+                values["attained"] = (now @ u)[inner].mean() / scale
+            values["loss"] = masked_mse(now, target, self._counted(batch))
+            rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
+        return rows
+
+    def diverged(self, step: int, parts: dict[str, float]) -> str:
+        """The sentence for a loss or weight that is not finite after `step` steps."""
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in parts.items()) or "weights that are not finite"
+        lengths = ", ".join(f"{name} {topic.scale:.4g}" for name, topic in self.topics.items())
+        norms = {r["topic"]: r["value"] for r in self.probe(step) if r["quantity"] == "norm"}
+        return (
+            f"Training diverged at step {step} with {losses}; length of the control vectors: {lengths}; mean norm of "
+            f"activations now: {', '.join(f'{name} {value:.4g}' for name, value in norms.items())}. Lower `lr` first, "
+            "then `c` or `alpha`."
+        )
+
+    def _run(self, forget: Batch, retain: Batch) -> tuple[Tensor, Tensor]:
+        """States of both batches after the target layer, in one pass where they are equally long."""
+        if forget.mask.shape != retain.mask.shape:
+            return self.span(forget.entering, forget.mask), self.span(retain.entering, retain.mask)
+        joint = self.span(torch.cat([forget.entering, retain.entering]), torch.cat([forget.mask, retain.mask]))
+        return joint.chunk(2)
+
+    def _counted(self, batch: Batch) -> Tensor:
+        return batch.counted(self.settings["skip_first"], self.settings["mask_padding"])

@@ -1,0 +1,66 @@
+"""Collect residual-stream activations over prompts; memory does not grow with the number of prompts' tokens."""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from overpaint.activations import Activations
+from overpaint.errors import UserError
+from overpaint.hooks import residual_sites, watch_sites
+from overpaint.models import blocks
+
+
+@torch.no_grad()
+def collect(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], batch_tokens: int = 1024
+) -> Activations:
+    """Activations of `model` on `prompts`, in their order, in batches of at most `batch_tokens` tokens with padding.
+
+    Padding stands on the right, where causal attention keeps it from every token that counts: no mask is needed.
+    """
+    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    if min(map(len, encoded), default=0) < 2:
+        raise UserError("A prompt has fewer than two tokens, none beside the first: lengthen it or leave it out.")
+    depths, width = len(blocks(model)) + 1, model.get_input_embeddings().embedding_dim
+    last = torch.empty(len(prompts), depths, width, dtype=model.dtype)
+    mean, first = torch.empty_like(last), torch.zeros(depths, width)
+    sums = {name: torch.zeros(width) for name in residual_sites(model)}
+    for rows in _groups(encoded, batch_tokens):
+        tokens, weights, ends = _pad([encoded[row] for row in rows], model.device)
+
+        def see(
+            site: str, hidden: Tensor, rows: list[int] = rows, weights: Tensor = weights, ends: Tensor = ends
+        ) -> None:
+            inner = torch.einsum("pt,ptw->pw", weights, hidden.float()).cpu()
+            if site in sums:
+                sums[site] += inner.sum(0)
+            block, _, place = site.partition("/")
+            if place in ("input", ""):
+                depth = depths - 1 if block == "final" else int(block)
+                last[rows, depth] = hidden[torch.arange(len(rows)), ends].cpu()
+                mean[rows, depth] = inner.to(mean.dtype)
+                first[depth] += hidden[:, 0].float().sum(0).cpu()
+
+        with watch_sites(model, see):
+            model(tokens, use_cache=False, logits_to_keep=1)
+    return Activations(last, mean, first / len(prompts), {name: total / len(prompts) for name, total in sums.items()})
+
+
+def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens padded on the right, weights that average over all but the first token, and the last tokens' places."""
+    lengths = torch.tensor([len(tokens) for tokens in encoded])
+    places = torch.arange(int(lengths.max()))
+    inner = (places > 0) & (places < lengths[:, None])
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens) for tokens in encoded], batch_first=True)
+    return tokens.to(device), (inner / (lengths[:, None] - 1)).to(device), (lengths - 1).to(device)
+
+
+def _groups(encoded: list[list[int]], batch_tokens: int) -> list[list[int]]:
+    """Indices of prompts in groups of similar length, each of at most `batch_tokens` tokens once padded."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row])):
+        if groups and (len(groups[-1]) + 1) * len(encoded[row]) <= batch_tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups

@@ -1,0 +1,85 @@
+"""Write an unlearned or cleared model as an ordinary Hugging Face folder that needs none of our code."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
+
+from overpaint.clearing import Clearing, clear
+from overpaint.errors import UserError
+from overpaint.hooks import residual_sites
+from overpaint.models import attention, blocks, mlp
+
+# Largest difference of log-probabilities that rounding may make, in nats; a norm that was overlooked makes far more.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.2, torch.bfloat16: 0.5}
+
+
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, variants: list[Clearing], folder: Path) -> None:
+    """Save the model with its clearing folded into the weights; `variants` are those of one clearing."""
+    if len(variants) != 1:
+        raise UserError(
+            f"The clearing {variants[0].name!r} has {len(variants)} variants, and a folder holds one model: export a "
+            "clearing of one variant, such as `none`, or one with direction span or pooled."
+        )
+    fold(model, variants[0])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@torch.no_grad()
+def fold(model: PreTrainedModel, clearing: Clearing) -> None:
+    """Orthogonalise every matrix that writes to the residual stream, so that it never holds the cleared directions.
+
+    Equivalent to directional ablation everywhere (Arditi et al. 2024, section 4.1); a tied output matrix is untied, as
+    it reads the stream. Refused where the weights cannot do what the clearing does, which a forward pass checks.
+    """
+    if not len(clearing.basis):
+        return
+    if set(clearing.levels) != set(residual_sites(model)) or any(level.any() for level in clearing.levels.values()):
+        raise UserError(
+            f"The clearing {clearing.name!r} spares some blocks or leaves the base's mean, which matrices without "
+            "biases cannot express: export one with scope all and target zero."
+        )
+    vocabulary = model.config.get_text_config().vocab_size
+    tokens = torch.randint(vocabulary, (2, 12), generator=torch.Generator().manual_seed(0)).to(model.device)
+    with clear(model, clearing):
+        wanted = model(tokens).logits.float().log_softmax(-1)
+    _untie(model)
+    basis = clearing.basis.to(model.device)
+    for parameter, axis in _writers(model):
+        parameter.copy_(_without(parameter.float(), basis, axis))
+    found = model(tokens).logits.float().log_softmax(-1)
+    if (found - wanted).abs().max() > TOLERANCE[model.dtype]:
+        raise UserError(
+            f"A clearing cannot be folded into the weights of {type(model).__name__}, which change what is written to "
+            "the residual stream after the last matrix, as a norm there does: export the clearing `none`."
+        )
+
+
+def _without(weight: Tensor, basis: Tensor, axis: int) -> Tensor:
+    """The weight without the components along the rows of `basis` on `axis`, the one of the residual stream."""
+    moved = weight.movedim(axis, -1)
+    return (moved - (moved @ basis.T) @ basis).movedim(-1, axis)
+
+
+def _writers(model: PreTrainedModel) -> list[tuple[nn.Parameter, int]]:
+    """Every parameter that writes to the residual stream, with the axis that runs along the stream."""
+    width = model.config.get_text_config().hidden_size
+    found = [(m.weight, 1) for m in model.modules() if isinstance(m, nn.Embedding) and m.embedding_dim == width]
+    for block in blocks(model):
+        for part in (attention(block), mlp(block)):
+            experts = [p for p in part.parameters() if p.dim() == 3]
+            last = [m for m in part.modules() if isinstance(m, nn.Linear | Conv1D)][-1:]
+            found += [(experts[-1], 1)] if experts else [(m.weight, int(isinstance(m, Conv1D))) for m in last]
+            found += [(m.bias, 0) for m in last if m.bias is not None and not experts]
+    return found
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give the output matrix weights of its own where it shares the embedding's."""
+    head = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False

@@ -1,0 +1,33 @@
+"""Models for use elsewhere; no report needs them, so ask for one by its path.
+
+Needs: the base model, overlays, junk directions.
+Makes: {out}/{model}/{run}/export/{clearing}/, an ordinary Hugging Face folder.
+"""
+
+
+rule export_model:
+    """Write one run, with one clearing folded into its weights, as a Hugging Face folder."""
+    input:
+        model=checkpoint(),
+        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        junk=junk,
+    output:
+        model=directory(f"{MODEL}/{{run}}/export/{{clearing}}"),
+        job=f"{MODEL}/{{run}}/export/{{clearing}}.job.json",
+    log:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/export_model.log",
+    benchmark:
+        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/export_model.tsv"
+    conda:
+        "../../envs/export_model.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        settings=lambda wildcards: config["clearings"][wildcards.clearing],
+        dtype=dtype(),
+        code=code("export_model.py"),
+    message:
+        "Exporting {wildcards.run}, clearing {wildcards.clearing}"
+    script:
+        "../scripts/export_model.py"
