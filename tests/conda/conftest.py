@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from real_conda import ROOT, build, cache, environments
-from test_workflow import OUT, SMOKE, copy_checkout, snakemake
+from test_workflow import OUT, RUNS, SMOKE, copy_checkout, snakemake
 
 CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}
 
@@ -48,9 +48,9 @@ def plain(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefixes(study, conda) -> dict[str, Path]:
-    """{rule: its environment}, also of the rules that only studies with downloads have."""
-    done = snakemake(
-        study, "--sdm", "conda", "--conda-create-envs-only", "--configfile", "studies/smollm2.yaml", **conda
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
+    """{rule: its environment}, also of the rules that the smoke study does without."""
+    create = ["--sdm", "conda", "--conda-create-envs-only"]
+    for target in ([f"{RUNS[0]}/export/span", *SMOKE], ["--configfile", "studies/smollm2.yaml"]):
+        done = snakemake(study, *create, *target, **conda)
+        assert done.returncode == 0, done.stdout[-5000:]
     return environments(study)
