@@ -1,4 +1,5 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
+# `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
@@ -8,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study test lint bench clean
+.PHONY: study test test-conda lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -17,7 +18,14 @@ study: .venv/ready
 test: .venv/ready lint
 	pytest
 
+test-conda: .venv/ready
+	pytest -m conda
+
+envs: .venv/ready
+	python envs/generate.py
+
 lint: .venv/ready
+	python envs/generate.py --check
 	ruff check .
 	ruff format --check .
 	snakefmt --check --no-sort Snakefile workflow

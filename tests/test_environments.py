@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import runpy
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -16,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem != "common")
 ORDER = ["input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "message", "script"]
 # Names that differ between what is imported, the Python registry and conda-forge.
-IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn", "lm-eval": "lm_eval"}
-REGISTRY = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
+IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
+REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval"}
 # Packages that always come with another one.
 COMES_WITH = {
     "pytorch": {"numpy"},
@@ -27,8 +29,6 @@ COMES_WITH = {
     "papermill": {"nbformat"},
     "nbconvert": {"nbformat"},
 }
-# Any pip can fetch a distribution whose version and hash are given.
-UNPINNED = {"pip"}
 # Imported when a function is called, so that only the rule that calls it needs them.
 ON_CALL = {"render_report": {"papermill", "nbformat", "nbconvert"}}
 
@@ -132,7 +132,44 @@ def test_a_rule_uses_the_script_and_the_environment_of_its_name(rule):
 
 def test_every_script_and_environment_belongs_to_a_rule():
     assert {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")} == set(RULES)
-    assert {path.stem for path in (ROOT / "envs").iterdir()} == set(RULES)
+    assert {path.stem for path in (ROOT / "envs").glob("*.yaml")} == set(RULES)
+
+
+@pytest.fixture(scope="module")
+def generator() -> dict:
+    """The functions of the script that writes the environment files."""
+    return runpy.run_path(str(ROOT / "envs/generate.py"))
+
+
+def test_the_files_are_what_the_project_says(generator):
+    wanted = generator["environments"]()
+    assert {path.stem for path in wanted} == set(RULES)
+    assert generator["differing"](wanted) == []
+
+
+def test_an_edited_a_missing_and_a_foreign_file_are_found(generator, tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "envs", tmp_path / "envs")
+    edited, missing, foreign = (tmp_path / f"envs/{name}.yaml" for name in ("evaluate", "unlearn", "other"))
+    edited.write_text(edited.read_text().replace("pandas=", "pandas=0"))
+    missing.unlink()
+    foreign.write_text("channels: []\n")
+    assert set(generator["differing"](generator["environments"](tmp_path), tmp_path)) == {edited, missing, foreign}
+
+
+def test_a_version_is_stated_once_and_reaches_every_environment_that_has_it(generator, tmp_path):
+    text = (ROOT / "pyproject.toml").read_text()
+    assert text.count("pandas==") == 1
+    (tmp_path / "pyproject.toml").write_text(re.sub(r"pandas==[\d.]+", "pandas==9.9", text))
+    changed = generator["environments"](tmp_path)
+    assert {path.stem for path, text in changed.items() if "pandas=9.9\n" in text} == {
+        rule for rule in RULES if "pandas" in dependencies(rule)
+    }
+
+
+def test_no_two_environment_files_are_alike():
+    """Or rules would share a prefix, and a change of one would be a change of another."""
+    assert len({(ROOT / f"envs/{rule}.yaml").read_text() for rule in RULES}) == len(RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -140,8 +177,7 @@ def test_an_environment_has_two_channels_and_exact_pins(rule):
     content = yaml.safe_load((ROOT / f"envs/{rule}.yaml").read_text())
     assert content["channels"] == ["conda-forge", "nodefaults"]
     assert all(isinstance(entry, str) for entry in content["dependencies"])
-    unpinned = {name for name, version in dependencies(rule).items() if not re.fullmatch(r"\d+(\.\d+)+", version)}
-    assert unpinned <= UNPINNED
+    assert [pin for pin in dependencies(rule).items() if not re.fullmatch(r"\d+(\.\d+)+", pin[1])] == []
     assert "python" in dependencies(rule)
 
 
@@ -159,7 +195,7 @@ def test_versions_agree_with_the_project_and_its_constraints():
     checked = 0
     for rule in RULES:
         for name, version in dependencies(rule).items():
-            if name not in UNPINNED | {"python"}:
+            if name != "python":
                 wanted = REGISTRY.get(name, name)
                 assert direct[wanted] == version, f"envs/{rule}.yaml: {name}"
                 checked += 1

@@ -5,6 +5,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,6 +126,16 @@ def test_provenance_has_every_field_and_true_values(rule):
     assert set(facts["hardware"]) == {"machine", "system", "cores", "gpu"}
     assert 0 <= facts["seconds"] < 60 and 1 < facts["peak_mb"] < 1e6
     assert facts["started"].endswith("+00:00")
+
+
+def test_packages_of_another_environment_on_the_path_are_not_listed(rule, tmp_path, monkeypatch):
+    """Snakemake puts its own folder of packages at the end of the path of every script."""
+    info = tmp_path / "foreign-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert "foreign" in {found.name for found in distributions()}
+    assert "foreign" not in run(rule)["packages"]
 
 
 def test_a_rule_without_provenance_writes_none(rule, tmp_path):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages"},
+    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments"},
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},

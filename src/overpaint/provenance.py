@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import site
 import subprocess
 import sys
 from importlib.metadata import distributions
@@ -20,11 +21,17 @@ def describe_job(rule: str, settings: dict[str, Any], inputs: list[str], outputs
         **git_state(),
         "python": platform.python_version(),
         "prefix": sys.prefix,
-        "packages": {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name.lower())},
+        "packages": packages(),
         "hardware": hardware(),
         "settings": settings,
         "inputs": {path: sha256(Path(path)) for path in inputs},
     }
+
+
+def packages() -> dict[str, str]:
+    """Versions of this environment's own packages; Snakemake appends its own folder of packages to `sys.path`."""
+    own = distributions(path=site.getsitepackages())
+    return {found.name: found.version for found in sorted(own, key=lambda found: found.name.lower())}
 
 
 def git_state() -> dict[str, Any]:

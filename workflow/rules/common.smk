@@ -5,17 +5,21 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "src"))
 
-from overpaint import sweep
+from overpaint import environments, sweep
 from overpaint.configuration import complete
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
 
 try:
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
+    if workflow.is_main_process and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        prefix = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
+        environments.check(prefix, sorted(BASE.glob("envs/*.yaml")))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

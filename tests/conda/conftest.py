@@ -1,0 +1,56 @@
+"""A real conda, and the smoke study run by it from nothing: once for all tests of this folder."""
+
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from real_conda import ROOT, build, cache, environments
+from test_workflow import OUT, RUNS, SMOKE, copy_checkout, snakemake
+
+CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}
+
+
+@pytest.fixture(scope="session")
+def conda() -> dict[str, str]:
+    """Variables with which `conda` is a real one whose conda-forge lies on this machine."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["overpaint"]["conda"]["python"]
+    if sys.version_info[:2] != tuple(map(int, wanted.split("."))):
+        pytest.fail(f"the channel can only serve the Python that runs the tests: make PYTHON=python{wanted} test-conda")
+    files = sorted(ROOT.glob("envs/*.yaml"))
+    folder = build(cache(files), files)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def study(conda, tmp_path_factory) -> Path:
+    """A copy in which the smoke study has run, each rule in its environment; its notebooks also say where they run."""
+    folder = copy_checkout(tmp_path_factory.mktemp("study"))
+    for path in (folder / "reports").glob("*.ipynb"):
+        notebook = json.loads(path.read_text())
+        notebook["cells"].append(CELL | {"source": "import sys\nprint('prefix', sys.prefix)"})
+        path.write_text(json.dumps(notebook))
+    done = snakemake(folder, "--sdm", "conda", *SMOKE, **conda)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Path:
+    """A copy in which the smoke study has run, to its tables, in the environment of these tests."""
+    folder = copy_checkout(tmp_path_factory.mktemp("plain"))
+    done = snakemake(folder, f"{OUT}/tables/scores.parquet", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefixes(study, conda) -> dict[str, Path]:
+    """{rule: its environment}, also of the rules that the smoke study does without."""
+    create = ["--sdm", "conda", "--conda-create-envs-only"]
+    for target in ([f"{RUNS[0]}/export/span", *SMOKE], ["--configfile", "studies/smollm2.yaml"]):
+        done = snakemake(study, *create, *target, **conda)
+        assert done.returncode == 0, done.stdout[-5000:]
+    return environments(study)
