@@ -41,7 +41,7 @@ def main() -> None:
     wanted = environments()
     if "--check" in sys.argv[1:]:
         names = ", ".join(f"envs/{path.name}" for path in differing(wanted))
-        sys.exit(names and f"Not what pyproject.toml says: {names}; change its extras and run `make envs`.")
+        sys.exit(f"Not what pyproject.toml says: {names}; change its extras and run `make envs`." if names else 0)
     for path in differing(wanted):
         path.write_text(wanted[path]) if path in wanted else path.unlink()
 
