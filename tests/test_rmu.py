@@ -260,6 +260,18 @@ def test_without_a_number_of_steps_there_are_as_many_as_the_shortest_corpus_has_
     assert prefix.step_count(settings | {"steps": 8}, {"north": many}, few) == 8
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_as_many_steps_are_made_and_each_batch_is_met_once(llama, tokenizer, texts, settings, tmp_path, shared):
+    settings |= {"steps": None, "max_batches": 9, "shuffle": False}
+    found = prefix_of(llama, tokenizer, texts, settings)
+    assert [len(found.retain), *map(len, found.forget.values())] == [5, 5, 5]
+    if shared:
+        prefix.write(found, tmp_path / "prefix")
+    given = task(tokenizer, texts, settings, prefix=tmp_path / "prefix" if shared else None)
+    _, history = rmu.unlearn(llama, given)
+    assert max(row["step"] for row in history) == 9
+
+
 def test_a_batch_holds_the_states_of_the_whole_base_model(any_model, tokenizer, texts, residuals, settings):
     found = prefix_of(any_model, tokenizer, texts, settings | {"batch": 3, "length": 16, "shuffle": False})
     encoded = tokenizer(

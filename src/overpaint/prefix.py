@@ -70,10 +70,11 @@ class Batches:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The batches of one training: forget batches by topic, and retain batches."""
+    """The batches of one training of `steps` steps: forget batches by topic, and retain batches."""
 
     forget: dict[str, Batches]
     retain: Batches
+    steps: int
 
 
 def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
@@ -110,7 +111,8 @@ def compute(
     """
     tokenizer.padding_side, tokenizer.truncation_side = "left", "right"
     topics, kept = {name: batch_texts(texts, settings) for name, texts in forget.items()}, batch_texts(retain, settings)
-    rounds = math.ceil(step_count(settings, topics, kept) / len(topics))
+    steps = step_count(settings, topics, kept)
+    rounds = math.ceil(steps / len(topics))
     lengths = dict(zip(topics, per_topic(settings["forget_length"], len(topics)), strict=True))
 
     def lazily(batches: list[list[str]], length: int, **wanted: bool) -> Batches:
@@ -123,6 +125,7 @@ def compute(
     return Prefix(
         {name: lazily(batches, lengths[name], norms=norms) for name, batches in topics.items()},
         lazily(kept, settings["length"], frozen=True),
+        steps,
     )
 
 
@@ -140,7 +143,7 @@ def write(prefix: Prefix, folder: Path) -> None:
     for name, batches in [*((str(n), b) for n, b in enumerate(prefix.forget.values())), ("retain", prefix.retain)]:
         for index in range(len(batches)):
             fields = {key: tensor for key, tensor in vars(batches[index]).items() if tensor is not None}
-            write_tensors(fields, _file(folder, name, index))
+            write_tensors(fields, _file(folder, name, index), steps=prefix.steps)
 
 
 def read(folder: Path, topics: list[str], device: torch.device) -> Prefix:
@@ -152,7 +155,9 @@ def read(folder: Path, topics: list[str], device: torch.device) -> Prefix:
             raise UserError(f"{folder} holds no batches {name!r}: delete the folder and run the study again.")
         return Batches(lru_cache(1)(lambda index: _read(_file(folder, name, index), device)), count)
 
-    return Prefix({topic: lazily(str(number)) for number, topic in enumerate(topics)}, lazily("retain"))
+    forget, retain = {topic: lazily(str(number)) for number, topic in enumerate(topics)}, lazily("retain")
+    _, metadata = read_tensors(_file(folder, "retain", 0), "steps")
+    return Prefix(forget, retain, metadata["steps"])
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from overpaint import prefix
 from overpaint.errors import UserError
 from overpaint.methods import Task
 from overpaint.models import Overlay, base_fingerprint, check_layer, parameter_names, trained_parameters
-from overpaint.prefix import Batch, Batches, Prefix, per_topic, step_count
+from overpaint.prefix import Batch, Batches, Prefix, per_topic
 from overpaint.training import Resume, Span, Step, masked_mse, train
 
 # How u is drawn: `rand` is the reference's, entries uniform on [0, 1), so that two draws have cosine 3/4; `shared` is
@@ -64,7 +64,7 @@ def push(
     history = train(
         span.edited,
         loop.step,
-        steps=step_count(settings, batches.forget, batches.retain),
+        steps=batches.steps,
         lr=settings["lr"],
         probe=loop.probe,
         diverged=loop.diverged,
@@ -116,7 +116,7 @@ def _prefix(span: Span, task: Task, norms: bool) -> Prefix:
         found = prefix.compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
     seed = task.settings["seed"] if task.settings["shuffle"] else None
     forget = {topic: batches.ordered(seed) for topic, batches in found.forget.items()}
-    return Prefix(forget, found.retain.ordered(seed))
+    return Prefix(forget, found.retain.ordered(seed), found.steps)
 
 
 def _key(task: Task, base: str) -> str:
