@@ -39,10 +39,11 @@ def differing(wanted: dict[Path, str], root: Path = ROOT) -> list[Path]:
 def main() -> None:
     """Bring the files in line with pyproject.toml, or end with the names of those that are not."""
     wanted = environments()
-    if "--check" in sys.argv[1:]:
-        names = ", ".join(f"envs/{path.name}" for path in differing(wanted))
-        sys.exit(names and f"Not what pyproject.toml says: {names}; change its extras and run `make envs`.")
-    for path in differing(wanted):
+    found = differing(wanted)
+    if found and "--check" in sys.argv[1:]:
+        names = ", ".join(f"envs/{path.name}" for path in found)
+        sys.exit(f"Not what pyproject.toml says: {names}; change its extras and run `make envs`.")
+    for path in found:
         path.write_text(wanted[path]) if path in wanted else path.unlink()
 
 
