@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -155,6 +156,12 @@ def test_an_edited_a_missing_and_a_foreign_file_are_found(generator, tmp_path):
     missing.unlink()
     foreign.write_text("channels: []\n")
     assert set(generator["differing"](generator["environments"](tmp_path), tmp_path)) == {edited, missing, foreign}
+    script = [sys.executable, tmp_path / "envs/generate.py"]
+    refused = subprocess.run([*script, "--check"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "envs/evaluate.yaml, envs/unlearn.yaml, envs/other.yaml" in refused.stderr
+    subprocess.run(script, check=True)
+    subprocess.run([*script, "--check"], check=True)
+    assert missing.is_file() and not foreign.exists()
 
 
 def test_a_version_is_stated_once_and_reaches_every_environment_that_has_it(generator, tmp_path):
