@@ -732,6 +732,8 @@ def history(table: pd.DataFrame, cell: Cell | None) -> Figure:
     drawn, grid = _grid(len(panels), 2.0, columns=2)
     for axes, panel in zip(grid, panels, strict=True):
         _history_panel(axes, rows[rows.quantity == panel])
+        if panel in ("norm", "norm_first", "loss"):  # cosines and shares keep their plain scale
+            _log_if_wide(axes, rows[rows.quantity == panel].value, 50)
         axes.set_title(plain(HISTORY[panel]))
         axes.set_xlabel("training step")
     return drawn
@@ -740,7 +742,6 @@ def history(table: pd.DataFrame, cell: Cell | None) -> Figure:
 def _history_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Lines of one panel by topic, the retain texts in the base's colour, hazardous topics in the unlearned model's."""
     ends = []
-    _log_if_wide(axes, rows.value, 50)
     for topic, lines in rows.groupby("topic", sort=False):
         colour = COLOURS["base" if topic in ("retain", "benign") else "unlearned"]
         for _, line in lines.groupby("seed"):

@@ -965,8 +965,8 @@ def history_html(part: Part) -> Html:
         (
             f"Training at {part.cell}: means over the tokens of each topic's first batch, without first tokens where "
             "these do not have a panel of their own. The control vector u is where forget texts are pushed. Thin lines "
-            "are seeds, thick lines their mean; forget in vermilion, retain in grey. What spans more than a factor of "
-            "50 is on a log scale."
+            "are seeds, thick lines their mean; forget in vermilion, retain in grey. A norm or loss that spans more "
+            "than a factor of 50 is on a log scale."
         ),
     )
 
