@@ -731,9 +731,10 @@ def history(table: pd.DataFrame, cell: Cell | None) -> Figure:
     panels = sorted(rows.quantity.unique(), key=list(HISTORY).index)
     drawn, grid = _grid(len(panels), 2.0, columns=2)
     for axes, panel in zip(grid, panels, strict=True):
-        _history_panel(axes, rows[rows.quantity == panel])
+        shown = rows[rows.quantity == panel]
         if panel in ("norm", "norm_first", "loss"):  # cosines and shares keep their plain scale
-            _log_if_wide(axes, rows[rows.quantity == panel].value, 50)
+            _log_if_wide(axes, shown.value, 50)
+        _history_panel(axes, shown)
         axes.set_title(plain(HISTORY[panel]))
         axes.set_xlabel("training step")
     return drawn
