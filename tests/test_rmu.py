@@ -13,6 +13,7 @@ import reference
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from transformers import AutoModelForCausalLM, MixtralConfig
 
 from overpaint import models, prefix, training, world
 from overpaint.errors import UserError
@@ -66,6 +67,17 @@ def test_only_the_down_projections_of_the_updated_blocks_change(llama, tokenizer
     assert sorted(changed) == sorted(expected) == sorted(overlay.tensors)
     assert all(torch.equal(llama.state_dict()[name], tensor) for name, tensor in overlay.tensors.items())
     assert not any(parameter.requires_grad for parameter in llama.parameters())
+
+
+def test_of_a_mixture_of_experts_the_down_projections_of_all_experts_change(tokenizer, texts, settings):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = MixtralConfig(vocab_size=len(tokenizer), num_local_experts=4, num_key_value_heads=2, **shape)
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    before = state(model)
+    unlearn(model, tokenizer, texts, settings)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"model.layers.{index}.mlp.experts.down_proj" for index in (1, 2)}
 
 
 def test_activations_below_the_first_edited_block_equal_the_base_to_the_bit(
