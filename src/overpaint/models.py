@@ -78,14 +78,23 @@ def residual_writers(block: nn.Module) -> tuple[nn.Module, nn.Module]:
     return attention(block), mlp(block)
 
 
+def last_matrix(module: nn.Module) -> tuple[nn.Parameter, int, nn.Parameter | None]:
+    """The last matrix that a module multiplies by, its axis that runs along the residual stream, and its bias."""
+    experts = [p for p in module.parameters() if p.dim() == 3]
+    if experts:
+        return experts[-1], 1, None
+    last = [m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)][-1]
+    return last.weight, int(isinstance(last, Conv1D)), last.bias
+
+
 def down_projection(block: nn.Module) -> nn.Parameter:
     """The matrix by which the MLP of a block writes to the residual stream; of experts, theirs in one tensor."""
-    return _last_matrix(mlp(block))
+    return last_matrix(mlp(block))[0]
 
 
 def output_projection(block: nn.Module) -> nn.Parameter:
     """The matrix by which the attention of a block writes to the residual stream."""
-    return _last_matrix(attention(block))
+    return last_matrix(attention(block))[0]
 
 
 PROJECTIONS = {"mlp": down_projection, "attention": output_projection}
@@ -173,13 +182,6 @@ def base_fingerprint(model: nn.Module, names: list[str]) -> str:
             return f"no parameter {name}"
         digest.update(name.encode() + parameters[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _last_matrix(module: nn.Module) -> nn.Parameter:
-    """The last matrix that a module multiplies by, in the order of its definition."""
-    experts = [p for p in module.parameters() if p.dim() == 3]
-    linear = [m.weight for m in module.modules() if isinstance(m, nn.Linear | Conv1D)]
-    return experts[-1] if experts else linear[-1]
 
 
 def _child(block: nn.Module, words: tuple[str, ...]) -> nn.Module:
