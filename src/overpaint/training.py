@@ -4,6 +4,7 @@ Blocks below the first edited one do not change, so what enters it (the prefix) 
 targets come from the same states before any update, not from a second model.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,21 +81,23 @@ class Resume:
 
     @property
     def part(self) -> Path:
-        """What is being written."""
-        return self.path.with_name(f".{self.path.name}")
+        """The folder of what is being written (a safetensors file being written is a file of another name)."""
+        return self.path.with_name(f".{self.path.name}-part")
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, of a killed training neither."""
         self.path.unlink(missing_ok=True)
-        self.part.unlink(missing_ok=True)
+        shutil.rmtree(self.part, ignore_errors=True)
 
     def save(self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list) -> None:
         """Write weights, optimizer state and history after `step` steps; whole or not at all."""
         tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
         states = optimizer.state_dict()["state"]
         tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
-        write_tensors(tensors, self.part, key=self.key, step=step, history=history)
-        self.part.replace(self.path)
+        part = self.part / self.path.name
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(tensors, part, key=self.key, step=step, history=history)
+        part.replace(self.path)
 
     def load(self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW) -> tuple[int, list[dict]] | None:
         """Put back what `save` wrote; the steps done and the history, or None where there is nothing of this run."""
