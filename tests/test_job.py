@@ -18,8 +18,8 @@ from overpaint.job import job
 
 # What the docstrings of `describe_job` and `job` promise.
 FIELDS = {
-    "rule", "outputs", "git", "dirty", "python", "prefix", "packages", "hardware", "settings", "inputs",
-    "started", "seconds", "peak_mb",
+    "rule", "outputs", "git", "dirty", "python", "prefix", "packages", "hardware", "cluster_job", "settings",
+    "inputs", "started", "seconds", "peak_mb",
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def run(rule: SimpleNamespace) -> dict:
         out.table.write_text("a,b\n1,2\n")
         out.folder.mkdir()
         (out.folder / "part.txt").write_text("part")
-    return json.loads(Path(rule.output.job).read_text())
+    return provenance.read_record(Path(rule.output.job))
 
 
 def fail(rule: SimpleNamespace, error: BaseException) -> SystemExit:
@@ -80,11 +80,12 @@ def test_outputs_appear_whole_when_the_body_has_ended(rule, tmp_path):
 
 
 def test_an_output_in_a_folder_of_its_own_finds_its_place(rule, tmp_path):
-    rule.output = OutputFiles(fromdict={"one": str(tmp_path / "a/one.txt"), "two": str(tmp_path / "b/c/two.txt")})
+    places = {"one": "a/one.txt", "two": "b/c/two.txt", "job": "a/one.job.json"}
+    rule.output = OutputFiles(fromdict={name: str(tmp_path / path) for name, path in places.items()})
     with job(rule) as out:
         out.one.write_text("1")
         out.two.write_text("2")
-    assert written(tmp_path) == {"input.txt", "logs/make_table.log", "a/one.txt", "b/c/two.txt"}
+    assert written(tmp_path) == {"input.txt", "logs/make_table.log", *places.values()}
 
 
 def test_what_a_killed_job_left_half_written_is_gone_after_the_next(rule, tmp_path):
@@ -118,7 +119,9 @@ def test_what_a_script_says_stands_in_the_log_only(rule, capfd):
 def test_provenance_has_every_field_and_true_values(rule):
     facts = run(rule)
     assert set(facts) == FIELDS
-    assert facts["rule"] == "make_table" and facts["outputs"] == list(rule.output)
+    assert facts["rule"] == "make_table" and set(facts["outputs"]) == set(rule.output) - {rule.output.job}
+    table = hashlib.sha256(b"a,b\n1,2\n").hexdigest()
+    assert facts["outputs"][rule.output.table] == table != facts["outputs"][rule.output.folder]
     assert facts["inputs"] == {rule.input.source: hashlib.sha256(b"given\n").hexdigest()}
     assert facts["settings"] == {"settings": {"lr": 5e-3, "layers": [1, 2]}, "code": "abc"}
     assert facts["python"] == platform.python_version() and facts["prefix"] == sys.prefix
@@ -136,13 +139,6 @@ def test_packages_of_another_environment_on_the_path_are_not_listed(rule, tmp_pa
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     assert "foreign" in {found.name for found in distributions()}
     assert "foreign" not in run(rule)["packages"]
-
-
-def test_a_rule_without_provenance_writes_none(rule, tmp_path):
-    rule.output = OutputFiles(fromdict={"table": rule.output.table})
-    with job(rule) as out:
-        out.table.write_text("a\n")
-    assert written(tmp_path) == {"input.txt", "logs/make_table.log", "made/table.csv"}
 
 
 @pytest.mark.parametrize(
@@ -240,3 +236,62 @@ def test_the_checkouts_revision_is_told_where_there_is_one(tmp_path, monkeypatch
     assert len(clean["git"]) == 40 and clean["dirty"] is False
     (tmp_path / "tracked").write_text("2")
     assert provenance.git_state() == clean | {"dirty": True}
+
+
+def chained(rule: SimpleNamespace, tmp_path: Path, *names: str) -> SimpleNamespace:
+    """A rule that reads what `rule` wrote under `names`."""
+    return SimpleNamespace(
+        rule="use_table",
+        threads=1,
+        input=InputFiles(fromdict={name: getattr(rule.output, name) for name in names}),
+        output=OutputFiles(fromdict={"job": str(tmp_path / "used" / "use.job.json")}),
+        log=Log(fromdict={"log": str(tmp_path / "logs/use_table.log")}),
+        params=Params(fromdict={}),
+    )
+
+
+def test_what_a_job_wrote_is_read_by_the_next(rule, tmp_path):
+    run(rule)
+    user = chained(rule, tmp_path, "table", "folder", "job")
+    with job(user):
+        pass
+    assert set(provenance.read_record(Path(user.output.job))["inputs"]) == set(rule.output)
+
+
+@pytest.mark.parametrize("name", ["table", "folder", "job"])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "swapped"])
+def test_an_input_that_its_job_did_not_write_is_refused_with_the_file_and_the_cure(rule, tmp_path, capfd, name, harm):
+    run(rule)
+    place = Path(getattr(rule.output, name))
+    file = place / "part.txt" if name == "folder" else place
+    content = file.read_bytes()
+    middle = len(content) // 2
+    harmed = {
+        "cut": content[:middle],
+        "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "swapped": content.replace(b"1", b"3").replace(b"part", b"trap"),
+    }[harm]
+    assert harmed != content
+    file.write_bytes(harmed)
+    with pytest.raises(SystemExit), job(chained(rule, tmp_path, name)):
+        raise AssertionError("the body ran")
+    said = capfd.readouterr().err
+    assert str(place) in said and "delete it and run the study again" in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "used").exists() or not any((tmp_path / "used").iterdir())
+
+
+def test_results_are_known_in_another_folder_too(rule, tmp_path):
+    run(rule)
+    (tmp_path / "made").rename(tmp_path / "moved")
+    moved = str(tmp_path / "moved/table.csv")
+    assert provenance.verified([moved]).keys() == {moved}
+    Path(moved).write_text("a,b\n1,3\n")
+    with pytest.raises(UserError, match="moved/table.csv is not what make_table wrote"):
+        provenance.verified([moved])
+
+
+def test_files_of_the_users_own_need_no_record(tmp_path):
+    (tmp_path / "own.jsonl").write_text("{}")
+    assert provenance.verified([str(tmp_path / "own.jsonl")]) == {
+        str(tmp_path / "own.jsonl"): hashlib.sha256(b"{}").hexdigest()
+    }

@@ -229,6 +229,7 @@ class Tables:
                     json.dumps({"machine": "x86_64", "cores": 2, "gpu": None}),
                     json.dumps({"lr": 0.02, "note": HOSTILE}),
                     json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
+                    None,
                 )
             )
         return self.frame(
@@ -245,6 +246,7 @@ class Tables:
                 "hardware",
                 "settings",
                 "inputs",
+                "cluster_job",
             ],
         )
 

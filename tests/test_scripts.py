@@ -16,6 +16,7 @@ from overpaint import activations, texts, world
 from overpaint.activations import Activations
 from overpaint.junk import Junk
 from overpaint.models import Overlay
+from overpaint.provenance import write_record
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
@@ -209,10 +210,11 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
     said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
     (source / "completions.jsonl").write_text(said if shown else "")
     facts = {
-        "rule": "unlearn", "outputs": ["x"], "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "rule": "unlearn", "outputs": {}, "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
         "dirty": None, "python": "3.11", "packages": {}, "hardware": {}, "settings": {}, "inputs": {},
+        "cluster_job": None,
     }  # fmt: skip
-    (source / "x.job.json").write_text(json.dumps(facts))
+    write_record(facts, source / "x.job.json")
     inputs = {
         "answers": [source / "base.parquet", source / "run.parquet"],
         "uncleared": [source / "base.csv", source / "run.csv"],

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from overpaint import statistics, tables
+from overpaint.provenance import write_record
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 SCORES = [*RUN, "topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
@@ -314,12 +315,13 @@ def test_both_formats_hold_the_same_table(scores, tmp_path):
 
 def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
     facts = {
-        "rule": "unlearn", "outputs": ["b", "b.json"], "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "rule": "unlearn", "outputs": {"b": "00"}, "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
         "dirty": None, "python": "3.11", "prefix": "/env", "packages": {"torch": "2"}, "hardware": {"gpu": None},
-        "settings": {"lr": 0.1}, "inputs": {"a": "00"},
+        "settings": {"lr": 0.1}, "inputs": {"a": "00"}, "cluster_job": None,
     }  # fmt: skip
-    for name, change in (("1", {}), ("2", {"outputs": ["a"]}), ("3", {"rule": "evaluate"})):
-        (tmp_path / f"{name}.json").write_text(json.dumps(facts | change))
+    for name, change in (("c", {}), ("b", {}), ("a", {"rule": "evaluate"}), ("d", {"rule": "evaluate"})):
+        write_record(facts | change, tmp_path / f"{name}.job.json")
     found = tables.provenance(sorted(tmp_path.glob("*.json")))
-    assert list(zip(found.rule, found.output, strict=True)) == [("evaluate", "b"), ("unlearn", "a"), ("unlearn", "b")]
+    assert list(found.rule) == ["evaluate", "evaluate", "unlearn", "unlearn"]
+    assert list(found.output) == [str(tmp_path / name) for name in "adbc"]
     assert json.loads(found.settings[0]) == {"lr": 0.1} and json.loads(found.packages[0]) == {"torch": "2"}

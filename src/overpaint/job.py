@@ -1,6 +1,5 @@
 """The context in which every script runs: log, threads, peak memory, provenance, whole outputs or none."""
 
-import json
 import os
 import resource
 import shutil
@@ -15,15 +14,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from overpaint.errors import UserError
-from overpaint.provenance import describe_job
+from overpaint.provenance import describe_job, sha256, verified, write_record
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     """Run a script's body with its output in the rule's log.
 
-    Yields the rule's outputs as paths to write to; they are moved to their places when the body has ended well. An
-    error leaves nothing but the log, and its last line on the terminal.
+    Yields the rule's outputs as paths to write to; they are moved to their places when the body has ended well, with
+    the provenance as the output `job`. An input that its own job did not write so is refused. An error leaves nothing
+    but the log, and its last line on the terminal.
     """
     start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     log = Path(snakemake.log[0])
@@ -36,13 +36,13 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             for path in parts.values():
                 shutil.rmtree(path.parent, ignore_errors=True)  # of a job that was killed
                 path.parent.mkdir(parents=True)
+            inputs = verified(snakemake.input)
             yield SimpleNamespace(**parts)
-            facts = describe_job(
-                snakemake.rule, dict(snakemake.params.items()), list(snakemake.input), [str(p) for p in places.values()]
-            )
+            facts = describe_job(snakemake.rule, dict(snakemake.params.items()))
+            facts["inputs"] = inputs
+            facts["outputs"] = {str(places[name]): sha256(part) for name, part in parts.items() if name != "job"}
             facts |= {"started": started, "seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
-            if "job" in parts:
-                parts["job"].write_text(json.dumps(facts, indent=1, sort_keys=True, default=str) + "\n")
+            write_record(facts, parts["job"])
             for name, part in parts.items():
                 os.replace(part, places[name])
             for folder in {part.parent for part in parts.values()}:

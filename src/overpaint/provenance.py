@@ -1,31 +1,86 @@
-"""What a job ran on and with: the content of its job.json (standard library only)."""
+"""What a job ran on and with, and what it wrote: its job.json, by which others know its files (standard library only)."""
 
 import hashlib
+import json
 import os
 import platform
 import site
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from overpaint.errors import UserError
+
 ROOT = Path(__file__).parents[2]
+RECORD = ".job.json"
 
 
-def describe_job(rule: str, settings: dict[str, Any], inputs: list[str], outputs: list[str]) -> dict[str, Any]:
-    """Git revision, interpreter, package versions, hardware, settings and input hashes of the running job."""
+def describe_job(rule: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Git revision, interpreter, packages, hardware, cluster job and settings of the running job."""
     return {
         "rule": rule,
-        "outputs": outputs,
         **git_state(),
         "python": platform.python_version(),
         "prefix": sys.prefix,
         "packages": packages(),
         "hardware": hardware(),
+        "cluster_job": cluster_job(),
         "settings": settings,
-        "inputs": {path: sha256(Path(path)) for path in inputs},
     }
+
+
+def write_record(facts: dict[str, Any], path: Path) -> None:
+    """Write a job.json with a hash of its own content."""
+    facts = json.loads(json.dumps(facts, default=str))  # keys as they will be read
+    path.write_text(_text(facts | {"sha256": _digest(facts)}) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What `write_record` wrote; a job.json that is damaged is one sentence."""
+    try:
+        facts = json.loads(path.read_text())
+        own = facts.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it and run the study again.") from error
+    if own != _digest(facts):
+        raise UserError(f"{path} was changed after its job wrote it: delete it and run the study again.")
+    return facts
+
+
+def verified(paths: Iterable[str]) -> dict[str, str]:
+    """{path: hash} of a job's inputs; one that differs from what the job that made it recorded is refused.
+
+    The record is the job.json beside the file. Files of the user's own have none.
+    """
+    hashes = {path: sha256(Path(path)) for path in paths}
+    for path, digest in hashes.items():
+        if path.endswith(RECORD):
+            read_record(Path(path))
+        for record in _records(Path(path).parent):
+            outputs = {Path(name).name: value for name, value in record["outputs"].items()}
+            if outputs.get(Path(path).name, digest) != digest:
+                raise UserError(
+                    f"{path} is not what {record['rule']} wrote there (cut short, damaged or replaced): delete it and "
+                    "run the study again."
+                )
+    return hashes
+
+
+@cache
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [read_record(path) for path in sorted(folder.glob(f"*{RECORD}"))]
+
+
+def _text(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, indent=1, sort_keys=True)
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(_text(facts).encode()).hexdigest()
 
 
 def packages() -> dict[str, str]:
@@ -48,6 +103,11 @@ def hardware() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(), "gpu": gpu}
+
+
+def cluster_job() -> str | None:
+    """Number of the job in the cluster's queue (SLURM, Grid Engine, LSF), None outside one."""
+    return next((os.environ[name] for name in ("SLURM_JOB_ID", "JOB_ID", "LSB_JOBID") if name in os.environ), None)
 
 
 def sha256(path: Path) -> str:

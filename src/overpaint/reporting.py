@@ -613,13 +613,15 @@ def _completion_block(prompt: tuple, columns: Mapping[str, pd.DataFrame]) -> str
 
 
 def jobs_html(part: Part) -> Html:
-    """Table of jobs: rule, output, seconds, start, revision, uncommitted changes."""
-    jobs = part.provenance[["rule", "output", "seconds", "started", "git", "dirty"]].astype(object)
+    """Table of jobs: rule, output, seconds, start, revision, uncommitted changes, number in a cluster's queue if any."""
+    columns = ["rule", "output", "seconds", "started", "git", "dirty"]
+    queued = ["cluster_job"] if part.provenance.cluster_job.notna().any() else []
+    jobs = part.provenance[columns + queued].astype(object)
     jobs["started"] = [str(time)[:19].replace("T", " ") for time in jobs.started]
     jobs["git"] = [NO_VALUE if pd.isna(name) else str(name)[:12] for name in jobs.git]
     jobs["dirty"] = [NO_VALUE if pd.isna(value) else "yes" if value else "no" for value in jobs.dirty]
     forms = {"seconds": "{:.1f}".format, "output": _breakable}
-    return table_html(jobs.rename(columns={"git": "revision", "dirty": "uncommitted"}), forms)
+    return table_html(jobs.rename(columns={"git": "revision", "dirty": "uncommitted", "cluster_job": "cluster job"}), forms)
 
 
 def _breakable(path: object) -> Html:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from overpaint import statistics
+from overpaint.provenance import RECORD, read_record
 from overpaint.statistics import Estimate
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
@@ -160,9 +161,9 @@ def provenance(paths: Iterable[str | Path]) -> pd.DataFrame:
     """A row per job of the study, from its job.json."""
     rows = []
     for path in paths:
-        facts = json.loads(Path(path).read_text())
-        row = {"rule": facts["rule"], "output": facts["outputs"][0]}
-        row |= {key: facts[key] for key in ("seconds", "peak_mb", "started", "git", "dirty", "python")}
+        facts = read_record(Path(path))
+        row = {"rule": facts["rule"], "output": str(path).removesuffix(RECORD)}
+        row |= {key: facts[key] for key in ("seconds", "peak_mb", "started", "git", "dirty", "python", "cluster_job")}
         row |= {key: json.dumps(facts[key], sort_keys=True) for key in ("packages", "hardware", "settings", "inputs")}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["rule", "output"], ignore_index=True)
