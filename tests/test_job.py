@@ -1,7 +1,6 @@
 """The context of every script: whole outputs or none, a log, one line for the terminal, and provenance."""
 
 import hashlib
-import json
 import platform
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a job ran on and with, and what it wrote: its job.json, by which others know its files (standard library only)."""
+"""What a job ran on and with, and what it wrote: its job.json, by which others know its files (stdlib only)."""
 
 import hashlib
 import json

@@ -613,7 +613,7 @@ def _completion_block(prompt: tuple, columns: Mapping[str, pd.DataFrame]) -> str
 
 
 def jobs_html(part: Part) -> Html:
-    """Table of jobs: rule, output, seconds, start, revision, uncommitted changes, number in a cluster's queue if any."""
+    """Table of jobs: rule, output, seconds, start, revision, uncommitted changes, and the cluster's job if any."""
     columns = ["rule", "output", "seconds", "started", "git", "dirty"]
     queued = ["cluster_job"] if part.provenance.cluster_job.notna().any() else []
     jobs = part.provenance[columns + queued].astype(object)
@@ -621,7 +621,8 @@ def jobs_html(part: Part) -> Html:
     jobs["git"] = [NO_VALUE if pd.isna(name) else str(name)[:12] for name in jobs.git]
     jobs["dirty"] = [NO_VALUE if pd.isna(value) else "yes" if value else "no" for value in jobs.dirty]
     forms = {"seconds": "{:.1f}".format, "output": _breakable}
-    return table_html(jobs.rename(columns={"git": "revision", "dirty": "uncommitted", "cluster_job": "cluster job"}), forms)
+    names = {"git": "revision", "dirty": "uncommitted", "cluster_job": "cluster job"}
+    return table_html(jobs.rename(columns=names), forms)
 
 
 def _breakable(path: object) -> Html:
