@@ -266,17 +266,21 @@ def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_
     found = activations.load(study / run / "activations/none.safetensors", split)
     assert set(found) == set(base) == {"gloomcraft", "riftlore", "everyday"}
     for name, own in found.items():
-        for part in ("last", "mean", "first"):
-            ours, theirs = (getattr(a, part) for a in (own, base[name]))
-            same = [torch.equal(ours.select(-2, depth), theirs.select(-2, depth)) for depth in range(ours.shape[-2])]
-            assert same == [depth <= first for depth in range(ours.shape[-2])], f"{name}/{part}"
+        same = [torch.equal(*pair) for pair in zip(own.first, base[name].first, strict=True)]
+        assert same == [depth <= first for depth in range(len(own.first))], name
+        for site, mean in own.sites.items():
+            block, _, place = site.partition("/")
+            edited = block == "final" or int(block) > first or (int(block) == first and place == "mlp")
+            assert torch.equal(mean, base[name].sites[site]) != edited, f"{name} at {site}"
+        assert own.depths == (settings["layer"] + 1,) and base[name].depths is None
+        assert own.last.shape[1] == 1 and base[name].last.shape[1] == len(own.first)
 
 
 def test_clearing_shows_from_the_first_block_on(study):
     uncleared, cleared = (
         activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "report") for name in ("none", "span")
     )
-    assert not torch.equal(uncleared["gloomcraft"].last[:, 0], cleared["gloomcraft"].last[:, 0])
+    assert not torch.equal(uncleared["gloomcraft"].first[0], cleared["gloomcraft"].first[0])
 
 
 def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers_loads(study):
