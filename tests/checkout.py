@@ -19,6 +19,8 @@ JOBS = {
     "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
     "gather_tables": 1, "render_report": 5, "render_index": 1,
 }  # fmt: skip
+# Rules that Snakemake's cache between studies may be given: they have no benchmark.
+CACHED = ["download_package", "pretrain_model", "convert_model", "compute_prefix"]
 
 
 def copy_checkout(folder: Path) -> Path:

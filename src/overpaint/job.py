@@ -1,5 +1,6 @@
 """The context in which every script runs: log, threads, peak memory, provenance, whole outputs or none."""
 
+import errno
 import os
 import resource
 import shutil
@@ -7,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,13 +49,22 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             for folder in {part.parent for part in parts.values()}:
                 folder.rmdir()
         except BaseException as error:
-            known = isinstance(error, UserError)
-            print(error) if known else traceback.print_exc()
             for folder in {part.parent for part in parts.values()}:
                 shutil.rmtree(folder, ignore_errors=True)
-            sentence = str(error) if known else f"{type(error).__name__}: {error}"
-            print(f"{snakemake.rule}: {sentence}  [log: {log}]", file=sys.__stderr__)
+            with suppress(OSError):  # the log may lie on the disk that is full
+                print(error) if isinstance(error, UserError) else traceback.print_exc()
+            print(f"{snakemake.rule}: {_sentence(error)}  [log: {log}]", file=sys.__stderr__)
             raise SystemExit(1) from error
+
+
+def _sentence(error: BaseException) -> str:
+    """What the terminal says of an error."""
+    if isinstance(error, UserError):
+        return str(error)
+    # Libraries say it in their own ways: safetensors without an error number.
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        return "No space is left on the disk: free some and run the study again; nothing half-written was kept."
+    return f"{type(error).__name__}: {error}"
 
 
 def _set_threads(threads: int) -> None:

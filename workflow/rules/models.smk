@@ -2,6 +2,7 @@
 
 Needs: the models, worlds and packages of the configuration.
 Makes: {out}/worlds/{world}.json, {out}/downloads/{package}, {out}/{model}/checkpoint/.
+Rules that `--cache` may be given have no `benchmark:`, which a job taken from the cache could not fill.
 """
 
 
@@ -35,8 +36,6 @@ rule download_package:
         job=f"{OUT}/downloads/{{package}}.job.json",
     log:
         f"logs/{OUT}/downloads/{{package}}/download_package.log",
-    benchmark:
-        f"logs/{OUT}/downloads/{{package}}/download_package.tsv"
     conda:
         "../../envs/download_package.yaml"
     wildcard_constraints:
@@ -62,8 +61,6 @@ rule pretrain_model:
         job=f"{OUT}/{{model}}/checkpoint.job.json",
     log:
         f"logs/{OUT}/{{model}}/pretrain_model.log",
-    benchmark:
-        f"logs/{OUT}/{{model}}/pretrain_model.tsv"
     conda:
         "../../envs/pretrain_model.yaml"
     wildcard_constraints:
@@ -90,8 +87,6 @@ rule convert_model:
         job=f"{OUT}/{{model}}/checkpoint.job.json",
     log:
         f"logs/{OUT}/{{model}}/convert_model.log",
-    benchmark:
-        f"logs/{OUT}/{{model}}/convert_model.tsv"
     conda:
         "../../envs/convert_model.yaml"
     wildcard_constraints:

@@ -17,8 +17,6 @@ rule compute_prefix:
         job=f"{MODEL}/prefix/{{prefix}}.job.json",
     log:
         f"logs/{OUT}/{MODEL_NAME}/prefix/{{prefix}}/compute_prefix.log",
-    benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/prefix/{{prefix}}/compute_prefix.tsv"
     conda:
         "../../envs/compute_prefix.yaml"
     wildcard_constraints:
