@@ -10,6 +10,7 @@ from transformers import LlamaConfig
 from overpaint import models
 from overpaint.errors import UserError
 from overpaint.models import Overlay
+from overpaint.tensors import write_tensors
 
 DOWN_PROJECTIONS = {"gpt2": "mlp.c_proj", "gpt_neox": "mlp.dense_4h_to_h", "phi": "mlp.fc2"}
 
@@ -207,3 +208,9 @@ def test_a_folder_without_safetensors_is_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(UserError, match=r"holds no \*\.safetensors weights"):
         models.load_model(tmp_path)
+
+
+def test_others_may_read_a_file_of_tensors_as_they_may_any_other(tmp_path):
+    (tmp_path / "plain").touch()
+    write_tensors({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

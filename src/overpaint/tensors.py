@@ -1,6 +1,7 @@
 """Write and read safetensors files (torch, no transformers)."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, **metadata: Any) -> No
     """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     save_file(tensors, path, {"metadata": json.dumps(metadata, sort_keys=True)})
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)  # safetensors lets only the owner read
 
 
 def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
