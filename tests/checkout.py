@@ -25,6 +25,7 @@ CACHED = ["download_package", "pretrain_model", "convert_model", "compute_prefix
 
 def copy_checkout(folder: Path) -> Path:
     """A copy of what a study needs of the checkout."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))

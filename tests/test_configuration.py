@@ -299,7 +299,7 @@ MISTAKES = {
     ),
     "an unknown corpus to forget": (
         put("study", "forget", value=["x"]),
-        ["study.forget", "'x'", "gloomcraft, riftlore, everyday"],
+        ["study.forget", "'x'", "everyday, gloomcraft, riftlore"],
     ),
     "an unknown corpus to retain": (
         put("study", "retain", value=["x"]),
@@ -320,7 +320,7 @@ MISTAKES = {
     ),
     "an unknown method": (
         put("study", "runs", 0, "method", value=["rmu", "x"]),
-        ["study.runs", "'x'", "use one of base, rmu"],
+        ["study.runs", "'x'", "use one of adaptive_rmu, base, rmu"],
     ),
     "a value per topic for another number of topics": (
         put("methods", "rmu", "alpha", value=[1, 2, 3]),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from overpaint import junk as junks
+from overpaint import estimators, junk
 from overpaint.activations import Activations
 from overpaint.errors import UserError
 from overpaint.junk import Junk, unit
@@ -56,8 +56,8 @@ def base() -> dict[str, Activations]:
 
 def diagnosed(base, run, controls, scale=1.0, topics=TOPICS) -> dict[tuple[str, str], dict]:
     """The rows of `diagnose` by (topic, quantity)."""
-    junk = junks.fit(base, run, topics, LAYER, "last")
-    rows = junks.diagnose(base, run, topics, junk, controls, dict.fromkeys(controls, scale), "last")
+    junk = estimators.fit(base, run, topics, LAYER, "last")
+    rows = estimators.diagnose(base, run, topics, junk, controls, dict.fromkeys(controls, scale), "last")
     return {(row["topic"], row["quantity"]): row for row in rows}
 
 
@@ -67,7 +67,7 @@ def diagnosed(base, run, controls, scale=1.0, topics=TOPICS) -> dict[tuple[str, 
 def test_a_planted_shift_is_recovered_for_each_topic(base):
     planted = {"north_prompts": 5 * control(0), "south_prompts": 5 * control(1)}
     noisy = {name: shift + 0.3 * random(40, WIDTH, seed=9) for name, shift in planted.items()}
-    fitted = junks.fit(base, shifted(base, noisy), TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, shifted(base, noisy), TOPICS, LAYER, "last")
     assert fitted.depth == LAYER + 1
     for topic, name in TOPICS.items():
         assert fitted.topics[topic].norm() == pytest.approx(1)
@@ -76,39 +76,39 @@ def test_a_planted_shift_is_recovered_for_each_topic(base):
 
 
 def test_identical_activations_have_no_junk(base):
-    fitted = junks.fit(base, base, TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, base, TOPICS, LAYER, "last")
     assert all(not direction.any() for direction in fitted.topics.values())
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_a_shift_at_another_depth_is_not_junk(base, depth):
-    fitted = junks.fit(base, shifted(base, {"north_prompts": control()}, depth), TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, shifted(base, {"north_prompts": control()}, depth), TOPICS, LAYER, "last")
     assert not fitted.topics["north"].any()
 
 
 def test_a_shift_on_benign_prompts_is_not_junk(base):
-    fitted = junks.fit(base, shifted(base, {"benign_prompts": control()}), TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, shifted(base, {"benign_prompts": control()}), TOPICS, LAYER, "last")
     assert not any(direction.any() for direction in fitted.topics.values())
 
 
 @pytest.mark.parametrize(("tokens", "roll"), [("last", 0), ("mean", 1)])
 def test_junk_is_fitted_on_the_tokens_that_are_asked_for(base, tokens, roll):
     planted = 5 * random(WIDTH, seed=4)
-    fitted = junks.fit(base, shifted(base, {"north_prompts": planted}), TOPICS, LAYER, tokens)
+    fitted = estimators.fit(base, shifted(base, {"north_prompts": planted}), TOPICS, LAYER, tokens)
     assert fitted.topics["north"] @ unit(planted.roll(roll)) > 0.999
     assert fitted.topics["north"] @ unit(planted.roll(1 - roll)) < 0.5
 
 
 def test_levels_are_the_base_means_over_all_prompt_sets(base):
     run = shifted(base, {"north_prompts": control()})
-    fitted = junks.fit(base, run, TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, run, TOPICS, LAYER, "last")
     for site in ("0/input", "0/mlp"):
         assert torch.allclose(fitted.means[site], sum(base[name].sites[site] for name in SETS) / 3)
 
 
 def test_junk_survives_saving_and_an_empty_path_is_no_junk(base, tmp_path):
     path = tmp_path / "junk.safetensors"
-    fitted = junks.fit(base, shifted(base, {"north_prompts": control()}), TOPICS, LAYER, "last")
+    fitted = estimators.fit(base, shifted(base, {"north_prompts": control()}), TOPICS, LAYER, "last")
     fitted.save(path)
     loaded = Junk.load(path)
     assert loaded.depth == fitted.depth
@@ -120,7 +120,7 @@ def test_junk_survives_saving_and_an_empty_path_is_no_junk(base, tmp_path):
 
 def test_a_damaged_junk_file_is_named(base, tmp_path):
     path = tmp_path / "junk.safetensors"
-    junks.fit(base, base, TOPICS, LAYER, "last").save(path)
+    estimators.fit(base, base, TOPICS, LAYER, "last").save(path)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match=r"junk\.safetensors cannot be read"):
         Junk.load(path)
@@ -130,27 +130,31 @@ def test_a_damaged_junk_file_is_named(base, tmp_path):
 
 
 def test_a_constant_shift_has_rank_one_and_random_ones_have_not():
-    assert junks.rank1_share(control().expand(40, WIDTH)) == pytest.approx(1)
-    assert junks.rank1_share(random(40, WIDTH)) == pytest.approx(1 / 40, abs=0.02)
+    assert estimators.rank1_share(control().expand(40, WIDTH)) == pytest.approx(1)
+    assert estimators.rank1_share(random(40, WIDTH)) == pytest.approx(1 / 40, abs=0.02)
     both = control() + random(400, WIDTH, seed=1) / WIDTH**0.5
-    assert junks.rank1_share(both) == pytest.approx(0.5, abs=0.05)
+    assert estimators.rank1_share(both) == pytest.approx(0.5, abs=0.05)
 
 
 def test_no_shift_has_no_rank_one_share():
-    assert math.isnan(junks.rank1_share(torch.zeros(40, WIDTH)))
+    assert math.isnan(estimators.rank1_share(torch.zeros(40, WIDTH)))
 
 
 def test_halves_agree_on_a_constant_shift_and_not_on_random_ones():
-    assert junks.split_half(control().expand(40, WIDTH), seed=0) == pytest.approx(1)
-    values = [junks.split_half(random(40, WIDTH, seed=seed), seed) for seed in range(20)]
+    assert estimators.split_half(control().expand(40, WIDTH), seed=0) == pytest.approx(1)
+    values = [estimators.split_half(random(40, WIDTH, seed=seed), seed) for seed in range(20)]
     assert max(map(abs, values)) < 0.4 and abs(sum(values) / 20) < 0.1
 
 
 def test_halves_are_disjoint_and_drawn_from_the_seed():
     shift = torch.eye(8)
-    assert junks.split_half(shift, seed=0) == 0
+    assert estimators.split_half(shift, seed=0) == 0
     noise = random(40, WIDTH)
-    assert junks.split_half(noise, seed=0) == junks.split_half(noise, seed=0) != junks.split_half(noise, seed=1)
+    assert (
+        estimators.split_half(noise, seed=0)
+        == estimators.split_half(noise, seed=0)
+        != estimators.split_half(noise, seed=1)
+    )
 
 
 # -- linear algebra
@@ -158,8 +162,8 @@ def test_halves_are_disjoint_and_drawn_from_the_seed():
 
 def test_orthonormal_rows_span_what_was_given_and_drop_dependent_rows():
     a, b, c = random(3, WIDTH)
-    assert len(junks.orthonormal(torch.stack([a, b, c]))) == 3
-    rows = junks.orthonormal(torch.stack([a, b, 2 * a - 3 * b]))
+    assert len(junk.orthonormal(torch.stack([a, b, c]))) == 3
+    rows = junk.orthonormal(torch.stack([a, b, 2 * a - 3 * b]))
     assert len(rows) == 2
     assert torch.allclose(rows @ rows.T, torch.eye(2), atol=1e-5)
     for vector in (a, b):
@@ -168,14 +172,14 @@ def test_orthonormal_rows_span_what_was_given_and_drop_dependent_rows():
 
 
 def test_zero_vectors_span_nothing():
-    assert junks.orthonormal(torch.zeros(2, WIDTH)).shape == (0, WIDTH)
-    assert junks.orthonormal(torch.stack([torch.zeros(WIDTH), control()])).shape == (1, WIDTH)
+    assert junk.orthonormal(torch.zeros(2, WIDTH)).shape == (0, WIDTH)
+    assert junk.orthonormal(torch.stack([torch.zeros(WIDTH), control()])).shape == (1, WIDTH)
 
 
 def test_centring_removes_the_all_ones_component_only():
     vector, ones = control(), torch.ones(WIDTH)
-    assert vector @ ones > 5 and abs(junks.centre(vector) @ ones) < 1e-4
-    assert torch.allclose(junks.centre(junks.centre(vector)), junks.centre(vector), atol=1e-6)
+    assert vector @ ones > 5 and abs(estimators.centre(vector) @ ones) < 1e-4
+    assert torch.allclose(estimators.centre(estimators.centre(vector)), estimators.centre(vector), atol=1e-6)
 
 
 # -- diagnoses

@@ -16,24 +16,16 @@ LAYERS = [
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
-    {"activations", "junk", "clearing", "training", "completions", "collection"},
+    {"activations", "junk", "clearing", "training", "completions", "collection", "estimators"},
     {"prefix", "export"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
     {"statistics", "tables", "figures", "reporting"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
-    "sweep",
-    "fingerprint",
-    "provenance",
-    "configuration",
-    "texts",
-    "world",
-    "wikipedia",
-    "packages",
-    "bundle",
+    "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
     "errors",
-]
+]  # fmt: skip
 STDLIB_ONLY = [name for name in PLAIN if name != "configuration"]
 TABULAR = ["tables", "statistics", "figures", "reporting"]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,7 +21,8 @@ A job runs again where its inputs, its parameters or the code that it uses chang
 Code counts by its syntax tree, without comments and docstrings, as far as a rule's script imports it.
 
 The table is what `snakemake -n` plans after each edit of a finished smoke study, whose everyday corpus, prompts and
-questions are files of one's own ({total} jobs: {jobs}). The tests make it anew and compare.
+questions are files of one's own. The tests make it anew and compare. The study has {total} jobs:
+{jobs}.
 
 | edit | jobs that run again |
 |---|---|
@@ -203,6 +205,9 @@ EDITS: dict[str, dict[str, Edit]] = {
     "Files": {
         "an intermediate file touched": lambda folder: touched(folder, f"{RUNS[0]}/overlay.safetensors"),
         "a source file touched": lambda folder: touched(folder, "own/corpora.jsonl", "reports/sweep.ipynb"),
+        "keys of the configuration in another order": lambda folder: edited(
+            folder / "own.yaml", yaml.safe_dump(_reversed(OWN), sort_keys=False)
+        ),
         "the folder of a run deleted": lambda folder: gone(folder, RUNS[1]),
         "prefixes and activations deleted, to save room": lambda folder: gone(
             folder, f"{MODEL}/prefix", f"{RUNS[0]}/activations", f"{RUNS[1]}/activations"
@@ -215,6 +220,13 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a figure's colour": text("src/overpaint/figures.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
     },
 }
+
+
+def _reversed(entry: object) -> object:
+    """A configuration with all its keys in the opposite order."""
+    if isinstance(entry, list):
+        return [_reversed(item) for item in entry]
+    return {key: _reversed(entry[key]) for key in reversed(entry)} if isinstance(entry, dict) else entry
 
 
 def _all(folder: Path, below: str) -> list[str]:
@@ -230,13 +242,12 @@ def modules() -> dict[str, Edit]:
 
 
 def words(jobs: dict[str, int]) -> str:
-    """Jobs as they stand in the table: with the number of all jobs of the rule, where it is another one."""
+    """Jobs as they stand in the table."""
     for name, parts in TOGETHER.items():
         if parts.items() <= jobs.items():
             rest = {rule: count for rule, count in jobs.items() if rule not in parts}
             return ", ".join(filter(None, [words(rest) if rest else "", name]))
-    said = [rule if count == JOBS[rule] == 1 else f"{rule} {count} of {JOBS[rule]}" for rule, count in jobs.items()]
-    return ", ".join(said) or "nothing"
+    return ", ".join(f"{count} {rule}" for rule, count in jobs.items()) or "nothing"
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +295,6 @@ def test_the_table_in_the_docs_is_what_is_planned(table, tmp_path):
         f"| **{title}** | |\n" + "".join(f"| {e} | {words(j)} |\n" for e, j in t.items()) for title, t in table.items()
     ]
     made = tmp_path / "reruns.md"
-    jobs = ", ".join(f"{count} {rule}" for rule, count in JOBS.items())
+    jobs = textwrap.fill(", ".join(f"{count} {rule}" for rule, count in JOBS.items()), 120)
     made.write_text(HEAD.format(total=sum(JOBS.values()), jobs=jobs) + "".join(lines))
     assert DOC.exists() and DOC.read_text() == made.read_text(), f"Right? Then: cp {made} {DOC}"

@@ -68,7 +68,7 @@ def _number_hint(error: ValidationError) -> str:
 
 
 def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
-    """`data` with the defaults of `schema` where it has no value."""
+    """`data` with the defaults of `schema` where it has no value; sorted, so that no order in a file changes a job."""
     if "$ref" in schema:
         own = {key: value for key, value in schema.items() if key != "$ref"}
         schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | own
@@ -82,10 +82,8 @@ def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
         default = root["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {}) | part
         if key not in filled and "default" in default:
             filled[key] = default["default"]
-    for key, value in filled.items():
-        part = properties.get(key, others if isinstance(others, dict) else {})
-        filled[key] = _fill(part, value, root)
-    return filled
+    others = others if isinstance(others, dict) else {}
+    return {key: _fill(properties.get(key, others), filled[key], root) for key in sorted(filled)}
 
 
 def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dict[str, Any]:

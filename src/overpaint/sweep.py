@@ -41,7 +41,8 @@ class Runs(dict):
 def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
     """The runs of all grids, `base` first; settings are the method's with layer, c and seed added."""
     runs = Runs(base={"kind": "base", "method": "base"})
-    for choice in (choice for grid in grids for choice in expand_grid(grid)):
+    ordered = ({key: grid[key] for key in ("method", "layer", "c", "seed")} for grid in grids)
+    for choice in (choice for grid in ordered for choice in expand_grid(grid)):
         runs[run_path(choice)] = methods[choice["method"]] | choice
     return runs
 

@@ -95,6 +95,11 @@ def plan(run):
     return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
 
 
+def planned_clearings(run):
+    """{clearing: settings} under which a run is evaluated."""
+    return {name: config["clearings"][name] for name in sweep.evaluated({"evaluate": plan(run)}, "clearings")}
+
+
 def shown_clearings(run):
     """{clearing: settings} whose completions are shown."""
     names = ["none"] if run == "base" else ["none", STUDY["primary"]]

@@ -27,7 +27,7 @@ rule evaluate:
         gpu=1,
     params:
         plan=lambda wildcards: plan(wildcards.run),
-        clearings=CHOSEN["clearings"],
+        clearings=lambda wildcards: planned_clearings(wildcards.run),
         benchmarks=CHOSEN["benchmarks"],
         split=STUDY["split"],
         dtype=dtype(),

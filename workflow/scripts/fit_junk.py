@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from overpaint import activations
-from overpaint import junk as junks
+from overpaint import activations, estimators
 from overpaint.job import job
 from overpaint.tensors import read_overlay
 
@@ -11,7 +10,7 @@ with job(snakemake) as out:
     base, run = (activations.load(path, "fit") for path in (snakemake.input.base, snakemake.input.run))
     controls, settings = read_overlay(snakemake.input.overlay)
     topics, tokens = snakemake.params.topics, snakemake.params.tokens
-    junk = junks.fit(base, run, topics, settings["layer"], tokens)
+    junk = estimators.fit(base, run, topics, settings["layer"], tokens)
     junk.save(out.junk)
-    rows = junks.diagnose(base, run, topics, junk, controls, settings.get("scale", {}), tokens)
+    rows = estimators.diagnose(base, run, topics, junk, controls, settings.get("scale", {}), tokens)
     pd.DataFrame(rows).to_csv(out.table, index=False)
