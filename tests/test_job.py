@@ -279,6 +279,14 @@ def test_an_input_that_its_job_did_not_write_is_refused_with_the_file_and_the_cu
     assert not (tmp_path / "used").exists() or not any((tmp_path / "used").iterdir())
 
 
+def test_a_record_of_other_files_is_refused(rule, tmp_path):
+    run(rule)
+    record = Path(rule.output.job)
+    provenance.write_record(provenance.read_record(record) | {"outputs": {rule.output.table: "00" * 32}}, record)
+    with pytest.raises(UserError, match=r"table.job.json and .*table.csv do not belong together .* again"):
+        provenance.verified([str(record)])
+
+
 def test_results_are_known_in_another_folder_too(rule, tmp_path):
     run(rule)
     (tmp_path / "made").rename(tmp_path / "moved")

@@ -58,16 +58,31 @@ def verified(paths: Iterable[str]) -> dict[str, str]:
     """
     hashes = {path: sha256(Path(path)) for path in paths}
     for path, digest in hashes.items():
-        if path.endswith(RECORD):
-            read_record(Path(path))
         for record in _records(Path(path).parent):
-            outputs = {Path(name).name: value for name, value in record["outputs"].items()}
-            if outputs.get(Path(path).name, digest) != digest:
+            if _made(record).get(Path(path).name, digest) != digest:
                 raise UserError(
                     f"{path} is not what {record['rule']} wrote there (cut short, damaged or replaced): delete it and "
                     "run the study again."
                 )
+        if path.endswith(RECORD):
+            _check_record(Path(path), hashes)
     return hashes
+
+
+def _check_record(path: Path, hashes: dict[str, str]) -> None:
+    """Refuse a job.json of other files than those beside it."""
+    for name, digest in _made(read_record(path)).items():
+        file = path.with_name(name)
+        if file.is_file() and (hashes.get(str(file)) or sha256(file)) != digest:
+            raise UserError(
+                f"{path} and {file} do not belong together (one was damaged or replaced): delete both and run the "
+                "study again."
+            )
+
+
+def _made(record: dict[str, Any]) -> dict[str, str]:
+    """{name: hash} of what a job wrote; its folder may be called otherwise by now."""
+    return {Path(path).name: digest for path, digest in record["outputs"].items()}
 
 
 @cache
