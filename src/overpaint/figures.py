@@ -557,8 +557,8 @@ def _published_accuracy(axes: Axes, rows: pd.DataFrame, topics: list[str], prima
     axes.set_title("Accuracy", pad=18)
     for x, text, kind in [
         (0.0, "base", "base"),
-        (0.22, method_label(rows), "unlearned"),
-        (0.44, "cleared", "cleared"),
+        (0.22, "cleared", "cleared"),
+        (0.5, method_label(rows), "unlearned"),  # last, since a method's name may be long
     ]:
         axes.text(x, 1.03, plain(text), transform=axes.transAxes, color=COLOURS[kind], fontsize=8.5)
 
