@@ -8,8 +8,8 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from checkout import copy_checkout, snakemake
 from test_environments import dependencies
-from test_workflow import copy_checkout, snakemake
 
 from overpaint import environments
 from overpaint.errors import UserError

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from checkout import CACHED, JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
+from checkout import CACHED, JOBS, MODEL, OUT, PAGES, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
 
@@ -23,7 +23,6 @@ from overpaint import activations, clearing, models, provenance, sweep
 from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
-PAGES = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 

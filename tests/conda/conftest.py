@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from checkout import OUT, RUNS, SMOKE, copy_checkout, snakemake
 from real_conda import ROOT, build, cache, environments
-from test_workflow import OUT, RUNS, SMOKE, copy_checkout, snakemake
 
 CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}
 

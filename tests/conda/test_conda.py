@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from checkout import JOBS, OUT, PAGES, SMOKE, edited, planned, snakemake
 from real_conda import ROOT, environments
 from safetensors import safe_open
 from test_environments import RULES, closure, dependencies, needed
-from test_workflow import JOBS, OUT, PAGES, SMOKE, edited, planned, snakemake
 
 from overpaint import environments as needs
 
