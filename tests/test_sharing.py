@@ -156,20 +156,20 @@ def test_make_packs_and_unpacks(study, elsewhere):
 def test_studies_share_base_model_and_prefixes_through_snakemakes_cache(tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
-    hashes = []
+    found: dict[str, list] = {"overlay": [], "checkpoint": []}
     for name in ("one", "two"):
         folder = copy_checkout(tmp_path / name)
         (folder / "name.yaml").write_text(yaml.safe_dump({"study": {"output": f"results/{name}"}}))
-        target = f"results/{name}/smoke/rmu_smoke/layer=1/c=4/seed=0/overlay.safetensors"
-        given = [target, "--cache", *CACHED, *SMOKE, "name.yaml"]
+        model = f"results/{name}/smoke"
+        given = [f"{model}/rmu_smoke/layer=1/c=4/seed=0/overlay.safetensors", "--cache", *CACHED, *SMOKE, "name.yaml"]
         done = snakemake(folder, *given, SNAKEMAKE_OUTPUT_CACHE=str(cache))
         assert done.returncode == 0, done.stdout[-5000:]
-        logs = {path.stem for path in (folder / "logs").rglob("*.log")}
-        ran = {"pretrain_model", "compute_prefix"} if name == "one" else set()
-        assert set(CACHED) & logs == ran, "what was cached ran again"
-        assert "unlearn" in logs
-        hashes.append(provenance.sha256(folder / target))
+        found["overlay"].append(provenance.sha256(folder / given[0]))
+        found["checkpoint"].append(provenance.read_record(folder / model / "checkpoint.job.json"))
+        prefixes = list((folder / model / "prefix").rglob("*.job.json"))
+        assert len(prefixes) == 1 and prefixes[0].resolve().parent == cache
         again = snakemake(folder, "--dry-run", *given, SNAKEMAKE_OUTPUT_CACHE=str(cache))
         assert "Nothing to be done" in again.stdout
-    assert hashes[0] == hashes[1]
+    assert found["overlay"][0] == found["overlay"][1]
+    assert found["checkpoint"][0] == found["checkpoint"][1], "it was made twice, at two times"
     assert len(list(cache.iterdir())) == 4, "an output and a job.json of each of two jobs"

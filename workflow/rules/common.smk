@@ -80,6 +80,11 @@ def corpora(names):
     return [f"{OUT}/corpora/{name}.jsonl" for name in names]
 
 
+def training_corpora(role):
+    """Input function: the corpora to `forget` or `retain`, for a method that trains on them."""
+    return lambda wildcards: corpora(STUDY[role]) if sweep.prefix_settings(RUNS[wildcards.run]) else []
+
+
 def prompt_sets():
     """Normalised prompt sets of the study."""
     return [f"{OUT}/prompts/{name}.jsonl" for name in STUDY["prompts"]]

@@ -40,8 +40,8 @@ rule unlearn:
     """Run one method with one choice of layer, c and seed."""
     input:
         model=checkpoint(),
-        forget=corpora(STUDY["forget"]),
-        retain=corpora(STUDY["retain"]),
+        forget=training_corpora("forget"),
+        retain=training_corpora("retain"),
         prefix=shared_prefix,
         released=released,
     output:

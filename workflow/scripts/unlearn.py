@@ -13,7 +13,7 @@ with job(snakemake) as out:
     task = methods.Task(
         params.settings,
         models.load_tokenizer(given.model),
-        dict(zip(params.topics, map(texts.read_texts, given.forget), strict=True)),
+        dict(zip(params.topics if given.forget else [], map(texts.read_texts, given.forget), strict=True)),
         [text for path in given.retain for text in texts.read_texts(path)],
         prefix=Path(given.prefix) if given.prefix else None,
         released=Path(given.released) if given.released else None,
