@@ -1,19 +1,28 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
+# `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
+BUNDLE ?= bundle.tar
+RULES ?=
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study test test-conda lint envs bench clean
+.PHONY: study pack unpack test test-conda lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
 	@echo; cat $(OUTPUT)/reports/summary.txt
+
+pack: .venv/ready
+	python -m overpaint.bundle pack $(OUTPUT) $(BUNDLE) $(RULES)
+
+unpack: .venv/ready
+	python -m overpaint.bundle unpack $(BUNDLE)
 
 test: .venv/ready lint
 	pytest

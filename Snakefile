@@ -36,7 +36,8 @@ include: "workflow/rules/export.smk"
 
 
 rule all:
-    """The whole study: every table and report."""
+    """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True
     input:
         index=f"{OUT}/reports/index.html",
+        runs=every("overlay.safetensors") + every("answers.parquet"),

@@ -1,10 +1,12 @@
-"""Shared fixtures: a fictional world, its tokenizer, and tiny random models of several architectures."""
+"""Shared fixtures: a fictional world, its tokenizer, tiny random models, and a smoke study that was run."""
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from checkout import SMOKE, copy_checkout, files, snakemake
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -162,3 +164,14 @@ def residuals() -> Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, ...]]:
 def settings() -> dict:
     """Settings that every method accepts."""
     return dict(SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    """A copy in which the smoke study has run to its end."""
+    folder = copy_checkout(tmp_path_factory.mktemp("study"))
+    before = files(folder)
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert files(folder) == before, "the study wrote outside results/ and logs/"
+    return folder

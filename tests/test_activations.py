@@ -126,6 +126,21 @@ def test_activations_survive_saving_by_split_and_prompt_set(llama, tokenizer, pr
             assert close(loaded[name], sets[split, name])
 
 
+def test_of_a_run_only_the_depths_asked_for_are_kept(llama, tokenizer, prompts, tmp_path):
+    whole = collect(llama, tokenizer, prompts)
+    for name, depths in (("all", None), ("some", (3, 1))):
+        activations.save({("fit", "north"): whole}, tmp_path / name, depths)
+    kept = activations.load(tmp_path / "some", "fit")["north"]
+    assert kept.last.shape == kept.mean.shape == (len(prompts), 2, 32) and kept.first.shape == whole.first.shape
+    for depth in (3, 1):
+        for position in ("last", "mean"):
+            assert torch.equal(kept.at(depth, position), whole.at(depth, position))
+    assert not torch.equal(kept.at(1, "last"), kept.at(3, "last"))
+    assert (tmp_path / "some").stat().st_size < (tmp_path / "all").stat().st_size
+    with pytest.raises(ValueError, match="not in tuple"):
+        kept.at(2, "last")
+
+
 def test_a_damaged_file_of_activations_is_named(llama, tokenizer, prompts, tmp_path):
     path = tmp_path / "activations.safetensors"
     activations.save({("fit", "north"): collect(llama, tokenizer, prompts[:1])}, path)

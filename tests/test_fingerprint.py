@@ -86,7 +86,7 @@ def test_cosmetics_of_the_script_itself_change_nothing(package, script):
         ("world.py", '"home": 12', '"home": 11'),
         ("wikipedia.py", "import re\n", "import re\n\nEXTRA = 1\n"),
         ("errors.py", "class UserError(Exception)", "class UserError(ValueError)"),
-        ("__init__.py", '__version__ = "', '__version__ = "9'),
+        ("__init__.py", 'go?"""', 'go?"""\nEXTRA = 1'),
     ],
 )
 def test_code_that_is_imported_at_any_remove_changes_it(package, script, name, old, new):

@@ -9,14 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from checkout import JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
 
@@ -24,82 +23,15 @@ from overpaint import activations, clearing, models, provenance, sweep
 from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
-ROOT = Path(__file__).parents[1]
-COPIED = ["Snakefile", "config.yaml", "workflow", "profiles", "envs", "studies", "reports", "src"]
-SMOKE = ["--configfile", "studies/smoke.yaml"]
-OUT, MODEL = "results/smoke", "results/smoke/smoke"
-RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]
 PAGES = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
-JOBS = {
-    "generate_world": 1, "pretrain_model": 1, "prepare_corpus": 3, "prepare_prompts": 3, "prepare_benchmark": 5,
-    "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
-    "gather_tables": 1, "render_report": 5, "render_index": 1,
-}  # fmt: skip
-
-
-def copy_checkout(folder: Path) -> Path:
-    """A copy of what a study needs of the checkout."""
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run Snakemake on two cores in a copy; what it says is `stdout`."""
-    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=folder,
-        env=inherited | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def planned(said: str) -> dict[str, int]:
-    """{rule: jobs} of a dry run, without the target itself."""
-    stats = said.rpartition("Job stats:")[2].partition("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE) if rule != "all"}
-
-
-def files(folder: Path) -> set[str]:
-    """Every file of a copy that a study may not have written itself."""
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    return {name for name in found if not name.startswith((".snakemake/", "results/", "logs/")) and ".pyc" not in name}
-
-
-@contextmanager
-def edited(path: Path, text: str) -> Iterator[None]:
-    """Within the context `path` holds `text`."""
-    before = path.read_text()
-    path.write_text(text)
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory) -> Path:
     """A copy in which nothing has run."""
     return copy_checkout(tmp_path_factory.mktemp("fresh"))
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run to its end."""
-    folder = copy_checkout(tmp_path_factory.mktemp("study"))
-    before = files(folder)
-    done = snakemake(folder, *SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
-    assert files(folder) == before, "the study wrote outside results/ and logs/"
-    return folder
 
 
 # --- before anything runs
@@ -267,17 +199,21 @@ def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_
     found = activations.load(study / run / "activations/none.safetensors", split)
     assert set(found) == set(base) == {"gloomcraft", "riftlore", "everyday"}
     for name, own in found.items():
-        for part in ("last", "mean", "first"):
-            ours, theirs = (getattr(a, part) for a in (own, base[name]))
-            same = [torch.equal(ours.select(-2, depth), theirs.select(-2, depth)) for depth in range(ours.shape[-2])]
-            assert same == [depth <= first for depth in range(ours.shape[-2])], f"{name}/{part}"
+        same = [torch.equal(*pair) for pair in zip(own.first, base[name].first, strict=True)]
+        assert same == [depth <= first for depth in range(len(own.first))], name
+        for site, mean in own.sites.items():
+            block, _, place = site.partition("/")
+            edited = block == "final" or int(block) > first or (int(block) == first and place == "mlp")
+            assert torch.equal(mean, base[name].sites[site]) != edited, f"{name} at {site}"
+        assert own.depths == (settings["layer"] + 1,) and base[name].depths is None
+        assert own.last.shape[1] == 1 and base[name].last.shape[1] == len(own.first)
 
 
 def test_clearing_shows_from_the_first_block_on(study):
     uncleared, cleared = (
         activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "report") for name in ("none", "span")
     )
-    assert not torch.equal(uncleared["gloomcraft"].last[:, 0], cleared["gloomcraft"].last[:, 0])
+    assert not torch.equal(uncleared["gloomcraft"].first[0], cleared["gloomcraft"].first[0])
 
 
 def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers_loads(study):

@@ -15,14 +15,20 @@ class Activations:
 
     last: at the last token, [prompts, depths, width].
     mean: mean over all tokens but the first, [prompts, depths, width].
-    first: at the first token (attention sink), mean over prompts, [depths, width].
+    first: at the first token (attention sink), mean over prompts, [all depths, width].
     sites: mean over all tokens but the first, over prompts, at each residual site (`hooks.residual_sites`), [width].
+    depths: the depths of `last` and `mean`; None for all of them.
     """
 
     last: Tensor
     mean: Tensor
     first: Tensor
     sites: dict[str, Tensor]
+    depths: tuple[int, ...] | None = None
+
+    def at(self, depth: int, position: str) -> Tensor:
+        """Vectors at one depth, [prompts, width]; `position` is `last` or `mean`."""
+        return getattr(self, position)[:, depth if self.depths is None else self.depths.index(depth)]
 
 
 def describe(run: Activations, base: Activations) -> list[dict]:
@@ -44,24 +50,28 @@ def describe(run: Activations, base: Activations) -> list[dict]:
     return rows
 
 
-def save(sets: dict[tuple[str, str], Activations], path: Path) -> None:
-    """Write activations by (split, prompt set) as safetensors."""
+def save(sets: dict[tuple[str, str], Activations], path: Path, depths: tuple[int, ...] | None = None) -> None:
+    """Write activations by (split, prompt set) as safetensors; the prompts' own vectors at `depths` alone, if given.
+
+    At all 33 depths of a model of 7 billion weights, vectors of 500 prompts would outweigh what RMU changes.
+    """
     tensors = {}
     for (split, name), found in sets.items():
-        key = f"{split}/{name}"
-        tensors |= {f"{key}/last": found.last, f"{key}/mean": found.mean, f"{key}/first": found.first}
+        key, kept = f"{split}/{name}", slice(None) if depths is None else list(depths)
+        tensors |= {f"{key}/last": found.last[:, kept], f"{key}/mean": found.mean[:, kept], f"{key}/first": found.first}
         tensors |= {f"{key}/sites/{site}": tensor for site, tensor in found.sites.items()}
-    write_tensors(tensors, path)
+    write_tensors(tensors, path, depths=depths)
 
 
 def load(path: Path, split: str) -> dict[str, Activations]:
     """The activations of one split by prompt set, as `save` wrote them."""
-    tensors, _ = read_tensors(path)
+    tensors, metadata = read_tensors(path, "depths")
+    depths = metadata["depths"] and tuple(metadata["depths"])
     sets = {}
     for name in dict.fromkeys(key.split("/")[1] for key in tensors if key.startswith(f"{split}/")):
         key = f"{split}/{name}"
         found = strip(tensors, f"{key}/")
-        sets[name] = Activations(found["last"], found["mean"], found["first"], strip(found, "sites/"))
+        sets[name] = Activations(found["last"], found["mean"], found["first"], strip(found, "sites/"), depths)
     return sets
 
 

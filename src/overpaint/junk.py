@@ -41,7 +41,7 @@ class Junk:
 
 def shifts(base: Activations, run: Activations, tokens: str, depth: int) -> Tensor:
     """Paired differences run - base at `depth`, [prompts, width]; `tokens` is `last` or `mean` (all but the first)."""
-    return (getattr(run, tokens)[:, depth] - getattr(base, tokens)[:, depth]).float()
+    return (run.at(depth, tokens) - base.at(depth, tokens)).float()
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def diagnose(
             values["cos_other_topic"] = (max(float(junk.topics[topic] @ d) for d in others), math.nan, math.nan)
         if topic in controls:
             u, direction = controls[topic].float(), junk.topics[topic]
-            reached = getattr(run[name], tokens)[:, junk.depth].float() @ u
+            reached = run[name].at(junk.depth, tokens).float() @ u
             values["attained"] = (float(reached.mean()) / scales[topic], math.nan, math.nan)
             values["cos_u"] = _with_null(direction, u, seed, centred=False)
             values["cos_u_centred"] = _with_null(direction, u, seed, centred=True)

@@ -111,9 +111,10 @@ def cluster_job() -> str | None:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, or of the names and contents of all files in a folder."""
+    """Hash of a file, or of the names and contents of a folder's files; Snakemake's mark there does not count."""
     if path.is_dir():
-        parts = [f"{p.relative_to(path)} {sha256(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
+        files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name != ".snakemake_timestamp"]
+        parts = [f"{p.relative_to(path)} {sha256(p)}" for p in files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
@@ -29,9 +30,17 @@ def run_path(choice: dict[str, Any]) -> str:
     return "/".join([choice["method"], *(f"{key}={_short(choice[key])}" for key in ("layer", "c", "seed"))])
 
 
-def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> dict[str, dict[str, Any]]:
-    """`{run path: settings}` of all grids, `base` first; settings are the method's with layer, c and seed added."""
-    runs = {"base": {"kind": "base", "method": "base"}}
+class Runs(dict):
+    """`{run path: settings}`; asked for a run that the study does not have, it says so in a sentence."""
+
+    def __missing__(self, run: str) -> dict[str, Any]:
+        near = ", ".join(get_close_matches(run, self))
+        raise UserError(f"The study has no run {run}: add it to `study.runs`, or ask for one of its runs, as {near}.")
+
+
+def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
+    """The runs of all grids, `base` first; settings are the method's with layer, c and seed added."""
+    runs = Runs(base={"kind": "base", "method": "base"})
     for choice in (choice for grid in grids for choice in expand_grid(grid)):
         runs[run_path(choice)] = methods[choice["method"]] | choice
     return runs

@@ -38,15 +38,16 @@ MODEL_NAME = STUDY["model"]
 MODEL = f"{OUT}/{MODEL_NAME}"
 RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
 UNLEARNED = [run for run in RUNS if run != "base"]
-TRAINED = [settings for settings in RUNS.values() if STUDY["share_prefix"] and sweep.prefix_settings(settings)]
-PREFIXES = {sweep.prefix_name(settings): sweep.prefix_settings(settings) for settings in TRAINED}
+SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
+PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
+PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
 
 
 wildcard_constraints:
-    run="|".join(map(re.escape, RUNS)),
+    run="base|[^/]+/layer=[0-9]+/c=[^/]+/seed=[0-9]+",  # a pattern of every run's name took twice as long to plan
     clearing="|".join(map(re.escape, config["clearings"])),
 
 
@@ -135,8 +136,7 @@ def junk(wildcards):
 
 def shared_prefix(wildcards):
     """Input function: what the run shares with others, where the study says so and the method trains."""
-    settings = RUNS[wildcards.run]
-    return f"{MODEL}/prefix/{sweep.prefix_name(settings)}" if settings in TRAINED else []
+    return f"{MODEL}/prefix/{PREFIX_OF[wildcards.run]}" if wildcards.run in PREFIX_OF else []
 
 
 def released(wildcards):

@@ -19,7 +19,8 @@ with job(snakemake) as out:
             for split in texts.SPLITS:
                 prompts = texts.read_prompts(path, split)
                 sets[split, Path(path).stem] = collection.collect(model, tokenizer, prompts)
-    activations.save(sets, out.activations)
+    unlearned = (overlay.settings["layer"] + 1,) if snakemake.input.base else None  # where its junk is fitted
+    activations.save(sets, out.activations, unlearned)
 
     shown = {name: found for (split, name), found in sets.items() if split == params.split}
     base = activations.load(snakemake.input.base, params.split) if snakemake.input.base else shown

@@ -1,0 +1,67 @@
+"""A copy of the checkout, and Snakemake in it as a user runs it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPIED = ["Snakefile", "config.yaml", "workflow", "profiles", "envs", "studies", "reports", "src"]
+SMOKE = ["--configfile", "studies/smoke.yaml"]
+OUT, MODEL = "results/smoke", "results/smoke/smoke"
+RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]
+JOBS = {
+    "generate_world": 1, "pretrain_model": 1, "prepare_corpus": 3, "prepare_prompts": 3, "prepare_benchmark": 5,
+    "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
+    "gather_tables": 1, "render_report": 5, "render_index": 1,
+}  # fmt: skip
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A copy of what a study needs of the checkout."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run Snakemake on two cores in a copy; what it says is `stdout`."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env=inherited | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def planned(said: str) -> dict[str, int]:
+    """{rule: jobs} of a dry run, without the target itself."""
+    stats = said.rpartition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE) if rule != "all"}
+
+
+def files(folder: Path) -> set[str]:
+    """Every file of a copy that a study may not have written itself."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith((".snakemake/", "results/", "logs/")) and ".pyc" not in name}
+
+
+@contextmanager
+def edited(path: Path, text: str) -> Iterator[None]:
+    """Within the context `path` holds `text`."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
