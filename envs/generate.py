@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+OTHERS = {"cluster", "dev", "terminal"}  # extras that are no rule's
 FILE = """\
 # Made by `make envs` from the extra {rule} of pyproject.toml.
 channels:
@@ -21,7 +22,8 @@ def environments(root: Path = ROOT) -> dict[Path, str]:
     settings = tomllib.loads((root / "pyproject.toml").read_text())
     versions = dict(requirement.split("==") for requirement in settings["project"]["dependencies"])
     extras, conda = settings["project"]["optional-dependencies"], settings["tool"]["overpaint"]["conda"]
-    return {root / f"envs/{rule}.yaml": text(rule, extras[rule], versions, conda) for rule in extras if rule != "dev"}
+    rules = [rule for rule in extras if rule not in OTHERS]
+    return {root / f"envs/{rule}.yaml": text(rule, extras[rule], versions, conda) for rule in rules}
 
 
 def text(rule: str, packages: list[str], versions: dict[str, str], conda: dict[str, Any]) -> str:

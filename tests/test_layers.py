@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle"},
+    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"},
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
@@ -24,7 +24,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "errors",
+    "resources", "errors",
 ]  # fmt: skip
 STDLIB_ONLY = [name for name in PLAIN if name != "configuration"]
 TABULAR = ["tables", "statistics", "figures", "reporting"]

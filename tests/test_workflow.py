@@ -40,6 +40,7 @@ def fresh(tmp_path_factory) -> Path:
 def without_torch(tmp_path_factory) -> dict[str, str]:
     """An environment in which torch and pandas cannot be imported."""
     folder = tmp_path_factory.mktemp("blocked")
+    (folder / "snakemake_executor_plugin_slurm.py").touch()  # hides the plugin, which needs pandas itself
     for name in ("torch", "pandas", "transformers"):
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')\n")
     for name in ("torch", "pandas"):

@@ -25,8 +25,9 @@ rule collect_activations:
         "../../envs/collect_activations.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("collect_activations"),
+        runtime=walltime("collect_activations"),
+        gpu=GPU,
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
         topics=prompt_topics(),
@@ -58,7 +59,8 @@ rule fit_junk:
         "../../envs/fit_junk.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("fit_junk"),
+        runtime=walltime("fit_junk"),
     params:
         topics=hazardous_prompts(),
         tokens=lambda wildcards: RUNS[wildcards.run]["tokens"],

@@ -14,9 +14,11 @@ from overpaint import environments, sweep
 from overpaint.configuration import complete
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
+from overpaint.resources import has_gpu, memory_mb, minutes, model_mb
 
 try:
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
+    MODEL_MB = model_mb(config["models"][config["study"]["model"]])
     if workflow.is_main_process and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         prefix = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
         environments.check(prefix, sorted(BASE.glob("envs/*.yaml")))
@@ -39,6 +41,7 @@ UNLEARNED = [run for run in RUNS if run != "base"]
 SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
+GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
 
@@ -73,6 +76,20 @@ def checkpoint(name=MODEL_NAME):
 def code(script, *modules):
     """Fingerprint of a script's library code: a change of code reruns the rule, a change of comments does not."""
     return fingerprint(BASE / "workflow/scripts" / script, *modules)
+
+
+def memory(rule):
+    """Resource function: MB for a job of `rule`."""
+
+    def ask(wildcards, attempt):
+        return memory_mb(rule, MODEL_MB, attempt, models=2 if rule == "unlearn" and released(wildcards) else 1)
+
+    return ask
+
+
+def walltime(rule):
+    """Resource function: minutes for a job of `rule`."""
+    return lambda wildcards, attempt: minutes(rule, MODEL_MB, attempt)
 
 
 def corpora(names):

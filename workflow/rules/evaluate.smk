@@ -23,8 +23,9 @@ rule evaluate:
         "../../envs/evaluate.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("evaluate"),
+        runtime=walltime("evaluate"),
+        gpu=GPU,
     params:
         plan=lambda wildcards: plan(wildcards.run),
         clearings=lambda wildcards: planned_clearings(wildcards.run),
@@ -56,8 +57,9 @@ rule complete_prompts:
         "../../envs/complete_prompts.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("complete_prompts"),
+        runtime=walltime("complete_prompts"),
+        gpu=GPU,
     params:
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         topics=prompt_topics(),

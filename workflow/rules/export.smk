@@ -22,7 +22,8 @@ rule export_model:
         "../../envs/export_model.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("export_model"),
+        runtime=walltime("export_model"),
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
         dtype=dtype(),

@@ -19,7 +19,8 @@ rule generate_world:
         "../../envs/generate_world.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("generate_world"),
+        runtime=walltime("generate_world"),
     params:
         settings=lambda wildcards: config["worlds"][wildcards.world],
         code=code("generate_world.py"),
@@ -31,6 +32,7 @@ rule generate_world:
 
 rule download_package:
     """Fetch one file of a registry package and verify its hash; the only rule that needs a network."""
+    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
     output:
         file=f"{OUT}/downloads/{{package}}",
         job=f"{OUT}/downloads/{{package}}.job.json",
@@ -42,7 +44,8 @@ rule download_package:
         package=named(*config["packages"]),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("download_package"),
+        runtime=walltime("download_package"),
     params:
         settings=lambda wildcards: config["packages"][wildcards.package],
         code=code("download_package.py"),
@@ -67,8 +70,9 @@ rule pretrain_model:
         model=models_from("miniature"),
     threads: 1  # sums depend on the number of threads: one, so that every machine trains the same model
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("pretrain_model"),
+        runtime=walltime("pretrain_model"),
+        gpu=GPU,
     params:
         settings=lambda wildcards: config["models"][wildcards.model],
         code=code("pretrain_model.py"),
@@ -93,7 +97,8 @@ rule convert_model:
         model=models_from("package"),
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("convert_model"),
+        runtime=walltime("convert_model"),
     params:
         code=code("convert_model.py"),
     message:

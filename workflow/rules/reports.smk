@@ -25,7 +25,8 @@ rule render_report:
         report=named(*REPORTS),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("render_report"),
+        runtime=walltime("render_report"),
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
@@ -55,7 +56,8 @@ rule render_index:
         "../../envs/render_index.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("render_index"),
+        runtime=walltime("render_index"),
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],

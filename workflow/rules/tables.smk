@@ -28,7 +28,8 @@ rule gather_tables:
         "../../envs/gather_tables.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("gather_tables"),
+        runtime=walltime("gather_tables"),
     params:
         config=CHOSEN,
         runs=RUNS,

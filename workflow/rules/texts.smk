@@ -22,7 +22,8 @@ rule prepare_corpus:
         name=named(*config["corpora"]),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("prepare_corpus"),
+        runtime=walltime("prepare_corpus"),
     params:
         settings=lambda wildcards: config["corpora"][wildcards.name],
         code=code("prepare_corpus.py"),
@@ -49,7 +50,8 @@ rule prepare_prompts:
         name=named(*config["prompts"]),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("prepare_prompts"),
+        runtime=walltime("prepare_prompts"),
     params:
         settings=lambda wildcards: config["prompts"][wildcards.name],
         code=code("prepare_prompts.py"),
@@ -76,7 +78,8 @@ rule prepare_benchmark:
         name=named(*config["benchmarks"]),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("prepare_benchmark"),
+        runtime=walltime("prepare_benchmark"),
     params:
         settings=lambda wildcards: config["benchmarks"][wildcards.name],
         code=code("prepare_benchmark.py"),

@@ -23,8 +23,9 @@ rule compute_prefix:
         prefix=named(*PREFIXES),
     threads: 1
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("compute_prefix"),
+        runtime=walltime("compute_prefix"),
+        gpu=GPU,
     params:
         settings=lambda wildcards: PREFIXES[wildcards.prefix],
         topics=sweep.hazardous_topics(config),
@@ -56,8 +57,9 @@ rule unlearn:
         "../../envs/unlearn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        gpu=1,
+        mem_mb=memory("unlearn"),
+        runtime=walltime("unlearn"),
+        gpu=GPU,
     params:
         settings=lambda wildcards: RUNS[wildcards.run],
         topics=sweep.hazardous_topics(config),

@@ -1,0 +1,100 @@
+"""Memory and time that the jobs of a rule need, from the size of the study's model (standard library only)."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overpaint.errors import UserError
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# MB of a job beside its script: on a cluster two Snakemake processes of 290 MB each wait for it.
+SNAKEMAKE_MB = 700
+# Minutes of any job: 10 s of these two, imports from a slow disk.
+START_MINUTES = 10
+# Minutes that a first attempt asks for at most; more is refused or waits for long in many queues.
+LONGEST = 12 * 60
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the script of a rule needs.
+
+    mb: peak memory without a model.
+    copies: how many times the model's size comes to that.
+    minutes_per_gb: by which time grows with the model, on one processor core; a GPU needs a fraction of it.
+    """
+
+    mb: int
+    copies: float = 0
+    minutes_per_gb: float = 0
+
+
+# Of SmolLM2-135M in float32, 513 MB, the studies/smollm2.yaml of the time took the MB and s in the comments, in one
+# thread; torch and transformers alone are 530 MB, pandas and Python 250 MB. Numbers here are up to twice as large.
+NEEDS = {
+    "generate_world": Need(250),
+    "prepare_corpus": Need(250),  # 182 MB, of 10,000 articles
+    "prepare_prompts": Need(250),
+    "prepare_benchmark": Need(250),
+    "download_package": Need(250),  # 182 MB, of a package of 93 MB
+    "convert_model": Need(300, copies=1.5, minutes_per_gb=5),  # 843 MB, 5 s
+    "pretrain_model": Need(1000),
+    "compute_prefix": Need(700, copies=1.5, minutes_per_gb=10),  # 1113 MB, 95 s
+    "unlearn": Need(700, copies=1.5, minutes_per_gb=30),  # 684 MB, 68 s
+    "collect_activations": Need(700, copies=1.5, minutes_per_gb=5),  # 1155 MB, 20 s
+    "fit_junk": Need(500),  # 334 MB, 0.2 s
+    "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1274 MB, 639 s
+    "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1025 MB, 5 s
+    "export_model": Need(700, copies=2.5, minutes_per_gb=5),
+    "gather_tables": Need(1000),
+    "render_report": Need(1000),
+    "render_index": Need(1000),
+}
+
+
+def model_mb(entry: dict[str, Any]) -> float:
+    """MB of a model's weights in memory, from its entry in the catalogue."""
+    return _weights(entry) * BYTES[entry["dtype"]] / 2**20
+
+
+def memory_mb(rule: str, model: float, attempt: int = 1, models: int = 1) -> int:
+    """MB to ask for, as much again with every attempt.
+
+    Args:
+        model: size of the study's model in MB.
+        models: how many models of that size the job loads.
+    """
+    need = NEEDS[rule]
+    return attempt * 100 * math.ceil((SNAKEMAKE_MB + need.mb + need.copies * models * model) / 100)
+
+
+def minutes(rule: str, model: float, attempt: int = 1) -> int:
+    """Minutes to ask for, as many again with every attempt."""
+    wanted = START_MINUTES + NEEDS[rule].minutes_per_gb * model / 1024
+    return attempt * min(LONGEST, math.ceil(wanted))
+
+
+def has_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this machine has a GPU of NVIDIA or AMD that PyTorch could use."""
+    return any(devices.glob("nvidia[0-9]*")) or (devices / "kfd").exists()
+
+
+def _weights(entry: dict[str, Any]) -> int:
+    """Number of weights: as stated, as its files say, or of the Llama that the study trains, embeddings left out."""
+    if entry["source"] == "package":
+        return entry["parameters"]
+    if entry["source"] == "folder":
+        return sum(map(_stored, sorted(Path(entry["path"]).glob("*.safetensors"))))
+    return 12 * entry["layers"] * entry["width"] ** 2
+
+
+def _stored(path: Path) -> int:
+    """Number of weights in a safetensors file, from its header."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, OverflowError) as error:
+        raise UserError(f"The weights in {path} cannot be read ({error}): fetch the model again.") from error
