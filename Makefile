@@ -1,6 +1,7 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
+# `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs the smoke study through SLURM.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
@@ -12,7 +13,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study pack unpack test test-conda lint envs bench clean
+.PHONY: study pack unpack test test-conda test-cluster cluster lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -29,6 +30,11 @@ test: .venv/ready lint
 
 test-conda: .venv/ready
 	pytest -m conda
+
+test-cluster: cluster
+	pytest -m cluster
+
+cluster: .venv/cluster
 
 envs: .venv/ready
 	python envs/generate.py
@@ -48,6 +54,10 @@ bench: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv/cluster: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[cluster]"
 	touch $@
 
 clean:

@@ -101,7 +101,7 @@ def test_sizes_on_disk_are_those_of_the_smoke_study(study):
     parts = [activations.load(study / RUNS[0] / "activations/none.safetensors", split) for split in texts.SPLITS]
     prompts, width, count = sum(len(found.last) for sets in parts for found in sets.values()), 32, 3
     expected = {
-        "overlay": overlay_mb(width, 128, 4, topics=2, updated=2),
+        "overlay": overlay_mb(width, 85, 4, topics=2, updated=2),
         "activations/none": activations_mb(width, count, 4, prompts, len(parts[0])),
         "junk": junk_mb(width, count, topics=2),
     }

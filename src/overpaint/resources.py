@@ -31,8 +31,8 @@ class Need:
     minutes_per_gb: float = 0
 
 
-# Of SmolLM2-135M in float32, 513 MB, the studies/smollm2.yaml of the time took the MB and s in the comments, in one
-# thread; torch and transformers alone are 530 MB, pandas and Python 250 MB. Numbers here are up to twice as large.
+# Comments: the largest job of studies/smollm2.yaml, one thread on a machine that others used too. Its model is 513 MB;
+# torch and transformers alone take 530 MB.
 NEEDS = {
     "generate_world": Need(250),
     "prepare_corpus": Need(250),  # 182 MB, of 10,000 articles
@@ -42,15 +42,15 @@ NEEDS = {
     "convert_model": Need(300, copies=1.5, minutes_per_gb=5),  # 843 MB, 5 s
     "pretrain_model": Need(1000),
     "compute_prefix": Need(700, copies=1.5, minutes_per_gb=10),  # 1113 MB, 95 s
-    "unlearn": Need(700, copies=1.5, minutes_per_gb=30),  # 684 MB, 68 s
-    "collect_activations": Need(700, copies=1.5, minutes_per_gb=5),  # 1155 MB, 20 s
+    "unlearn": Need(700, copies=1.5, minutes_per_gb=30),  # 684 MB, 103 s
+    "collect_activations": Need(700, copies=1.5, minutes_per_gb=5),  # 1155 MB, 27 s
     "fit_junk": Need(500),  # 334 MB, 0.2 s
-    "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1274 MB, 639 s
-    "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1025 MB, 5 s
+    "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1275 MB, 1032 s
+    "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1051 MB, 18 s
     "export_model": Need(700, copies=2.5, minutes_per_gb=5),
-    "gather_tables": Need(1000),
-    "render_report": Need(1000),
-    "render_index": Need(1000),
+    "gather_tables": Need(500),  # 187 MB, of 7 runs
+    "render_report": Need(1000),  # 271 MB, and its notebook in a process of its own
+    "render_index": Need(500),  # 296 MB
 }
 
 
