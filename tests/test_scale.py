@@ -9,7 +9,6 @@ import reference
 import torch
 import yaml
 from checkout import ROOT, RUNS, copy_checkout, planned, snakemake
-from conftest import SETTINGS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -120,9 +119,10 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
     length, batch, steps, counted = 24, 2, 8, {}
     words = " ".join(world.training_texts(facts, ["gloomcraft"], copies=8, seed=1)).split()
     corpora = [[" ".join(words[start + k : start + k + length]) for k in range(batch * steps)] for start in (0, 99)]
-    given = SETTINGS | {
-        "layer": LAYER, "updated": [-2, -1, 0], "steps": steps, "batch": batch, "max_batches": steps, "length": length,
-        "c_unit": "absolute", "skip_first": False, "mask_padding": False, "shuffle": False,
+    given = {
+        "layer": LAYER, "updated": [-2, -1, 0], "projections": ["mlp"], "steps": steps, "batch": batch, "max_batches": steps,
+        "length": length, "forget_length": length, "min_length": 0, "c": 4.0, "c_unit": "absolute", "control": "rand",
+        "seed": 0, "lr": 1e-2, "alpha": 5.0, "shuffle": False, "skip_first": False, "mask_padding": False,
     }  # fmt: skip
 
     def count(name: str, tokens: int, work: Callable[[nn.Module], object]) -> None:
