@@ -120,9 +120,10 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
     words = " ".join(world.training_texts(facts, ["gloomcraft"], copies=8, seed=1)).split()
     corpora = [[" ".join(words[start + k : start + k + length]) for k in range(batch * steps)] for start in (0, 99)]
     given = {
-        "layer": LAYER, "updated": [-2, -1, 0], "projections": ["mlp"], "steps": steps, "batch": batch, "max_batches": steps,
-        "length": length, "forget_length": length, "min_length": 0, "c": 4.0, "c_unit": "absolute", "control": "rand",
-        "seed": 0, "lr": 1e-2, "alpha": 5.0, "shuffle": False, "skip_first": False, "mask_padding": False,
+        "layer": LAYER, "updated": [-2, -1, 0], "projections": ["mlp"], "steps": steps, "batch": batch,
+        "max_batches": steps, "length": length, "forget_length": length, "min_length": 0, "c": 4.0, "seed": 0,
+        "c_unit": "absolute", "control": "rand", "lr": 1e-2, "alpha": 5.0, "shuffle": False, "skip_first": False,
+        "mask_padding": False,
     }  # fmt: skip
 
     def count(name: str, tokens: int, work: Callable[[nn.Module], object]) -> None:
