@@ -20,6 +20,7 @@ PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sb
 # Where alone the srun inside a job looks: Snakemake takes SLURM_CONF from its environment.
 PLACE = Path("/etc/slurm")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
+# Processes are tracked by group: by parent, a Snakemake whose shell had died outlived its cancelled job.
 SLURM_CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -32,7 +33,7 @@ AuthInfo=socket={folder}/munge.sock
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 MpiDefault=none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/affinity
 SwitchType=switch/none
 SlurmctldPidFile={folder}/slurmctld.pid
