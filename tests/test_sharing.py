@@ -140,8 +140,9 @@ def test_a_bundle_that_would_write_outside_is_refused(tmp_path, monkeypatch, cap
 def test_make_packs_and_unpacks(study, elsewhere):
     """The two commands of the README, with this Python in place of .venv's."""
     for folder, target in ((study, "pack"), (elsewhere, "unpack")):
+        make = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/ready"]  # also where make runs this
         rule = subprocess.run(
-            ["make", "--dry-run", "--old-file", ".venv/ready", target, "STUDY=studies/smoke.yaml", "BUNDLE=x.tar"],
+            [*make, target, "STUDY=studies/smoke.yaml", "BUNDLE=x.tar"],
             cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
         command = [sys.executable, *rule.split()[1:]]
