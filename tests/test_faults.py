@@ -241,6 +241,9 @@ def outputs(folder: Path) -> dict[str, list[str]]:
 def test_a_full_disk_is_a_sentence_in_every_rule_and_leaves_nothing_half_written(whole, registry, tmp_path):
     rules = outputs(whole)
     assert set(rules) == {*JOBS, *EXTRA}
+    if subprocess.run(["mount", "-t", "tmpfs", "overpaint", tmp_path]).returncode:
+        pytest.skip("this machine lets nobody mount a disk, not even root")
+    subprocess.run(["umount", tmp_path], check=True)
 
     def on_a_full_disk(numbered: tuple[int, str]) -> None:
         number, rule = numbered
