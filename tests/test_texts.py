@@ -146,3 +146,14 @@ def test_items_are_spread_evenly(count, taken):
 
 def test_of_few_items_all_are_taken():
     assert texts.spread(["a", "b"], 5) == ["a", "b"] and texts.spread([], 5) == []
+
+
+def test_a_text_is_in_the_same_split_wherever_it_stands():
+    questions = [f"What is number {n}?" for n in range(2000)]
+    small, large = ({q for q in questions if texts.split_of(q, share) == "fit"} for share in (0.2, 0.3))
+    assert small < large  # nested, so that fit prompts of one share never are report questions of a larger one
+    assert 0.17 < len(small) / 2000 < 0.23 and 0.27 < len(large) / 2000 < 0.33
+    assert {texts.split_of(q, 0) for q in questions} == {"report"} and {texts.split_of(q, 1) for q in questions} == {
+        "fit"
+    }
+    assert all(texts.split_of(f"  {q}\n", 0.2) == texts.split_of(q, 0.2) for q in questions)

@@ -8,6 +8,7 @@ text         {id, unit, split, text}
 `split` is `fit` or `report`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def read_prompts(path: Path | str, split: str) -> list[str]:
 def spread(items: list, count: int) -> list:
     """`count` items at even distances, all where there are fewer."""
     return [items[index * len(items) // count] for index in range(count)] if count < len(items) else items
+
+
+def split_of(text: str, fit: float) -> str:
+    """`fit` for a share `fit` of all texts, `report` for the others, by a hash of the text.
+
+    So two files that ask about the same text put it into the same split. Of two shares, the texts of the smaller one
+    are all among those of the larger one.
+    """
+    digest = hashlib.sha256(" ".join(text.split()).encode()).digest()
+    return SPLITS[int.from_bytes(digest[:8]) / 2**64 >= fit]
 
 
 def _rows(kind: str, settings: dict, source: Path) -> list[dict]:
