@@ -1,5 +1,7 @@
 """Figures and reports against synthetic tables: what is drawn, what is said, what must not get through."""
 
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -463,18 +465,19 @@ def test_dollar_signs_in_names_are_not_formulas():
 
 
 def test_saved_figures_are_whole_and_repeatable(scores, tmp_path):
-    for name in ("a.svg", "b.svg", "a.png"):
+    for name in ("a.svg", "b.svg", "a.png", "a.pdf", "b.pdf"):
         figures.save(figures.sweep(scores, "topic"), tmp_path / name)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.svg"]
+    for kind in ("svg", "pdf"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "a.svg", "b.pdf", "b.svg"]
 
 
-def test_save_figures_writes_each_figure_twice(tmp_path_factory, tmp_path):
+def test_save_figures_writes_each_figure_three_times(tmp_path_factory, tmp_path):
     folder = Tables(**ONE).write(tmp_path_factory.mktemp("one"))
     paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path)
     assert {path.stem for path in paths} == {*figures.FIGURES, "activations_first"}
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-    assert {path.suffix for path in paths} == {".svg", ".png"}
+    assert {path.suffix for path in paths} == {".svg", ".pdf", ".png"}
 
 
 # ---------------------------------------------------------------- sentences
@@ -599,12 +602,15 @@ def test_hostile_names_and_settings_are_escaped(folder):
 
 
 def check_page(path: Path) -> Page:
-    """A page asks for nothing outside its folder, runs nothing and has no code in it."""
+    """A page asks for nothing outside its folder, runs one script alone and has no code in it."""
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert not page.requests
-    assert not {"script", "img", "link", "iframe"} & set(page.tags)
-    assert "default-src 'none'" in text
+    assert not {"img", "link", "iframe"} & set(page.tags)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert scripts == [reporting.SCRIPT] and page.tags.count("script") == 1  # the one that sorts tables
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in text
     assert "@import" not in text and "url(http" not in text
     assert "import reporting" not in "".join(page.text)
     return page

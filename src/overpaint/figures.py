@@ -50,6 +50,7 @@ STYLE = {
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # letters stay letters, as journals ask
     "svg.hashsalt": "overpaint",
 }
 NULL_FAMILIES = {
@@ -210,12 +211,12 @@ def svg(drawn: Figure) -> str:
 
 
 def save(drawn: Figure, path: Path | str) -> None:
-    """Write a figure as .svg or .png (200 dots per inch), whole or not at all."""
+    """Write a figure as .svg, .pdf or .png (200 dots per inch), whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     with matplotlib.rc_context(STYLE):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
         drawn.savefig(part, format=path.suffix[1:], metadata=metadata)
     part.replace(path)
 

@@ -1,10 +1,11 @@
 """Reports of the study: sentences computed from its tables, notebooks executed, pages that load nothing.
 
-A page is one HTML file with its styles and figures inside and a content policy that forbids scripts and
-requests.
-Text written by a model is untrusted: it reaches a page through `untrusted` only.
+A page is one HTML file with its styles and figures inside and a content policy that forbids requests and every script
+but the one that sorts tables. Text written by a model is untrusted: it reaches a page through `untrusted` only.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -510,18 +511,26 @@ def untrusted(text: object) -> Html:
     return Html(f'<div class="text" dir="auto">{body}</div>')
 
 
-def table_html(table: pd.DataFrame, forms: Mapping[str, Callable] | None = None) -> Html:
-    """A table of values, each as its column's form gives it; only `Html` from a form stays unescaped."""
+def table_html(table: pd.DataFrame, name: str, forms: Mapping[str, Callable] | None = None) -> Html:
+    """A table of values, each as its column's form gives it, and its download as `name`.csv.
+
+    Only `Html` from a form stays unescaped.
+    """
     forms = forms or {}
 
     def cell(name: str, value: object) -> str:
         value = NO_VALUE if pd.isna(value) else forms.get(name, str)(value)
         return value if isinstance(value, Html) else escape(value)
 
-    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in table.columns)
+    names = (escape(str(name).replace("_", " ")) for name in table.columns)
+    head = "".join(f'<th scope="col"><button>{name}</button></th>' for name in names)
     rows = ("".join(f"<td>{cell(name, row[name])}</td>" for name in table.columns) for row in table.to_dict("records"))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return Html(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+    csv = base64.b64encode(table.to_csv(index=False).encode(errors="replace")).decode()
+    link = (
+        f'<p class="note"><a download="{escape(name)}.csv" href="data:text/csv;base64,{csv}">{escape(name)}.csv</a></p>'
+    )
+    return Html(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{link}')
 
 
 def details(summary: str, body: str) -> Html:
@@ -563,7 +572,7 @@ def checks_html(part: Part) -> Html:
     for name, form in forms.items():
         shown[name] = [NO_VALUE if pd.isna(value) else form(value) for value in table[name]]
     shown.loc[table.beats_every_null == "undefined", "recovered"] = "undefined"
-    return table_html(shown.rename(columns=names))
+    return table_html(shown.rename(columns=names), "checks")
 
 
 def headline_html(part: Part) -> Html:
@@ -622,7 +631,7 @@ def jobs_html(part: Part) -> Html:
     jobs["dirty"] = [NO_VALUE if pd.isna(value) else "yes" if value else "no" for value in jobs.dirty]
     forms = {"seconds": "{:.1f}".format, "output": _breakable}
     names = {"git": "revision", "dirty": "uncommitted", "cluster_job": "cluster job"}
-    return table_html(jobs.rename(columns=names), forms)
+    return table_html(jobs.rename(columns=names), "jobs", forms)
 
 
 def _breakable(path: object) -> Html:
@@ -684,6 +693,8 @@ table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabu
 th, td { text-align: left; vertical-align: top; padding: .35rem .7rem .35rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { color: var(--soft); font-weight: 600; line-height: 1.3; vertical-align: bottom; }
+th button { all: unset; cursor: pointer; } th button:hover, th button:focus-visible { text-decoration: underline; }
+th[aria-sort] button::after { content: " \\2191"; } th[aria-sort=descending] button::after { content: " \\2193"; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; font-size: .92rem; }
 dt { color: var(--soft); } dd { margin: 0; min-width: 0; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
@@ -708,14 +719,36 @@ dd { margin-bottom: .5rem; } }
 .plot svg { min-width: 0; } a { color: inherit; } }
 """
 
-# The policy forbids every script and every request, should any escaping ever fail.
+# A click on a column's head sorts its table: numbers by size, the rest as text, cells without a value last.
+SCRIPT = """
+const number = /^[+-]?[\\d.]+(e[+-]?\\d+)?( %)?$/;
+function before(a, b) {
+  const [m, n] = [a, b].map(text => number.test(text) ? parseFloat(text) : NaN);
+  if (!isNaN(m) && !isNaN(n)) return m - n;
+  return isNaN(m) - isNaN(n) || a.localeCompare(b, undefined, {numeric: true});
+}
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.parentElement, body = head.closest("table").tBodies[0];
+  const up = head.ariaSort != "ascending";
+  for (const other of head.parentElement.cells) other.ariaSort = null;
+  head.ariaSort = up ? "ascending" : "descending";
+  const text = row => row.cells[head.cellIndex].textContent.trim();
+  const rows = [...body.rows].sort((a, b) => before(text(a), text(b)) * (up ? 1 : -1));
+  body.append(...rows.filter(row => text(row) != "\u2013"), ...rows.filter(row => text(row) == "\u2013"));
+});
+"""
+SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+
+# The policy forbids every request and every script but the one above, should any escaping ever fail.
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src
-data:"> <meta name="viewport" content="width=device-width, initial-scale=1"> <title>$title</title>
-<style>$style</style> </head> <body> <nav aria-label="Reports">$nav</nav> <main> $body </main> </body>
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-$hash'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1"> <title>$title</title>
+<style>$style</style> </head>
+<body> <nav aria-label="Reports">$nav</nav> <main> $body </main> <script>$script</script> </body>
 </html>
 """)
 
@@ -726,7 +759,7 @@ def page_html(title: str, nav: Mapping[str, str], body: str, here: str = "") -> 
         f'<a href="{escape(target)}"{" aria-current=page" if target == here else ""}>{escape(text)}</a>'
         for text, target in nav.items()
     )
-    return PAGE.substitute(title=escape(title), style=STYLE, nav=links, body=body)
+    return PAGE.substitute(title=escape(title), style=STYLE, nav=links, body=body, script=SCRIPT, hash=SCRIPT_HASH)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -995,7 +1028,7 @@ def sweep_html(part: Part) -> Html:
 
 
 def save_figures(tables: Path, primary: str, study: str, folder: Path) -> list[Path]:
-    """Write every figure of the study as .svg and .png and return their paths.
+    """Write every figure of the study as .svg, .pdf and .png and return their paths.
 
     With several models or methods the names carry both: `accuracy.tiny.rmu.svg`.
     """
@@ -1004,7 +1037,7 @@ def save_figures(tables: Path, primary: str, study: str, folder: Path) -> list[P
     for part in parts:
         suffix = f".{part.model}.{part.method}" if len(parts) > 1 else ""
         for name, drawn in _all_figures(part).items():
-            for kind in ("svg", "png"):
+            for kind in ("svg", "pdf", "png"):
                 paths.append(Path(folder) / f"{name}{suffix}.{kind}")
                 figures.save(drawn, paths[-1])
     return paths
