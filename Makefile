@@ -1,6 +1,7 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
+# `make test-browser` opens the reports in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs the smoke study through SLURM.
 PYTHON ?= python3
 CORES ?= all
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study pack unpack test test-conda test-cluster cluster lint envs bench clean
+.PHONY: study pack unpack test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -33,6 +34,9 @@ test-conda: .venv/ready
 
 test-cluster: cluster
 	pytest -m cluster
+
+test-browser: .venv/browser
+	pytest -m browser
 
 cluster: .venv/cluster
 
@@ -56,8 +60,8 @@ bench: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-.venv/cluster: .venv/ready
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[cluster]"
+.venv/cluster .venv/browser: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(@F)]"
 	touch $@
 
 clean:

@@ -719,22 +719,19 @@ dd { margin-bottom: .5rem; } }
 .plot svg { min-width: 0; } a { color: inherit; } }
 """
 
-# A click on a column's head sorts its table: numbers by size, the rest as text, cells without a value last.
+# A click on a column's head sorts its table: by size where the column has numbers, rows without one last, else as text.
 SCRIPT = """
-const number = /^[+-]?[\\d.]+(e[+-]?\\d+)?( %)?$/;
-function before(a, b) {
-  const [m, n] = [a, b].map(text => number.test(text) ? parseFloat(text) : NaN);
-  if (!isNaN(m) && !isNaN(n)) return m - n;
-  return isNaN(m) - isNaN(n) || a.localeCompare(b, undefined, {numeric: true});
-}
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
   const head = button.parentElement, body = head.closest("table").tBodies[0];
-  const up = head.ariaSort != "ascending";
-  for (const other of head.parentElement.cells) other.ariaSort = null;
-  head.ariaSort = up ? "ascending" : "descending";
   const text = row => row.cells[head.cellIndex].textContent.trim();
-  const rows = [...body.rows].sort((a, b) => before(text(a), text(b)) * (up ? 1 : -1));
-  body.append(...rows.filter(row => text(row) != "\u2013"), ...rows.filter(row => text(row) == "\u2013"));
+  const isNumber = row => /^[+-]?[\\d.]+( %)?$/.test(text(row));
+  const sign = head.ariaSort == "ascending" ? -1 : 1;
+  for (const other of head.parentElement.cells) other.ariaSort = null;
+  head.ariaSort = sign > 0 ? "ascending" : "descending";
+  const numbers = [...body.rows].filter(isNumber), rest = [...body.rows].filter(row => !isNumber(row));
+  numbers.sort((a, b) => sign * (parseFloat(text(a)) - parseFloat(text(b))));
+  rest.sort((a, b) => sign * text(a).localeCompare(text(b)));
+  body.append(...numbers, ...rest);
 });
 """
 SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()

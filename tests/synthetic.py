@@ -1,0 +1,252 @@
+"""Tables of a study that never ran, with the columns that real ones have, and text that wants to get out of a page."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from overpaint import reporting
+from overpaint.figures import Cell
+
+HOSTILE = (
+    "<script>alert(1)</script> **bold** $\\frac{1}{2}$ \x1b[31mred\x1b[0m \u202etxt.exe\u202c "
+    "[link](javascript:alert(1)) <img src=http://evil.example/x.png> שלום\r\n</div></body>"
+)
+CONTROL = "The lantern of Orvale is kept in the north tower."
+START = ["study", "model", "method", "layer", "c", "seed"]
+
+
+class Tables:
+    """Synthetic tables of one study with the columns that real ones have.
+
+    `topics` hazardous topics; `clearings` without nulls; `beaten`: null draws recover more than every
+    clearing; `undefined`: cells whose recovered fraction is undefined.
+    """
+
+    def __init__(
+        self,
+        topics=("north", "south"),
+        layers=(2, 3),
+        sizes=(1.0, 4.0, 8.0),
+        seeds=(0, 1, 2),
+        draws=10,
+        clearings=("topic", "span", "pooled", "other_topic", "on_base"),
+        beaten=False,
+        undefined=((2, 1.0),),
+        damage=0.02,
+        share=0.6,
+    ):
+        self.topics, self.seeds, self.clearings, self.draws = topics, seeds, clearings, draws
+        self.cells = [Cell(*pair) for pair in itertools.product(layers, sizes)]
+        self.beaten, self.undefined, self.damage, self.share = beaten, undefined, damage, share
+        self.random = np.random.default_rng(0)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in reporting.TABLES:
+            getattr(self, name)().to_parquet(folder / f"{name}.parquet")
+        return folder
+
+    def frame(self, rows: list[tuple], columns: list[str]) -> pd.DataFrame:
+        table = pd.DataFrame(rows, columns=[*START[2:], *columns])
+        table.insert(0, "model", "tiny")
+        table.insert(0, "study", "synthetic")
+        return table.astype({"layer": "Int64", "c": float, "seed": str})
+
+    def runs(self):
+        yield ("base", pd.NA, np.nan, "")
+        for cell in self.cells:
+            for seed in (*map(str, self.seeds), "all"):
+                yield ("rmu", cell.layer, cell.c, seed)
+
+    def names(self, method: str) -> list[str]:
+        if method == "base":
+            return ["none"]
+        drawn = [f"{name}/{draw}" for name in ("rand", "randn") for draw in range(self.draws)]
+        return ["none", *self.clearings, *(["ones", "rand", "randn", *drawn] if self.draws else [])]
+
+    def fraction(self, clearing: str, cell: Cell) -> float:
+        """True recovered fraction of a clearing."""
+        kind = clearing.split("/")[0]
+        if kind in ("rand", "randn", "ones"):
+            return (0.9 if self.beaten else 0.02) + self.random.normal(0, 0.02)
+        known = {
+            "none": 0,
+            "topic": self.share,
+            "span": self.share + 0.05,
+            "pooled": 0.14,
+            "other_topic": 0,
+            "on_base": 1,
+        }
+        return known.get(clearing, 0.3)
+
+    def scores(self) -> pd.DataFrame:
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all", "plain")):
+            role = "benign" if topic == "plain" else "hazardous"
+            cell = Cell(layer, c)
+            lost = 0 if method == "base" else self.damage if role == "benign" else min(0.08 * c, 0.7)
+            bench = "all" if topic == "all" else f"{topic}_questions"
+            for clearing in self.names(method):
+                value = 0.97 - lost * (1 - self.fraction(clearing, cell) * (role == "hazardous"))
+                run = (method, layer, c, seed, topic, role, clearing, bench)
+                rows.append((*run, "accuracy", value, value - 0.04, value + 0.03, 64, ""))
+                nll = 40 * lost * (1 - self.fraction(clearing, cell)) + 3
+                rows.append((*run[:-1], f"{topic}_text", "perplexity", nll, nll - 1, nll + 1, 64, ""))
+                if method == "base" or (role == "benign" and clearing != "none"):
+                    continue
+                if clearing == "none":
+                    rows.append((*run, "forgotten_accuracy", lost, lost - 0.03, lost + 0.03, 64, ""))
+                elif cell in self.undefined:
+                    note = "undefined: the gap to base is within 2 standard errors"
+                    rows.append((*run, "recovered_accuracy", np.nan, np.nan, np.nan, 64, note))
+                else:
+                    back = self.fraction(clearing, cell)
+                    rows.append((*run, "recovered_accuracy", back, back - 0.09, back + 0.08, 64, ""))
+        columns = ["topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
+        return self.frame(rows, columns)
+
+    def activations(self) -> pd.DataFrame:
+        rows = []
+        sets = [(topic, "hazardous") for topic in self.topics] + [("plain", "benign")]
+        for (method, layer, c, seed), (prompts, role) in itertools.product(self.runs(), sets):
+            clearings = ["none"] if method == "base" else ["none", *self.clearings[:1]]
+            for clearing, position, depth in itertools.product(clearings, ("last", "mean", "first"), range(7)):
+                hit = method != "base" and role == "hazardous" and depth > layer
+                push = c * (1 if clearing == "none" else 0.1) if hit else 0
+                norm = (100 if position == "first" else 2) + depth + push
+                cosine = 1 - 0.08 * push
+                rows.append(
+                    (
+                        method,
+                        layer,
+                        c,
+                        seed,
+                        clearing,
+                        prompts,
+                        role,
+                        position,
+                        depth,
+                        norm,
+                        norm * 0.9,
+                        norm * 1.2,
+                        cosine,
+                        cosine - 0.05,
+                        min(cosine + 0.03, 1),
+                    )
+                )
+        columns = [
+            "clearing",
+            "prompts",
+            "role",
+            "position",
+            "depth",
+            "norm",
+            "norm_low",
+            "norm_high",
+            "cosine",
+            "cosine_low",
+            "cosine_high",
+        ]
+        return self.frame(rows, columns)
+
+    def junk(self) -> pd.DataFrame:
+        rows = []
+        directions = [("topic", topic) for topic in self.topics] + [("pooled", "all")] * ("pooled" in self.clearings)
+        for (method, layer, c, seed), (direction, topic) in itertools.product(self.runs(), directions):
+            if method == "base" or seed == "all":
+                continue
+            noise = self.random.normal(0, 0.01)
+            for quantity, value, null in [
+                ("rank1_share", 0.42, (np.nan, np.nan)),
+                ("cos_u", 0.96, (0.68, 0.82)),
+                ("cos_u_centred", 0.88, (-0.2, 0.2)),
+                ("attained", 0.6, (np.nan, np.nan)),
+            ]:
+                rows.append((method, layer, c, seed, topic, direction, quantity, value + noise, *null))
+        return self.frame(rows, ["topic", "direction", "quantity", "value", "null_low", "null_high"])
+
+    def history(self) -> pd.DataFrame:
+        rows = []
+        for method, layer, c, seed in self.runs():
+            if method == "base" or seed == "all":
+                continue
+            for topic, step in itertools.product(self.topics, range(0, 401, 40)):
+                noise = 1 + 0.04 * self.random.normal()
+                for quantity, value in [
+                    ("norm", 2 + c * step / 400),
+                    ("norm_first", 2.1),
+                    ("cosine_to_base", 1 - 0.7 * step / 400),
+                    ("cosine_u", 0.9 * step / 400),
+                    ("attained", 0.6 * step / 400),
+                    ("loss", 4 * c * np.exp(-step / 120)),
+                ]:
+                    rows.append((method, layer, c, seed, topic, step, quantity, value * noise))
+        return self.frame(rows, ["topic", "step", "quantity", "value"])
+
+    def completions(self) -> pd.DataFrame:
+        rows = []
+        prompts = [(topic, "hazardous", f"The keeper of {topic} hall is") for topic in self.topics]
+        prompts += [("plain", "benign", "A plain prompt about bread is")]
+        for (method, layer, c, seed), (topic, role, prompt) in itertools.product(self.runs(), prompts):
+            for clearing in [] if seed == "all" else ["none"] if method == "base" else ["none", *self.clearings[:1]]:
+                text = CONTROL if method == "base" else HOSTILE if clearing == "none" else "tower tower north " * 12
+                rows.append((method, layer, c, seed, topic, role, clearing, prompt, text))
+        return self.frame(rows, ["topic", "role", "clearing", "prompt", "completion"])
+
+    def provenance(self) -> pd.DataFrame:
+        rows = []
+        for rule, output in [
+            ("pretrain_model", "results/tiny/checkpoint"),
+            ("train_rmu", "results/tiny/rmu/layer=2/c=1/seed=0"),
+            ("evaluate_model", "results/tiny/rmu/layer=2/c=1/seed=0/answers.parquet"),
+        ]:
+            rows.append(
+                (
+                    "base",
+                    pd.NA,
+                    np.nan,
+                    "",
+                    rule,
+                    output,
+                    61.5,
+                    "2026-01-02T03:04:05",
+                    "0123456789abcdef" * 2 + "01234567",
+                    rule == "train_rmu",
+                    "3.11.7",
+                    json.dumps({"torch": "2.13.0", "numpy": "2.4.6"}),
+                    json.dumps({"machine": "x86_64", "cores": 2, "gpu": None}),
+                    json.dumps({"lr": 0.02, "note": HOSTILE}),
+                    json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
+                    None,
+                )
+            )
+        return self.frame(
+            rows,
+            [
+                "rule",
+                "output",
+                "seconds",
+                "started",
+                "git",
+                "dirty",
+                "python",
+                "packages",
+                "hardware",
+                "settings",
+                "inputs",
+                "cluster_job",
+            ],
+        )
+
+
+ONE = {
+    "topics": ("north",),
+    "clearings": ("topic",),
+    "layers": (2,),
+    "sizes": (8.0,),
+    "seeds": (0,),
+    "undefined": (),
+}
