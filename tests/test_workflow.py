@@ -125,6 +125,17 @@ def test_pages_link_to_each_other_and_to_no_other_place(study):
         assert all((study / OUT / "reports" / link).exists() for link in local)
 
 
+def test_snakemakes_own_report_holds_pages_figures_and_tables_with_captions(study, tmp_path):
+    done = snakemake(study, *SMOKE, "--report", str(tmp_path / "report.html"))
+    assert done.returncode == 0, done.stdout
+    text = (tmp_path / "report.html").read_text()
+    shown = [*(f"reports/{page}.html" for page in [*PAGES, "index"]), *(f"tables/{name}.csv" for name in TABLES)]
+    shown += [f"figures/{path.name}" for path in (study / OUT / "figures").glob("*.svg")]
+    assert len(shown) > 15 and all(f"{OUT}/{name}" in text for name in shown)
+    for caption in (ROOT / "workflow/report").glob("*.rst"):
+        assert re.split(r"[{`:.*]", caption.read_text())[0] in text
+
+
 def test_nothing_half_written_is_left(study):
     hidden = {path.name for top in ("results", "logs") for path in (study / top).rglob(".*")}
     assert hidden <= {".snakemake_timestamp"}, "Snakemake's own mark in a folder"

@@ -12,7 +12,12 @@ rule render_report:
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
         config=f"{OUT}/tables/config.json",
     output:
-        page=f"{OUT}/reports/{{report}}.html",
+        page=report(
+            f"{OUT}/reports/{{report}}.html",
+            caption="../report/report.rst",
+            category="Reports",
+            labels={"report": "{report}"},
+        ),
         job=f"{OUT}/reports/{{report}}.job.json",
     log:
         f"logs/{OUT}/reports/{{report}}/render_report.log",
@@ -44,9 +49,20 @@ rule render_index:
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
         config=f"{OUT}/tables/config.json",
     output:
-        index=f"{OUT}/reports/index.html",
+        index=report(
+            f"{OUT}/reports/index.html",
+            caption="../report/index.rst",
+            category="Reports",
+            labels={"report": "landing page"},
+        ),
         summary=f"{OUT}/reports/summary.txt",
-        figures=directory(f"{OUT}/figures"),
+        figures=report(
+            directory(f"{OUT}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         job=f"{OUT}/reports/index.job.json",
     log:
         f"logs/{OUT}/reports/render_index.log",

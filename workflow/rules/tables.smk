@@ -17,7 +17,12 @@ rule gather_tables:
         jobs=jobs(),
     output:
         **{name: f"{OUT}/tables/{name}.parquet" for name in TABLES},
-        **{f"{name}_csv": f"{OUT}/tables/{name}.csv" for name in TABLES},
+        **{
+            f"{name}_csv": report(
+                f"{OUT}/tables/{name}.csv", caption="../report/table.rst", category="Tables", labels={"table": name}
+            )
+            for name in TABLES
+        },
         config=f"{OUT}/tables/config.json",
         job=f"{OUT}/tables/tables.job.json",
     log:
