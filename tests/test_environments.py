@@ -111,9 +111,7 @@ def test_common_functions_make_no_rules_and_the_snakefile_has_no_logic():
 def test_a_rule_has_all_its_parts_in_order(rule):
     block = RULES[rule]
     assert re.fullmatch(r'""".+\."""', block["docstring"])
-    spared = (
-        {"input"} if rule in ("generate_world", "download_package", "download_model", "download_dataset") else set()
-    )
+    spared = {"input"} if rule.startswith(("generate_", "download_")) else set()
     spared |= {"benchmark"} if rule in CACHED else set()
     assert set(ORDER) - {"resources"} - spared <= set(block)
     assert rule not in CACHED or "benchmark" not in block, "Snakemake refuses to cache a rule with a benchmark"

@@ -106,8 +106,8 @@ def download_model(repo: str, revision: str, target: Path, work: Path, endpoint:
         for needed, what in (("model*.safetensors", "safetensors weights"), ("config.json", "config.json")):
             if not _matches_any(names, needed):
                 raise UserError(
-                    f"{source.page} has no {what} at commit {revision} and pickled weights are never loaded: use a "
-                    f"revision or a copy of the model that has them; it holds {_some(file.path for file in listed)}."
+                    f"{source.page} has no {what} at commit {revision}: use a revision or copy of the model that has "
+                    f"(pickled weights are never loaded); it holds {_some(file.path for file in listed)}."
                 )
         _download(source, files, Path(target), Path(work))
 
@@ -313,9 +313,9 @@ def _matches_any(names: list[str], pattern: str) -> bool:
 
 
 def _some(names: Iterator[str] | list[str]) -> str:
-    """The first 20 names, for an error."""
+    """The first 12 names, for an error."""
     listed = list(names)
-    return (", ".join(listed[:20]) or "nothing") + (" and more" if len(listed) > 20 else "")
+    return (", ".join(listed[:12]) or "nothing") + (" and more" if len(listed) > 12 else "")
 
 
 def _first_line(error: Exception) -> str:
