@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
+from overpaint.provenance import files_below
 
 CSV_FIELD = 1 << 30  # characters; csv's own limit of 131,072 is less than an article
 
@@ -18,7 +19,7 @@ def read(folder: Path, patterns: list[str], columns: list[str]) -> Iterator[tupl
     Rows are numbered from 0. Rows are read as they are asked for. Raises UserError where no file matches, a file cannot
     be read, or a row lacks a column.
     """
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in READERS)
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder) if path.suffix in READERS]
     chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
     if not chosen:
         raise UserError(
