@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 LARGE = {".safetensors", ".bin", ".parquet", ".model", ".png"}
 TOKEN = "hf_LoopbackTokenThatMustNotBeSeenAnywhere"
 PATIENCE_S = 30  # that a stalled answer waits at most
+ENOUGH = 10**8  # bytes of an endless answer
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Fault:
     status: an answer of this status instead of the file.
     after: bytes that are sent before it happens.
     how: `cut` closes the connection, `reset` resets it, `stall` sends nothing more, `short` says and sends fewer bytes,
-        `damage` turns all later bits, `long` adds bytes and says so, `whole` ignores the range that is asked for.
+        `damage` turns all later bits, `endless` does not end, `whole` ignores the range that is asked for.
     """
 
     how: str = "status"
@@ -60,6 +61,7 @@ class Hub:
     gated: repositories (`datasets/owner/name`) that need a token of `allowed`; `known` tokens are only no strangers.
     faults: by file path, or `api`, what happens to its next answers, in turn.
     requests: all requests so far.
+    overrun: bytes that endless answers have sent.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class Hub:
     known: set[str] = field(default_factory=set)
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
     requests: list[Request] = field(default_factory=list)
+    overrun: int = 0
     url: str = ""
     storage: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -221,8 +224,10 @@ class Handler(BaseHTTPRequestHandler):
         begin, rest = content[: fault.after], content[fault.after :]
         if fault.how == "damage":
             return self._send(status, begin + bytes(byte ^ 255 for byte in rest), headers)
-        if fault.how in ("short", "long"):
-            return self._send(status, begin if fault.how == "short" else content + b"x" * 1000, headers)
+        if fault.how == "short":
+            return self._send(status, begin, headers)
+        if fault.how == "endless":
+            return self._send_endlessly(content, headers)
         self._send(status, begin, headers, length=len(content))
         self.close_connection = True
         if fault.how == "stall":
@@ -231,6 +236,16 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         return None
+
+    def _send_endlessly(self, content: bytes, headers: dict[str, str]) -> None:
+        """Content and more, until nobody listens or the overrun is ENOUGH."""
+        self.close_connection = True
+        try:
+            self._send(200, content, headers, length=10**12)
+            while self.hub.overrun < ENOUGH:
+                self.hub.overrun += self.wfile.write(b"x" * (1 << 16))
+        except OSError:
+            pass
 
     def _send_error(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         named = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})

@@ -248,7 +248,7 @@ PASSING = {
     "reset": [Fault("reset", after=100)],
     "stalled": [Fault("stall", after=100)],
     "damaged": [Fault("damage", after=100)],
-    "too long": [Fault("long")],
+    "endless": [Fault("endless")],
     "the range is ignored": [Fault("cut", after=100), Fault("whole")],
     "five cuts, each further on": [Fault("cut", after=100)] * 5,
 }
@@ -271,6 +271,12 @@ def test_a_download_goes_on_where_it_was_cut_and_begins_anew_where_it_was_damage
     hub.plan(LARGE, Fault(fault, after=100))
     fetch()
     assert ranges(hub, LARGE) == asked
+
+
+def test_an_endless_answer_is_left_where_the_file_should_end(hub, fetch):
+    hub.plan(LARGE, Fault("endless"))
+    fetch()
+    assert 0 < hub.overrun < loopback_hub.ENOUGH / 2, "what fits into the buffers of a connection"
 
 
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault("cut"), Fault("stall"), Fault("reset")])
