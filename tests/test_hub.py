@@ -273,6 +273,12 @@ def test_a_download_goes_on_where_it_was_cut_and_begins_anew_where_it_was_damage
     assert ranges(hub, LARGE) == asked
 
 
+def test_a_server_that_ignores_ranges_is_asked_once_more_only(hub, fetch):
+    hub.plan(LARGE, Fault("cut", after=100), Fault("whole"))
+    assert fetch() == whole_model(hub)
+    assert ranges(hub, LARGE) == ["", "bytes=100-"]
+
+
 def test_an_endless_answer_is_left_where_the_file_should_end(hub, fetch):
     hub.plan(LARGE, Fault("endless"))
     fetch()

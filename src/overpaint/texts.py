@@ -62,7 +62,8 @@ def read_rows(path: Path, kind: str) -> list[dict]:
 
 def write_rows(rows: list[dict], path: Path) -> None:
     """Write rows as JSONL."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with path.open("w") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_texts(path: Path | str) -> list[str]:
