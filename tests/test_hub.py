@@ -334,6 +334,7 @@ def test_no_list_of_files_is_one_sentence(hub, fetch, tmp_path, fault):
     hub.plan("api", *[STAYING[fault][0]] * FOREVER)
     said = refusal(fetch)
     assert "its list of files could not be fetched in 3 tries" in said and "HF_ENDPOINT" in said
+    assert STAYING[fault][1] in said
     assert not (tmp_path / "model").exists()
 
 
@@ -375,6 +376,7 @@ def test_hashes_of_ones_own_are_compared_too(hub, fetch_dataset, tmp_path):
     assert name in said and "0" * 64 in said and entry["lfs"]["sha256"] in said
     assert not (tmp_path / "data").exists()
     assert "absent.parquet" in refusal(fetch_dataset, "cais/wmdp", ["wmdp-*"], {"absent.parquet": "0" * 64})
+    assert name in refusal(fetch_dataset, "cais/wmdp", ["wmdp-chem/*"], {name: "0" * 64}), "it is not among the files"
     assert len(fetch_dataset("cais/wmdp", ["wmdp-*"], {name: entry["lfs"]["sha256"]})) == 3
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -31,6 +31,7 @@ MODEL_FILES = (
     "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
     "chat_template.*",
 )  # fmt: skip
+NEEDED_FILES = ("model*.safetensors", "config.json")
 
 Answer = TypeVar("Answer")
 
@@ -102,13 +103,11 @@ def download_model(repo: str, revision: str, target: Path, work: Path, endpoint:
     with _online():
         listed = _listed(source)
         files = [file for file in listed if "/" not in file.path and _matches(file.path, MODEL_FILES)]
-        names = [file.path for file in files]
-        for needed, what in (("model*.safetensors", "safetensors weights"), ("config.json", "config.json")):
-            if not _matches_any(names, needed):
-                raise UserError(
-                    f"{source.page} has no {what} at commit {revision}: use a revision or copy of the model that has "
-                    f"(pickled weights are never loaded); it holds {_some(file.path for file in listed)}."
-                )
+        if missing := _unmatched(NEEDED_FILES, files):
+            raise UserError(
+                f"{source.page} has no {missing[0]} at commit {revision}: use a revision or copy of the model that has "
+                f"(pickled weights are never loaded); it holds {_some(listed)}."
+            )
         _download(source, files, Path(target), Path(work))
 
 
@@ -127,14 +126,13 @@ def download_dataset(
     source = Source("dataset", repo, revision, endpoint or constants.ENDPOINT)
     with _online():
         listed = _listed(source)
-        names = [file.path for file in listed]
-        for pattern in [*files, *sha256]:
-            if not _matches_any(names, pattern):
-                raise UserError(
-                    f"{source.page} has no file {pattern!r} at commit {revision}: correct `files` or `sha256` of the "
-                    f"entry; it holds {_some(names)}."
-                )
         chosen = [file for file in listed if _matches(file.path, files)]
+        strangers = set(sha256) - {file.path for file in chosen}
+        if missing := _unmatched(files, listed) + sorted(strangers):
+            raise UserError(
+                f"{source.page} has no file {missing[0]!r} at commit {revision}, or it is not one of `files`: correct "
+                f"`files` or `sha256` of the entry; it holds {_some(listed)}."
+            )
         _download(source, chosen, Path(target), Path(work), sha256)
 
 
@@ -304,18 +302,18 @@ def _online() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _matches(path: str, patterns: tuple[str, ...] | list[str]) -> bool:
+def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
-def _matches_any(names: list[str], pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
+def _unmatched(patterns: Sequence[str], files: list[File]) -> list[str]:
+    """Patterns that no file matches."""
+    return [pattern for pattern in patterns if not any(fnmatchcase(file.path, pattern) for file in files)]
 
 
-def _some(names: Iterator[str] | list[str]) -> str:
-    """The first 12 names, for an error."""
-    listed = list(names)
-    return (", ".join(listed[:12]) or "nothing") + (" and more" if len(listed) > 12 else "")
+def _some(files: list[File]) -> str:
+    """The paths of the first 12 files, for an error."""
+    return (", ".join(file.path for file in files[:12]) or "nothing") + (" and more" if len(files) > 12 else "")
 
 
 def _first_line(error: Exception) -> str:
