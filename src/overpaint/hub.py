@@ -193,7 +193,7 @@ def _fetch(source: Source, file: File, part: Path) -> None:
         _verify(file, part)
 
     try:
-        if not part.exists() and isinstance(cached, str) and file.matches(Path(cached)):
+        if not part.exists() and isinstance(cached, str):
             shutil.copyfile(cached, part)
         part.touch()
         _persist(source, file.path, attempt, lambda: part.stat().st_size if part.exists() else 0)
