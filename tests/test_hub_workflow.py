@@ -72,8 +72,8 @@ class Downloaded:
 @pytest.fixture(scope="module")
 def downloaded(tmp_path_factory) -> Iterator[Downloaded]:
     """The downloads of a study, first without a token; the hub is closed afterwards."""
-    hub_content.write_all(tmp_path_factory.mktemp("hub") / "content")
-    content, folder = tmp_path_factory.getbasetemp() / "hub0/content", copy_checkout(tmp_path_factory.mktemp("study"))
+    content, folder = tmp_path_factory.mktemp("hub"), copy_checkout(tmp_path_factory.mktemp("study"))
+    hub_content.write_all(content)
     with loopback_hub.serve(content, gated=hub_content.gated_repositories()) as hub:
         (folder / "hub.yaml").write_text(yaml.safe_dump(settings(hub)))
         given = [*TARGETS, "--configfile", "hub.yaml", "--until", *DOWNLOADS]
