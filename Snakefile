@@ -2,6 +2,7 @@
 #
 # {out}    study.output                      {run}  base | {method}/layer={layer}/c={c}/seed={seed}
 #   downloads/{package}                      one file of a registry package
+#   downloads/datasets/{dataset}/            files of a data set of the hub
 #   worlds/{world}.json                      facts of a fictional world
 #   corpora|prompts|benchmarks/{name}.jsonl  normalised texts
 #   {model}/checkpoint/                      base model, a Hugging Face folder
@@ -28,6 +29,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/hub.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/texts.smk"
 include: "workflow/rules/unlearn.smk"

@@ -21,7 +21,9 @@ JOBS = {
     "gather_tables": 1, "render_report": 5, "render_index": 1,
 }  # fmt: skip
 # Rules that Snakemake's cache between studies may be given: they have no benchmark.
-CACHED = ["download_package", "pretrain_model", "convert_model", "compute_prefix"]
+CACHED = [
+    "download_package", "download_model", "download_dataset", "pretrain_model", "convert_model", "compute_prefix",
+]  # fmt: skip
 
 
 def copy_checkout(folder: Path) -> Path:

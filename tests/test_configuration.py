@@ -187,6 +187,31 @@ def test_defaults_are_filled_in_at_every_level():
     assert found["packages"] == {}
 
 
+def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
+    config = merged()
+    hub = {"repo": "owner/name", "revision": COMMIT}
+    config["models"]["released"] = {"source": "hub", "layers": 9} | hub
+    config["datasets"] = {"wiki": hub | {"files": ["*"]}, "unused": hub | {"files": ["*.jsonl"]}}
+    config["corpora"]["everyday"] = {"source": "dataset", "topic": "everyday", "dataset": "wiki"}
+    config["methods"]["released"] = {"kind": "published", "model": "released"}
+    config["study"]["runs"] = [{"method": "released", "layer": 3, "c": 4, "seed": 0}]
+    found = complete(config, SCHEMA)
+    assert found["models"]["released"] == config["models"]["released"] | {"dtype": "float32", "parameters": 10**9}
+    assert found["datasets"]["wiki"]["sha256"] == {}
+    assert (
+        found["corpora"]["everyday"] | {"files": ["*"], "column": "text", "min_length": 0, "fit": 0.25}
+        == (found["corpora"]["everyday"])
+    )
+    used = sweep.chosen(found)
+    assert set(used["datasets"]) == {"wiki"} and set(used["models"]) == {"miniature", "released"}
+    assert complete(used, SCHEMA) == used
+
+
+def test_the_layers_of_a_hub_model_are_checked():
+    own = put("models", "miniature", value={"source": "hub", "repo": "owner/name", "revision": COMMIT, "layers": 3})
+    assert "layer 3, outside the model 'miniature'" in refusal(own) and "from 2 to 2" in refusal(own)
+
+
 def test_what_is_given_stays_and_the_input_is_left_alone():
     config = merged(ROOT / "studies/smoke.yaml")
     config["methods"]["rmu"]["length"] = 33
@@ -248,7 +273,44 @@ def test_what_the_study_uses_leaves_other_studies_entries_out():
 
 # --- mistakes: (change, what the sentence must hold: place, cause, cure or valid values)
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 MISTAKES = {
+    "a branch instead of a commit": (
+        put("models", "hub", value={"source": "hub", "repo": "owner/name", "revision": "main"}),
+        ["models.hub.revision", "'main'", "40 hexadecimal digits", "branches and tags move", "git ls-remote"],
+    ),
+    "a branch of a data set": (
+        put("datasets", value={"hub": {"repo": "owner/name", "revision": "v1.0", "files": ["*"]}}),
+        ["datasets.hub.revision", "'v1.0'", "40 hexadecimal digits", "datasets/OWNER/NAME"],
+    ),
+    "a repository without its owner": (
+        put("models", "hub", value={"source": "hub", "repo": "gpt2", "revision": COMMIT}),
+        ["models.hub.repo", "'gpt2'", "owner/name"],
+    ),
+    "a model of the hub without a commit": (
+        put("models", "hub", value={"source": "hub", "repo": "owner/name"}),
+        ["models.hub lacks 'revision'"],
+    ),
+    "a data set without files": (
+        put("datasets", value={"hub": {"repo": "owner/name", "revision": COMMIT}}),
+        ["datasets.hub lacks 'files'"],
+    ),
+    "a hash that is none": (
+        put("datasets", value={"h": {"repo": "o/n", "revision": COMMIT, "files": ["*"], "sha256": {"a.txt": "12"}}}),
+        ["datasets.h.sha256", "'12'"],
+    ),
+    "a text of an unknown data set": (
+        put("corpora", "wiki", value={"source": "dataset", "topic": "wiki", "dataset": "wikitext"}),
+        ["corpora.wiki.dataset", "'wikitext'", "`datasets`", "none defined"],
+    ),
+    "a text of a data set that does not name one": (
+        put("corpora", "wiki", value={"source": "dataset", "topic": "wiki", "column": "text"}),
+        ["corpora.wiki", "'dataset'"],
+    ),
+    "a share of more than all": (
+        put("prompts", "wiki", value={"source": "dataset", "topic": "wiki", "dataset": "wikitext", "fit": 25}),
+        ["prompts.wiki.fit", "25", "maximum"],
+    ),
     "an unknown key at the top": (
         put("colour", value=1),
         ["the configuration", "unknown key 'colour'", "study", "clearings"],

@@ -21,7 +21,7 @@ STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path
 ORDER = ["input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "message", "script"]
 # Names that differ between what is imported, the Python registry and conda-forge.
 IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
-REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval"}
+REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub"}
 # Packages that always come with another one.
 COMES_WITH = {
     "pytorch": {"numpy"},
@@ -32,7 +32,9 @@ COMES_WITH = {
     "nbconvert": {"nbformat"},
 }
 # Imported when a function is called, so that only the rule that calls it needs them.
-ON_CALL = {"render_report": {"papermill", "nbformat", "nbconvert"}}
+ON_CALL = {"render_report": {"papermill", "nbformat", "nbconvert"}} | dict.fromkeys(
+    ("prepare_corpus", "prepare_prompts", "prepare_benchmark"), {"pyarrow"}
+)
 
 
 def blocks(path: Path) -> dict[str, dict[str, str]]:
@@ -89,7 +91,7 @@ def provided(rule: str) -> set[str]:
 
 
 def test_rules_are_found():
-    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 17
+    assert {"unlearn", "fit_junk", "gather_tables", "render_index"} <= set(RULES) and len(RULES) == 19
     assert set(RULES["unlearn"]) >= {"docstring", "input", "output", "script"}
 
 
@@ -109,7 +111,7 @@ def test_common_functions_make_no_rules_and_the_snakefile_has_no_logic():
 def test_a_rule_has_all_its_parts_in_order(rule):
     block = RULES[rule]
     assert re.fullmatch(r'""".+\."""', block["docstring"])
-    spared = {"input"} if rule in ("generate_world", "download_package") else set()
+    spared = {"input"} if rule.startswith(("generate_", "download_")) else set()
     spared |= {"benchmark"} if rule in CACHED else set()
     assert set(ORDER) - {"resources"} - spared <= set(block)
     assert rule not in CACHED or "benchmark" not in block, "Snakemake refuses to cache a rule with a benchmark"
@@ -244,7 +246,7 @@ def test_an_environment_has_what_the_script_imports(rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_an_environment_has_an_engine_for_parquet_where_tables_are_kept_in_it(rule):
     text = "".join(path.read_text() for path in closure(rule))
-    uses = "read_parquet" in text or "to_parquet" in text
+    uses = "read_parquet" in text or "to_parquet" in text or "pyarrow" in ON_CALL.get(rule, set())
     assert ("pyarrow" in dependencies(rule)) == uses
 
 

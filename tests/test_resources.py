@@ -50,6 +50,10 @@ def test_a_package_has_the_weights_that_are_stated():
     assert resources.model_mb(SMOLLM2 | {"dtype": "bfloat16"}) == SIZE / 2
 
 
+def test_a_model_of_the_hub_has_the_weights_that_are_stated():
+    assert resources.model_mb({"source": "hub", "parameters": 2**20, "dtype": "bfloat16"}) == 2
+
+
 def test_a_folder_has_the_weights_that_its_files_list_whatever_their_type(folder):
     entry = {"source": "folder", "path": str(folder)}
     assert resources.model_mb(entry | {"dtype": "float32"}) == 40 / 2**20

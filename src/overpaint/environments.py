@@ -19,6 +19,7 @@ PACKAGE_MB = {
     "papermill": 100,
     "pandas": 100,
     "numpy": 80,
+    "huggingface_hub": 40,
     "gguf": 40,
 }
 PYTHON_MB = 80

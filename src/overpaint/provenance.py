@@ -128,11 +128,16 @@ def cluster_job() -> str | None:
 def sha256(path: Path) -> str:
     """Hash of a file, or of the names and contents of a folder's files; Snakemake's mark there does not count."""
     if path.is_dir():
-        files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name != ".snakemake_timestamp"]
-        parts = [f"{p.relative_to(path)} {sha256(p)}" for p in files]
+        parts = [f"{p.relative_to(path)} {sha256(p)}" for p in files_below(path)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder but Snakemake's mark, sorted; its cache may give folders in it as links."""
+    found = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.name != ".snakemake_timestamp")
 
 
 def _git(*arguments: str) -> str:

@@ -35,10 +35,12 @@ class Need:
 # torch and transformers alone take 530 MB.
 NEEDS = {
     "generate_world": Need(250),
-    "prepare_corpus": Need(250),  # 182 MB, of 10,000 articles
+    "prepare_corpus": Need(600),  # 182 MB, of 10,000 articles; 295 MB, of 600 papers of 40 kB out of a table of 6,000
     "prepare_prompts": Need(250),
     "prepare_benchmark": Need(250),
     "download_package": Need(250),  # 182 MB, of a package of 93 MB
+    "download_model": Need(250),
+    "download_dataset": Need(250),
     "convert_model": Need(300, copies=1.5, minutes_per_gb=5),  # 843 MB, 5 s
     "pretrain_model": Need(1000),
     "compute_prefix": Need(700, copies=1.5, minutes_per_gb=10),  # 1113 MB, 95 s
@@ -83,7 +85,7 @@ def has_gpu(devices: Path = Path("/dev")) -> bool:
 
 def _weights(entry: dict[str, Any]) -> int:
     """Number of weights: as stated, as its files say, or of the Llama that the study trains, embeddings left out."""
-    if entry["source"] == "package":
+    if entry["source"] in ("package", "hub"):
         return entry["parameters"]
     if entry["source"] == "folder":
         return sum(map(_stored, sorted(Path(entry["path"]).glob("*.safetensors"))))

@@ -13,6 +13,8 @@ PREFIX = (
     "layer", "updated", "projections", "steps", "batch", "length", "forget_length", "max_batches", "min_length",
     "shuffle",
 )  # fmt: skip
+# Catalogues that entries of others are made from, by the key that names one.
+SOURCES = {"world": "worlds", "package": "packages", "dataset": "datasets"}
 
 
 def as_list(value: Any) -> list:
@@ -80,7 +82,7 @@ def check(config: dict[str, Any]) -> None:
     _known(config, "clearings", "study.primary", [study["primary"]])
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         for name, entry in config[catalogue].items():
-            for key, kind in (("world", "worlds"), ("package", "packages")):
+            for key, kind in SOURCES.items():
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
     _check_topics(config)
@@ -119,7 +121,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     }
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
-    for catalogue, key in (("worlds", "world"), ("packages", "package")):
+    for key, catalogue in SOURCES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used
 

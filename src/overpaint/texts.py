@@ -1,4 +1,4 @@
-"""Corpora, prompts and benchmarks: made from their source, checked, and normalised to JSONL (standard library only).
+"""Corpora, prompts and benchmarks: made from their source, checked, and normalised to JSONL.
 
 Rows, one JSON object a line:
 corpus       {id, text}
@@ -10,9 +10,10 @@ text         {id, unit, split, text}
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from overpaint import wikipedia, world
+from overpaint import datafiles, wikipedia, world
 from overpaint.errors import UserError
 
 FIELDS = {
@@ -61,7 +62,8 @@ def read_rows(path: Path, kind: str) -> list[dict]:
 
 def write_rows(rows: list[dict], path: Path) -> None:
     """Write rows as JSONL."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with path.open("w") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_texts(path: Path | str) -> list[str]:
@@ -88,8 +90,16 @@ def split_of(text: str, fit: float) -> str:
     So two files that ask about the same text put it into the same split. Of two shares, the texts of the smaller one
     are all among those of the larger one.
     """
-    digest = hashlib.sha256(" ".join(text.split()).encode()).digest()
-    return SPLITS[int.from_bytes(digest[:8]) / 2**64 >= fit]
+    return SPLITS[int.from_bytes(_digest(text)[:8]) / 2**64 >= fit]
+
+
+def unit_of(text: str) -> str:
+    """A name of the text, by the same hash: equal texts are one unit, whatever their spaces."""
+    return _digest(text)[:8].hex()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
 def _rows(kind: str, settings: dict, source: Path) -> list[dict]:
@@ -99,6 +109,8 @@ def _rows(kind: str, settings: dict, source: Path) -> list[dict]:
         facts, domains = world.load(source), settings["domains"]
         make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
         return make.get(kind, world.question_rows)(facts, domains)
+    if settings["source"] == "dataset":
+        return _dataset_rows(kind, settings, source)
     return _wikipedia_rows(kind, wikipedia.read_articles(source), settings["topics"], settings.get("count"))
 
 
@@ -109,12 +121,54 @@ def _wikipedia_rows(kind: str, articles: list, topics: list[str], count: int | N
     return make[kind](articles, topics, fit=count, report=count)
 
 
+def _dataset_rows(kind: str, settings: dict, folder: Path) -> list[dict]:
+    """`count` rows, of each split where there are two, in the order of the files; all for None."""
+    count, shares = settings.get("count"), zip(SPLITS, (settings["fit"], 1 - settings["fit"]), strict=True)
+    splits = [split for split, share in shares if share] if "split" in FIELDS[kind] else [""]
+    rows, sizes = [], dict.fromkeys(splits, 0)
+    for row in _shaped_rows(kind, settings, folder):
+        split = row.get("split", "")
+        if sizes[split] != count:
+            rows.append(row)
+            sizes[split] += 1
+        elif set(sizes.values()) == {count}:
+            break
+    for split, size in sizes.items():
+        if size < (count or 1):
+            raise UserError(
+                f"The data set {settings['dataset']} has only {size} {split} rows longer than "
+                f"{settings['min_length']} characters in {', '.join(settings['files'])}, and {count or 'at least 1'} "
+                "are asked for: lower `count` or `min_length`, or name more `files`."
+            )
+    return rows
+
+
+def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
+    """Rows of a kind, from those of the files whose text is longer than `min_length`."""
+    columns = ["question", "choices", "answer"] if kind == "questions" else [settings["column"]]
+    for where, values in datafiles.read(folder, settings["files"], columns):
+        text = values[columns[0]]
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise UserError(
+                f"{where}: the column {columns[0]!r} holds {type(text).__name__}, not text: name another as `column`."
+            )
+        if len(text) > settings["min_length"]:
+            row = values | {"id": where, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
+            yield _checked({key: row[key] for key in FIELDS[kind]}, kind, where)
+
+
 def _parse(line: str, kind: str, where: str) -> dict:
-    fields = FIELDS[kind]
     try:
-        row = json.loads(line)
+        return _checked(json.loads(line), kind, where)
     except json.JSONDecodeError as error:
         raise UserError(f"{where} is not JSON ({error.msg}): each line must be one object.") from None
+
+
+def _checked(row: dict, kind: str, where: str) -> dict:
+    """A row that has the fields of its kind; others are one sentence."""
+    fields = FIELDS[kind]
     for key, type_ in fields.items():
         if not isinstance(row, dict) or not isinstance(row.get(key), type_) or isinstance(row.get(key), bool):
             raise UserError(

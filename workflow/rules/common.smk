@@ -62,9 +62,11 @@ def source(catalogue):
 
 
 def source_file(entry):
-    """The world, downloaded file or own file that an entry names."""
+    """The world, downloaded file or folder, or own file that an entry names."""
     if "world" in entry:
         return f"{OUT}/worlds/{entry['world']}.json"
+    if "dataset" in entry:
+        return f"{OUT}/downloads/datasets/{entry['dataset']}"
     return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
 
 
@@ -184,6 +186,7 @@ def jobs():
     own = [] if "path" in config["models"][MODEL_NAME] else [f"{MODEL}/checkpoint.job.json"]
     return [
         *own,
+        *(f"{OUT}/downloads/datasets/{name}.job.json" for name in CHOSEN["datasets"]),
         *(path.replace(".jsonl", ".job.json") for path in texts),
         *(f"{MODEL}/prefix/{name}.job.json" for name in PREFIXES),
         *every("overlay.job.json"),

@@ -1,6 +1,6 @@
 """Texts, normalised once to hashed JSONL.
 
-Needs: a world, a downloaded package or a file of one's own, as the catalogue entry says.
+Needs: a world, a downloaded package or data set, or a file of one's own, as the catalogue entry says.
 Makes: {out}/corpora/{name}.jsonl, {out}/prompts/{name}.jsonl, {out}/benchmarks/{name}.jsonl.
 """
 
