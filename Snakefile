@@ -8,7 +8,7 @@
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
-#   {model}/{run}/junk.safetensors           directions; junk.csv beside it
+#   {model}/{run}/junk.safetensors           directions; junk.csv and depths.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing
 #   {model}/{run}/completions.jsonl
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path

@@ -142,7 +142,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
 
 def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="last")
     junk = Junk.load(made["junk"])
     assert junk.depth == LAYER + 1 and list(junk.topics) == list(TOPICS)
     for topic, direction in junk.topics.items():
@@ -153,19 +153,24 @@ def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_pat
 
 def test_fit_junk_takes_the_tokens_it_is_told(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="mean")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="mean")
     assert all(float(d @ controls[topic]) < -0.999 for topic, d in Junk.load(made["junk"]).topics.items())
 
 
 def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
-    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, tokens="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
-    quantities = {"rank1_share", "split_half", "cos_other_topic", "attained", "cos_u", "cos_u_centred"}
+    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
     for topic in TOPICS:
-        found = table[table.topic == topic].set_index("quantity")
-        assert set(found.index) == quantities and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
+        found = table[(table.topic == topic) & (table.direction == "topic")].set_index("quantity")
+        assert found.index.is_unique and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
         assert found.value["cos_u"] > found.null_high["cos_u"] > found.null_low["cos_u"]
+        assert found.value["cos_tokens"] == pytest.approx(-1, abs=1e-3), "positions that move against each other"
+        assert found.value["auc"] < 0.9, "held prompts move along another direction"
+    depths = pd.read_csv(made["depths"])
+    assert list(depths.columns) == ["topic", "depth", "other_depth", "quantity", "value"]
+    assert set(depths.topic) == set(TOPICS) and set(depths.quantity) == {"norm"}, "no site was moved"
 
 
 # --- the tables

@@ -86,6 +86,7 @@ def check(config: dict[str, Any]) -> None:
     _check_topics(config)
     _check_layers(config)
     _check_methods(config)
+    _check_clearings(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -169,6 +170,20 @@ def _check_methods(config: dict[str, Any]) -> None:
                 )
         if "model" in settings:
             _known(config, "models", f"methods.{name}.model", [settings["model"]])
+
+
+def _check_clearings(config: dict[str, Any]) -> None:
+    """Refuse a clearing whose direction the study cannot fit."""
+    study, hazardous = config["study"], hazardous_topics(config)
+    lacking = {}
+    if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
+        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
+    if any("model" in config["methods"][name] for name in used_methods(study)):
+        lacking["control"] = "saved control vectors, which a released model does not come with"
+    for name in evaluated(study, "clearings"):
+        kind = config["clearings"][name]["direction"]
+        if kind in lacking:
+            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave it out of study.evaluate.")
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
