@@ -11,6 +11,7 @@
 #   {model}/{run}/junk.safetensors           directions; junk.csv and depths.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing
 #   {model}/{run}/completions.jsonl
+#   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
 #   reports/index.html                       start here
@@ -30,6 +31,7 @@ include: "workflow/rules/texts.smk"
 include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
 include: "workflow/rules/export.smk"

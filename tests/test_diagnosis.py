@@ -164,9 +164,8 @@ def test_a_method_without_control_vectors_has_no_cosines_with_them_and_one_topic
 
 def test_every_direction_is_described_and_what_they_share_stands_between_them(base):
     u = {topic: control(index) for index, topic in enumerate(TOPICS)}
-    run = shifted(
-        base, {TOPICS[topic]: 20 * vector for topic, vector in u.items()} | {"benign_prompts": random(WIDTH, seed=50) / 4}
-    )
+    moved = {TOPICS[topic]: 20 * vector for topic, vector in u.items()}
+    run = shifted(base, moved | {"benign_prompts": random(WIDTH, seed=50) / 4})
     found = diagnosed(base, run, u)
     assert found["north", "cos_control"]["value"] == pytest.approx(1, abs=1e-5)
     assert found["north", "cos_contrast"]["value"] > 0.95 and abs(found["north", "cos_benign"]["value"]) < 0.5

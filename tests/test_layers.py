@@ -17,9 +17,9 @@ LAYERS = [
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "completions", "collection", "estimators", "diagnosis"},
-    {"prefix", "export"},
+    {"prefix", "export", "weights"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "figures", "reporting"},
+    {"statistics", "tables", "comparisons", "figures", "reporting"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
@@ -27,7 +27,7 @@ PLAIN = [
     "resources", "errors",
 ]  # fmt: skip
 STDLIB_ONLY = [name for name in PLAIN if name != "configuration"]
-TABULAR = ["tables", "statistics", "figures", "reporting"]
+TABULAR = ["tables", "comparisons", "statistics", "figures", "reporting"]
 
 
 def name_of(path: Path) -> str:

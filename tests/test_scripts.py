@@ -20,7 +20,9 @@ from overpaint.provenance import write_record
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
-TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+TABLES = [
+    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+]  # fmt: skip
 
 
 def named_inputs(inputs: dict[str, Path | list[Path]]) -> InputFiles:
@@ -184,7 +186,13 @@ CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}}
 def answers(clearings: dict[str, float]) -> pd.DataFrame:
     """Answers to ten questions each about a hazardous and a benign topic, right in a given share."""
     return pd.DataFrame(
-        {"clearing": clearing, "variant": "", "benchmark": topic, "topic": topic, "id": str(number)}
+        {
+            "clearing": clearing,
+            "variant": "0" * (clearing == "rand"),
+            "benchmark": topic,
+            "topic": topic,
+            "id": str(number),
+        }
         | {"unit": str(number), "kind": "question", "answer": 0, "correct": number < 10 * share}
         | {"nll": 1 - share, "tokens": 0, "scores": [0.0, -1.0]}
         for clearing, share in clearings.items()
@@ -205,12 +213,16 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
     """Run the gathering on a base and one run, with or without completions."""
     source = folder / "inputs"
     source.mkdir()
-    for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6})):
+    for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6, "rand": 0.3})):
         answers(shares).to_parquet(source / f"{name}.parquet", index=False)
     for name in ("base", "run", "cleared"):
         activation_rows().to_csv(source / f"{name}.csv", index=False)
     row = {"topic": "fire", "quantity": "cos_u", "value": 0.5}
     pd.DataFrame([row | {"direction": "topic", "null_low": 0, "null_high": 1}]).to_csv(source / "junk.csv", index=False)
+    depth = {"topic": "fire", "depth": 2, "other_depth": None, "quantity": "norm", "value": 1.0}
+    pd.DataFrame([depth]).to_csv(source / "depths.csv", index=False)
+    weight = {"run": UNLEARNED[0], "tensor": "a.weight", "topic": "all", "quantity": "relative_change", "value": 0.1}
+    pd.DataFrame([weight | {"null_low": None, "null_high": None}]).to_csv(source / "weights.csv", index=False)
     pd.DataFrame([row | {"step": step} for step in range(3)]).to_csv(source / "history.csv", index=False)
     said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
     (source / "completions.jsonl").write_text(said if shown else "")
@@ -225,6 +237,8 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
         "uncleared": [source / "base.csv", source / "run.csv"],
         "cleared": [source / "cleared.csv"],
         "junk": [source / "junk.csv"],
+        "depths": [source / "depths.csv"],
+        "weights": source / "weights.csv",
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
@@ -259,6 +273,15 @@ def test_gather_tables_keeps_numbers_and_labels(gathered):
     assert set(zip(shown.method, shown.clearing, strict=True)) == {("base", "none"), ("rmu", "none"), ("rmu", "span")}
     assert set(zip(shown.topic, shown.role, strict=True)) == {("fire", "hazardous"), ("calm", "benign")}
     assert pd.read_parquet(gathered["history"]).step.tolist() == [0, 1, 2]
+
+
+def test_gather_tables_compares_with_draws_and_tests_what_was_gained(gathered):
+    null = pd.read_parquet(gathered["nulls"]).set_index(["seed", "metric", "clearing"]).loc[("0", "accuracy", "span")]
+    assert null.value == pytest.approx(0.6) and null.null_mean == pytest.approx(0.3) and null.draws == 1
+    test = (
+        pd.read_parquet(gathered["mcnemar"]).set_index(["seed", "benchmark", "clearing"]).loc[("all", "fire", "span")]
+    )
+    assert (test.gained, test.lost, test.p, test.p_holm) == (4, 0, 0.125, 0.125)
 
 
 def test_gather_tables_keeps_what_a_model_wrote_as_text(gathered):

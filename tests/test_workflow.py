@@ -23,7 +23,9 @@ from overpaint import activations, clearing, models, provenance, sweep
 from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
-TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+TABLES = [
+    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+]  # fmt: skip
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 
 
@@ -272,7 +274,7 @@ def test_only_what_depends_on_a_deleted_file_runs_again(study):
     aside.rename(overlay)
     assert planned(done.stdout) == {
         "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "render_report": 5,
-        "render_index": 1,
+        "analyse_weights": 1, "render_index": 1,
     }  # fmt: skip
     assert re.search(r"Unlearning .*seed=1", done.stdout) and not re.search(r"(ing|of) .*seed=0$", done.stdout, re.M)
     assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
