@@ -158,5 +158,4 @@ def test_one_hazardous_topic_is_a_family_of_its_own_questions(answers):
 def test_benign_questions_that_clearing_leaves_alone_reject_nothing(tests):
     benign = tests[(tests.role == "benign") & (tests.clearing == "span")]
     assert len(benign) == 5 and (benign.p > 0.02).all()
-    assert set(tests.benchmark) == {*QUESTIONS, "all"} and not set(tests.clearing) & {"none", "on_base"}
-    assert not tests.clearing.str.contains("/").any()
+    assert set(tests.benchmark) == {*QUESTIONS, "all"} and set(tests.clearing) == {"span", "topic", "other_topic"}

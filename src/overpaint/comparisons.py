@@ -58,11 +58,12 @@ def mcnemar(
 
 
 def _tests(runs: list[tables.Units], columns: dict, hazardous: list[str]) -> list[dict]:
-    """Rows of one cell or run; single draws have none."""
-    rows = []
+    """Rows of one cell or run; draws and refits have none, nor have their averages, which are no model's answers."""
+    rows, several = [], {name.split("/")[0] for name, _ in runs[0] if "/" in name}
     for label, names in tables.groups(runs[0], hazardous):
         clearing = label["clearing"]
-        if clearing in ("none", "on_base") or "/" in clearing or runs[0][clearing, names[0]].kind.iloc[0] != "question":
+        single = clearing.split("/")[0] not in {"none", "on_base", *several}
+        if not single or runs[0][clearing, names[0]].kind.iloc[0] != "question":
             continue
         before, after = (tables.stack(runs, name, names, "correct") for name in ("none", clearing))
         gained, lost = statistics.discordant(before, after)
