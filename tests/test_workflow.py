@@ -226,7 +226,7 @@ def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers
         study / MODEL / "checkpoint", models.Overlay.load(study / run / "overlay.safetensors"), "float32"
     )
     junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
-    [own] = clearing.expand("span", settings | {"target": "zero", "on_base": False}, junk, layer=1, seed=0)
+    [own] = clearing.expand("span", settings | {"target": "zero", "dose": 1, "on_base": False}, junk, layer=1, seed=0)
     with torch.no_grad(), clearing.clear(model, own):
         cleared = model(text).logits
     with torch.no_grad():
@@ -259,7 +259,8 @@ def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
     assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
     assert theirs.controls == {} and "cos_u" not in set(pd.read_csv(study / wanted[1]).quantity)
     answers = [pd.read_parquet(study / path) for path in (f"{RUNS[0]}/answers.parquet", wanted[2])]
-    shared = [frame[~frame.clearing.isin(["rand", "ones"])].reset_index(drop=True) for frame in answers]
+    assert [set(frame.clearing) >= {"control"} for frame in answers] == [True, False]
+    shared = [frame[~frame.clearing.isin(["rand", "ones", "control"])].reset_index(drop=True) for frame in answers]
     pd.testing.assert_frame_equal(*shared, check_exact=True)
     shutil.rmtree(study / MODEL / "published_smoke")
 

@@ -116,7 +116,8 @@ def benchmark_files():
 
 def plan(run):
     """What is evaluated: as the study says; the base model on everything, uncleared."""
-    return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
+    everything = [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
+    return sweep.plan(config, RUNS[run]) if run != "base" else everything
 
 
 def planned_clearings(run):
