@@ -23,21 +23,18 @@ def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, 
     A direction that all topics share is described once for each of them.
     """
     nulls = unit(torch.rand(NULLS, _width(sample), generator=torch.Generator().manual_seed(seed + 1)))
-    found = {name: function(sample) for name, function in ESTIMATORS.items()}
-    other = {name: function(elsewhere) for name, function in ESTIMATORS.items()}
-    halves = [{name: function(half) for name, function in ESTIMATORS.items()} for half in _halves(sample, seed)]
+    found, other, *halves = map(_estimate, (sample, elsewhere, *_halves(sample, seed)))
     rows = []
     for topic, shift in sample.shifts().items():
         described = {"topic": dict(_of_shift(topic, shift, sample, scales))}
-        for name, rank in found.items():
-            own = _of(rank, topic)
+        for name, directions in found.items():
+            own = _of(directions, topic)
             if own is None:
                 continue
             values = described.setdefault(name, {})
             values |= _alignment(own, sample.controls.get(topic) if name != "control" else None, nulls)
-            values |= _selectivity(own, topic, held, nulls)
-            values |= _agreement(name, topic, found)
-            if name != "control":
+            values |= _selectivity(own, topic, held, nulls) | _agreement(name, topic, found)
+            if name != "control":  # which is not fitted
                 values["split_half"] = (_cosine(*(_of(half[name], topic) for half in halves)), *NOTHING)
                 values["cos_tokens"] = (_cosine(own, _of(other[name], topic)), *NOTHING)
         rows += [
@@ -102,6 +99,11 @@ def with_null(value: Tensor, null: Tensor) -> Value:
     """A value and the 95 % range of its null [draws]."""
     low, high = torch.quantile(null.double(), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
     return float(value), low, high
+
+
+def _estimate(sample: Sample) -> dict[str, dict[str, Tensor]]:
+    """What every estimator makes of a sample."""
+    return {name: function(sample) for name, function in ESTIMATORS.items()}
 
 
 def _of_shift(topic: str, shift: Tensor, sample: Sample, scales: dict[str, float]) -> Iterator[tuple[str, Value]]:
