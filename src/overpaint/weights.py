@@ -58,9 +58,12 @@ def effective_rank(energies: Tensor) -> float:
     return float(torch.exp(-(shares * shares.log()).sum()))
 
 
-def removed_share(matrix: Tensor, basis: Tensor) -> float:
-    """Share of the energy of a matrix [width, n] that projecting out the rows of `basis` [k, width] takes away."""
-    return float((basis @ matrix).pow(2).sum() / matrix.pow(2).sum())
+def removed_share(gram: Tensor, basis: Tensor) -> float:
+    """Share of the energy of a matrix [width, n] that projecting out the rows of `basis` [k, width] takes away.
+
+    gram: the matrix times its transpose, [width, width].
+    """
+    return float(((basis @ gram) * basis).sum() / gram.trace())
 
 
 def _spectrum(
@@ -68,10 +71,11 @@ def _spectrum(
 ) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
     """(topic, quantity, value with its null) of a change [width, n]; the width is that of the stream.
 
-    Left singular vectors come from the Gram matrix, which is small where the change is wide.
+    All of it comes from the Gram matrix, which is small where the change is wide.
     """
-    energies, vectors = torch.linalg.eigh(matrix.double() @ matrix.double().T)
-    energies, left = energies.flip(0).clamp(min=0), unit(vectors[:, -1].float())
+    gram = matrix @ matrix.T
+    energies, vectors = torch.linalg.eigh(gram)
+    energies, left = energies.flip(0).clamp(min=0), vectors[:, -1]
     for k, share in enumerate((energies / energies.sum())[:TOP].tolist(), 1):
         yield "all", f"share_{k}", (share, *NOTHING)
     yield "all", "effective_rank", (effective_rank(energies), *NOTHING)
@@ -84,8 +88,8 @@ def _spectrum(
                 yield topic, f"cos_{kind}_centred", _cosine(centre(left), centre(direction.float()), centre(nulls))
     basis = orthonormal(torch.stack(list(directions["r"].values())))
     draws = [orthonormal(rows) for rows in torch.rand(200, max(1, len(basis)), len(left), generator=generator)]
-    null = torch.tensor([removed_share(matrix, rows) for rows in draws])
-    yield "all", "removed_share", with_null(torch.tensor(removed_share(matrix, basis)), null)
+    null = torch.tensor([removed_share(gram, rows) for rows in draws])
+    yield "all", "removed_share", with_null(torch.tensor(removed_share(gram, basis)), null)
 
 
 def _cosine(left: Tensor, direction: Tensor, nulls: Tensor) -> tuple[float, float, float]:
