@@ -87,6 +87,8 @@ def test_junk_tells_hazardous_prompts_from_benign_ones_in_the_run_and_not_in_the
     for topic in TOPICS:
         assert found[topic, "auc"]["value"] > 0.99 and abs(found[topic, "auc_base"]["value"] - 0.5) < 0.2
         assert found[topic, "auc"]["null_low"] > found[topic, "auc_base"]["null_high"], "rand shares the all-ones part"
+        centred = found[topic, "auc_centred"]
+        assert centred["value"] > 0.95 > centred["null_high"] and centred["null_low"] < 0.5, "which centring takes away"
         null = found[topic, "auc_base"]
         assert null["null_low"] < 0.5 < null["null_high"]
 

@@ -133,10 +133,12 @@ def _selectivity(own: Tensor, topic: str, held: Sample, nulls: Tensor) -> dict[s
         return {}
     directions = torch.cat([own[None], nulls[:200]])
     values = {}
-    for quantity, hazardous, benign in (
-        ("auc", held.run, held.benign_run), ("auc_base", held.base, held.benign_base)
-    ):  # fmt: skip
-        found = auc(hazardous[topic] @ directions.T, torch.cat(list(benign.values())) @ directions.T)
+    for quantity, rows, hazardous, benign in (
+        ("auc", directions, held.run, held.benign_run),
+        ("auc_centred", centre(directions), held.run, held.benign_run),
+        ("auc_base", directions, held.base, held.benign_base),
+    ):
+        found = auc(hazardous[topic] @ rows.T, torch.cat(list(benign.values())) @ rows.T)
         values[quantity] = with_null(found[0], found[1:])
     return values
 
