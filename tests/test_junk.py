@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from overpaint import estimators, junk
@@ -124,6 +125,18 @@ def test_junk_survives_saving_and_an_empty_path_is_no_junk(base, tmp_path):
     for kind, found in loaded.others.items():
         assert all(torch.equal(rows, fitted.others[kind][name]) for name, rows in found.items())
     assert Junk.load("") is None and Junk.load([]) is None
+
+
+def test_loaded_junk_lies_alike_in_memory_whatever_else_is_in_its_file(base, tmp_path):
+    run, u = shifted(base, {"north_prompts": control()}), {"north": control()}
+    places = []
+    for name, controls in (("with", u), ("without", {})):
+        fit(base, run, controls=controls).save(tmp_path / name)
+        loaded = Junk.load(tmp_path / name)
+        places.append({key: rows.data_ptr() % 64 for key, rows in (loaded.topics | loaded.means).items()})
+    assert places[0] == places[1] == dict.fromkeys(places[0], 0)
+    raw = [load_file(tmp_path / name)["mean/0/input"].data_ptr() for name in ("with", "without")]
+    assert any(place % 64 for place in raw), "files alone see to that"
 
 
 def test_a_damaged_junk_file_is_named(base, tmp_path):

@@ -188,6 +188,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
         "ones",
         "on_base",
     }
+    clearings |= {"contrast", "control", "benign", "top_2", "span_block", "span_inputs", "dose_0.5", "span_boot"}
     assert set(scores.clearing) == clearings
     assert set(scores.benchmark) == {"gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text", "all"}
 

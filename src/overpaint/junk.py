@@ -39,6 +39,8 @@ class Junk:
         if not path:
             return None
         tensors, metadata = read_tensors(path, "depth")
+        # Products round by where a tensor lies in memory, and in the file that depends on what else is there.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         others: dict[str, dict[str, Tensor]] = {}
         for key, rows in strip(tensors, "other/").items():
             estimator, _, name = key.partition("/")
