@@ -135,9 +135,7 @@ def test_clearing_from_a_layer_leaves_earlier_blocks_to_the_bit_and_clears_later
         ("inputs", [site for site in SITES if site.endswith("/input")]),
     ],
 )
-def test_a_narrow_scope_clears_its_sites_and_leaves_what_is_written_elsewhere(
-    any_model, inputs, junk, scope, cleared
-):
+def test_a_narrow_scope_clears_its_sites_and_leaves_what_is_written_elsewhere(any_model, inputs, junk, scope, cleared):
     [span] = make(junk, layer=2, scope=scope)
     assert list(span.levels) == cleared
     before = largest(components(any_model, inputs, span.basis))
