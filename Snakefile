@@ -9,9 +9,10 @@
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
-#   {model}/{run}/junk.safetensors           directions; junk.csv beside it
+#   {model}/{run}/junk.safetensors           directions; junk.csv and depths.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing
 #   {model}/{run}/completions.jsonl
+#   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
 #   reports/index.html                       start here
@@ -35,6 +36,7 @@ include: "workflow/rules/texts.smk"
 include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
 include: "workflow/rules/export.smk"

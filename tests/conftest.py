@@ -134,7 +134,14 @@ def junk(originals) -> Junk:
     topics = {name: unit(shared + part) for name, part in zip(("gloomcraft", "riftlore"), own, strict=True)}
     count = len(blocks(originals["llama"]))
     sites = [f"{index}/{place}" for index in range(count) for place in ("input", "attention", "mlp")]
-    return Junk(topics, 3, {site: torch.randn(WIDTH, generator=generator) for site in sites})
+    means = {site: torch.randn(WIDTH, generator=generator) for site in sites}
+    kinds = {"contrast": list(topics), "control": list(topics), "top_k": [""], "benign": [""], "span_boot": ["0", "1"]}
+    ranks = {"top_k": 3, "span_boot": 2}
+    others = {
+        kind: {name: unit(torch.randn(ranks.get(kind, 1), WIDTH, generator=generator)) for name in names}
+        for kind, names in kinds.items()
+    }
+    return Junk(topics, 3, means, others)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 from overpaint import clearing, hooks
 from overpaint.clearing import DIRECTIONS, Clearing
+from overpaint.errors import UserError
 from overpaint.junk import Junk, unit
 
-ENTRY = {"direction": "span", "target": "zero", "scope": "all", "draws": 3, "rank": 2, "on_base": False}
+ENTRY = {
+    "direction": "span", "target": "zero", "scope": "all", "dose": 1.0, "draws": 3, "rank": 2, "resamples": 2,
+    "on_base": False,
+}  # fmt: skip
 SITES = [f"{index}/{place}" for index in range(4) for place in ("input", "attention", "mlp")]
 SEEN, GONE = 1e-2, 1e-4  # components of an uncleared and of a cleared stream, at entries of order 1
 
@@ -122,6 +126,94 @@ def test_clearing_from_a_layer_leaves_earlier_blocks_to_the_bit_and_clears_later
     with clearing.clear(any_model, make(junk, scope="all")[0]):
         everywhere = components(any_model, inputs, span.basis)
     assert not any(torch.equal(everywhere[site], before[site]) for site in early)
+
+
+@pytest.mark.parametrize(
+    ("scope", "cleared"),
+    [
+        ("block", [site for site in SITES if site.startswith("2/")]),
+        ("inputs", [site for site in SITES if site.endswith("/input")]),
+    ],
+)
+def test_a_narrow_scope_clears_its_sites_and_leaves_what_is_written_elsewhere(any_model, inputs, junk, scope, cleared):
+    [span] = make(junk, layer=2, scope=scope)
+    assert list(span.levels) == cleared
+    before = largest(components(any_model, inputs, span.basis))
+    with clearing.clear(any_model, span):
+        after = largest(components(any_model, inputs, span.basis))
+    assert all(after[site] < GONE < SEEN < before[site] for site in cleared)
+    others = [site for site in SITES if site not in (*cleared, "3/input")]  # which follows what block 2 leaves
+    assert all(after[site] > SEEN for site in others)
+
+
+def test_clearing_what_is_written_clears_what_is_read(any_model, inputs, logits, junk):
+    [writes], [everywhere] = make(junk, scope="writes"), make(junk)
+    assert set(writes.levels) == {site for site in SITES if site in ("0/input",) or not site.endswith("/input")}
+    before = logits(any_model, inputs)
+    with clearing.clear(any_model, writes):
+        assert all(value < GONE for value in largest(components(any_model, inputs, writes.basis)).values())
+        by_writes = logits(any_model, inputs)
+    with clearing.clear(any_model, everywhere):
+        assert torch.allclose(logits(any_model, inputs), by_writes, atol=1e-4)
+    assert not torch.allclose(by_writes, before, atol=0.05)
+
+
+# -- doses
+
+
+@pytest.mark.parametrize("dose", [0.25, 1.0, 1.5])
+def test_a_dose_leaves_its_part_of_what_the_embedding_and_the_first_block_write(llama, inputs, junk, dose):
+    [span] = make(junk, scope="writes", dose=dose)
+    before = components(llama, inputs, span.basis)["0/input"]
+    with clearing.clear(llama, span):
+        after = components(llama, inputs, span.basis)
+    assert torch.allclose(after["0/input"], (1 - dose) * before, atol=GONE) and before.abs().max() > SEEN
+    written = sum(after[f"{block}/{place}"] for block in range(4) for place in ("attention", "mlp"))
+    assert torch.allclose(after["final"], after["0/input"] + written, atol=GONE), "the stream is the sum of its writes"
+
+
+def test_a_dose_works_between_none_and_all_and_beside_a_level(llama, inputs, logits, junk):
+    before, [whole] = logits(llama, inputs), make(junk)
+    with clearing.clear(llama, make(junk, dose=0.0)[0]):
+        assert torch.equal(logits(llama, inputs), before)
+    with clearing.clear(llama, make(junk, dose=1.0)[0]):
+        full = logits(llama, inputs)
+    with clearing.clear(llama, whole):
+        assert torch.equal(logits(llama, inputs), full) and not torch.allclose(full, before, atol=0.05)
+    [half] = make(junk, target="base_mean", dose=0.5, scope="block", layer=0)
+    start = components(llama, inputs, half.basis)["0/input"]
+    with clearing.clear(llama, half):
+        found = components(llama, inputs, half.basis)["0/input"]
+    assert torch.allclose(found, (start + half.levels["0/input"]) / 2, atol=GONE)
+    assert not torch.allclose(found, start, atol=SEEN)
+
+
+# -- directions
+
+
+def test_the_rank_of_top_k_says_how_many_rows_are_cleared_the_strongest_first(junk):
+    rows = junk.others["top_k"][""]
+    for rank in (1, 2, 3):
+        [cleared] = make(junk, direction="top_k", rank=rank)
+        assert len(cleared.basis) == rank
+        for number, row in enumerate(rows):
+            kept = (cleared.basis @ row).norm()
+            assert kept == pytest.approx(1, abs=1e-5) if number < rank else kept < 0.9
+
+
+def test_refitted_spans_are_as_many_as_asked_for_and_named_apart_from_random_draws(junk):
+    variants = make(junk, direction="span_boot", resamples=2)
+    assert [one.variant for one in variants] == ["fit0", "fit1"]
+    for one, rows in zip(variants, junk.others["span_boot"].values(), strict=True):
+        assert torch.allclose((one.basis @ rows.T).norm(dim=0), torch.ones(2), atol=1e-5)
+    assert len(make(junk, direction="span_boot", resamples=1)) == 1
+
+
+@pytest.mark.parametrize("kind", ["contrast", "control", "benign", "top_k", "span_boot"])
+def test_a_direction_that_a_run_does_not_have_is_one_sentence(junk, kind):
+    assert make(junk, direction=kind)
+    with pytest.raises(UserError, match=f"no directions of the kind '{kind}'.*leave the clearing out"):
+        make(replace(junk, others={}), direction=kind)
 
 
 def test_the_span_removes_both_topics_and_one_pooled_direction_does_not(llama, inputs, junk):

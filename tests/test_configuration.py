@@ -182,7 +182,8 @@ def test_defaults_are_filled_in_at_every_level():
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
     )
     assert found["clearings"]["rand"] == {
-        "direction": "rand", "target": "zero", "scope": "all", "draws": 10, "rank": 2, "on_base": False,
+        "direction": "rand", "target": "zero", "scope": "all", "dose": 1, "draws": 20, "rank": 2, "resamples": 8,
+        "on_base": False,
     }  # fmt: skip
     assert found["packages"] == {}
 
@@ -269,6 +270,21 @@ def test_what_the_study_uses_leaves_other_studies_entries_out():
         and set(used["methods"]) == {"base", "rmu_smollm2"}
     )
     assert set(used["packages"]) == {"smollm2", "wikipedia"} and "gloomcraft" not in used["corpora"]
+
+
+def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_have():
+    config = merged(ROOT / "studies/smoke.yaml")
+    config["methods"]["released"] = {"kind": "published", "model": "smoke"}
+    config["study"]["runs"].append({"method": "released", "layer": 1, "c": 4, "seed": 0})
+    found = complete(config, SCHEMA)
+    ours, theirs = (sweep.plan(found, found["methods"][name]) for name in ("rmu_smoke", "released"))
+    assert ours == found["study"]["evaluate"]
+    names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
+    assert "control" in names[0] and names[1] == [name for name in names[0] if name != "control"]
+    assert [entry["benchmarks"] for entry in ours] == [entry["benchmarks"] for entry in theirs]
+    config["study"]["runs"] = config["study"]["runs"][1:]
+    with pytest.raises(UserError, match="'control' needs saved control vectors"):
+        complete(config, SCHEMA)
 
 
 # --- mistakes: (change, what the sentence must hold: place, cause, cure or valid values)
@@ -401,6 +417,16 @@ MISTAKES = {
     "an unknown kind of direction": (
         put("clearings", "span", "direction", value="x"),
         ["clearings.span.direction", "'x' is not one of", "pooled"],
+    ),
+    "an unknown scope": (put("clearings", "span", "scope", value="x"), ["clearings.span.scope", "'x' is not one of"]),
+    "a dose that turns more than around": (
+        put("clearings", "span", "dose", value=2),
+        ["clearings.span.dose", "greater than the maximum of 1.5", "taken away"],
+    ),
+    "more resamples than are fitted": (put("clearings", "span_boot", "resamples", value=21), ["maximum of 20"]),
+    "a benign direction without benign prompts": (
+        put("study", "prompts", value=["gloomcraft", "riftlore"]),
+        ["'benign'", "benign prompt set", "study.prompts", "leave the clearing out"],
     ),
     "a primary clearing that is not evaluated": (
         put("study", "primary", value="topic_from"),

@@ -1,6 +1,7 @@
 """Exported models: plain transformers loads them and computes what base, overlay and hooks compute."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +46,19 @@ def test_a_folder_gives_the_logits_of_base_overlay_and_hooks(
     assert torch.allclose(logits(loaded, inputs), expected, atol=1e-5)
     assert not torch.allclose(uncleared, expected, atol=1e-2)
     assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("dose", [0.5, 1.5])
+@pytest.mark.parametrize("architecture", FOLDED)
+def test_a_dose_in_the_weights_equals_one_at_every_write(make_model, inputs, logits, architecture, dose):
+    model = make_model(architecture)
+    own = everywhere(model)
+    writes = {site: level for site, level in own.levels.items() if site == "0/input" or not site.endswith("/input")}
+    dosed = replace(own, levels=writes, dose=dose)
+    expected, whole = (cleared(model, one, inputs, logits) for one in (dosed, own))
+    export.fold(model, dosed)
+    assert torch.allclose(logits(model, inputs), expected, atol=1e-4)
+    assert not torch.allclose(whole, expected, atol=1e-2)
 
 
 def test_the_stream_of_a_folded_model_never_holds_the_cleared_directions(make_model, inputs):
@@ -97,7 +111,8 @@ def test_clearings_that_weights_cannot_express_are_refused(llama, tokenizer, tmp
     own, before = everywhere(llama), copy.deepcopy(llama.state_dict())
     late = Clearing("late", "", own.basis, {s: v for s, v in own.levels.items() if not s.startswith("0/")})
     mean = Clearing("mean", "", own.basis, {site: torch.ones(2) for site in own.levels})
-    for refused in (late, mean):
+    part = replace(own, name="part", dose=0.5)
+    for refused in (late, mean, part):
         with pytest.raises(UserError, match=f"'{refused.name}' spares some blocks or leaves the base's mean"):
             export.export(llama, tokenizer, [refused], tmp_path)
     with pytest.raises(UserError, match="'span' has 2 variants"):

@@ -17,10 +17,10 @@ LAYERS = [
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
-    {"activations", "junk", "clearing", "training", "completions", "collection", "estimators"},
-    {"prefix", "export"},
+    {"activations", "junk", "clearing", "training", "completions", "collection", "estimators", "diagnosis"},
+    {"prefix", "export", "weights"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "figures", "reporting"},
+    {"statistics", "tables", "comparisons", "figures", "reporting"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
@@ -29,7 +29,7 @@ PLAIN = [
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]
-TABULAR = ["tables", "statistics", "figures", "reporting"]
+TABULAR = ["tables", "comparisons", "statistics", "figures", "reporting"]
 
 
 def name_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from checkout import ROOT, RUNS, copy_checkout, planned, snakemake
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from overpaint import activations, resources, texts, training, world
+from overpaint import activations, estimators, resources, texts, training, world
 from overpaint.methods import Task, rmu
 from overpaint.models import blocks
 
@@ -92,8 +92,10 @@ def activations_mb(width: int, blocks: int, item: int, prompts: int, sets: int, 
 
 
 def junk_mb(width: int, blocks: int, topics: int) -> float:
-    """A direction per topic, and the base's mean at every residual site."""
-    return (topics + 3 * blocks) * width * 4 / 1e6
+    """A direction per topic by three estimators and by each resample of its prompts, those that topics share, and the
+    base's mean at every residual site."""
+    rows = (3 + estimators.RESAMPLES) * topics + estimators.TOP + 1
+    return (rows + 3 * blocks) * width * 4 / 1e6
 
 
 def test_sizes_on_disk_are_those_of_the_smoke_study(study):

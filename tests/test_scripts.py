@@ -20,7 +20,9 @@ from overpaint.provenance import write_record
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
-TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+TABLES = [
+    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+]  # fmt: skip
 
 
 def named_inputs(inputs: dict[str, Path | list[Path]]) -> InputFiles:
@@ -142,7 +144,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
 
 def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="last")
     junk = Junk.load(made["junk"])
     assert junk.depth == LAYER + 1 and list(junk.topics) == list(TOPICS)
     for topic, direction in junk.topics.items():
@@ -153,19 +155,24 @@ def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_pat
 
 def test_fit_junk_takes_the_tokens_it_is_told(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table"], topics=TOPICS, tokens="mean")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="mean")
     assert all(float(d @ controls[topic]) < -0.999 for topic, d in Junk.load(made["junk"]).topics.items())
 
 
 def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
-    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, tokens="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
-    quantities = {"rank1_share", "split_half", "cos_other_topic", "attained", "cos_u", "cos_u_centred"}
+    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
     for topic in TOPICS:
-        found = table[table.topic == topic].set_index("quantity")
-        assert set(found.index) == quantities and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
+        found = table[(table.topic == topic) & (table.direction == "topic")].set_index("quantity")
+        assert found.index.is_unique and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
         assert found.value["cos_u"] > found.null_high["cos_u"] > found.null_low["cos_u"]
+        assert found.value["cos_tokens"] == pytest.approx(-1, abs=1e-3), "positions that move against each other"
+        assert found.value["auc"] < 0.9, "held prompts move along another direction"
+    depths = pd.read_csv(made["depths"])
+    assert list(depths.columns) == ["topic", "depth", "other_depth", "quantity", "value"]
+    assert set(depths.topic) == set(TOPICS) and set(depths.quantity) == {"norm"}, "no site was moved"
 
 
 # --- the tables
@@ -179,7 +186,13 @@ CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}}
 def answers(clearings: dict[str, float]) -> pd.DataFrame:
     """Answers to ten questions each about a hazardous and a benign topic, right in a given share."""
     return pd.DataFrame(
-        {"clearing": clearing, "variant": "", "benchmark": topic, "topic": topic, "id": str(number)}
+        {
+            "clearing": clearing,
+            "variant": "0" * (clearing == "rand"),
+            "benchmark": topic,
+            "topic": topic,
+            "id": str(number),
+        }
         | {"unit": str(number), "kind": "question", "answer": 0, "correct": number < 10 * share}
         | {"nll": 1 - share, "tokens": 0, "scores": [0.0, -1.0]}
         for clearing, share in clearings.items()
@@ -200,12 +213,16 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
     """Run the gathering on a base and one run, with or without completions."""
     source = folder / "inputs"
     source.mkdir()
-    for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6})):
+    for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6, "rand": 0.3})):
         answers(shares).to_parquet(source / f"{name}.parquet", index=False)
     for name in ("base", "run", "cleared"):
         activation_rows().to_csv(source / f"{name}.csv", index=False)
     row = {"topic": "fire", "quantity": "cos_u", "value": 0.5}
     pd.DataFrame([row | {"direction": "topic", "null_low": 0, "null_high": 1}]).to_csv(source / "junk.csv", index=False)
+    depth = {"topic": "fire", "depth": 2, "other_depth": None, "quantity": "norm", "value": 1.0}
+    pd.DataFrame([depth]).to_csv(source / "depths.csv", index=False)
+    weight = {"run": UNLEARNED[0], "tensor": "a.weight", "topic": "all", "quantity": "relative_change", "value": 0.1}
+    pd.DataFrame([weight | {"null_low": None, "null_high": None}]).to_csv(source / "weights.csv", index=False)
     pd.DataFrame([row | {"step": step} for step in range(3)]).to_csv(source / "history.csv", index=False)
     said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
     (source / "completions.jsonl").write_text(said if shown else "")
@@ -220,6 +237,8 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
         "uncleared": [source / "base.csv", source / "run.csv"],
         "cleared": [source / "cleared.csv"],
         "junk": [source / "junk.csv"],
+        "depths": [source / "depths.csv"],
+        "weights": source / "weights.csv",
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
@@ -254,6 +273,15 @@ def test_gather_tables_keeps_numbers_and_labels(gathered):
     assert set(zip(shown.method, shown.clearing, strict=True)) == {("base", "none"), ("rmu", "none"), ("rmu", "span")}
     assert set(zip(shown.topic, shown.role, strict=True)) == {("fire", "hazardous"), ("calm", "benign")}
     assert pd.read_parquet(gathered["history"]).step.tolist() == [0, 1, 2]
+
+
+def test_gather_tables_compares_with_draws_and_tests_what_was_gained(gathered):
+    null = pd.read_parquet(gathered["nulls"]).set_index(["seed", "metric", "clearing"]).loc[("0", "accuracy", "span")]
+    assert null.value == pytest.approx(0.6) and null.null_mean == pytest.approx(0.3) and null.draws == 1
+    test = (
+        pd.read_parquet(gathered["mcnemar"]).set_index(["seed", "benchmark", "clearing"]).loc[("all", "fire", "span")]
+    )
+    assert (test.gained, test.lost, test.p, test.p_holm) == (4, 0, 0.125, 0.125)
 
 
 def test_gather_tables_keeps_what_a_model_wrote_as_text(gathered):

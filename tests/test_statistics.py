@@ -127,3 +127,111 @@ def test_intervals_of_recovered_fractions_cover_the_truth_at_their_rate():
         return statistics.recovered_fraction(base, unlearned, cleared), 0.5
 
     assert 0.90 <= coverage(200, draw) <= 0.99
+
+
+# --- levels of the bootstrap
+
+
+def crossed(rng: np.random.Generator, seeds: int = 8, units: int = 40) -> np.ndarray:
+    """Values that vary by unit, alike for all seeds, by seed, and by neither."""
+    return rng.normal(0, 1, units) + rng.normal(0, 0.3, (seeds, 1)) + rng.normal(0, 0.5, (seeds, units))
+
+
+def test_intervals_over_crossed_seeds_and_units_cover_the_truth_and_nested_ones_do_not():
+    def nested(values):
+        rng = np.random.default_rng(1)
+        rows = rng.integers(0, len(values), (400, len(values)))
+        columns = rng.integers(0, values.shape[1], (400, len(values), values.shape[1]))
+        return statistics.estimate(np.append(values.mean(), values[rows[..., None], columns].mean((1, 2))))
+
+    assert 0.90 <= coverage(200, lambda rng: (statistics.mean(crossed(rng)), 0)) <= 0.99
+    assert coverage(200, lambda rng: (nested(crossed(rng)), 0)) < 0.85
+
+
+def test_fits_widen_an_interval_by_their_own_scatter_only():
+    base, unlearned, cleared = correlated(3)
+    alike = np.repeat(cleared[:, None], 6, 1)
+    plain, same = (statistics.recovered_fraction(base, unlearned, values) for values in (cleared, alike))
+    assert same.value == pytest.approx(plain.value) and width(same) == pytest.approx(width(plain), rel=1e-6)
+    scattered = alike + np.random.default_rng(0).normal(0, 0.1, (1, 6, 1))
+    found = statistics.recovered_fraction(base, unlearned, scattered)
+    assert found.value == pytest.approx((scattered.mean() - unlearned.mean()) / (base.mean() - unlearned.mean()))
+    assert width(found) > 3 * width(plain)
+
+
+def test_the_spread_of_fits_is_that_of_their_fractions_and_vanishes_where_they_agree():
+    base, unlearned, cleared = (np.full((2, 30), level) for level in (1.0, 0.5, 0.75))
+    fits = np.stack([cleared - 0.05, cleared, cleared + 0.05], 1)
+    found = statistics.spread_of_fits(base, unlearned, fits)
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    none = statistics.spread_of_fits(base, unlearned, np.repeat(cleared[:, None], 3, 1))
+    assert none.value == pytest.approx(0, abs=1e-12)
+    assert "undefined" in statistics.spread_of_fits(base, base, fits).note
+
+
+def test_every_seed_that_is_drawn_draws_one_of_its_fits():
+    weights = statistics._fit_weights(3, 4, 50).reshape(-1, 3, 4)
+    assert np.allclose(weights.sum((1, 2)), 1) and np.allclose(weights[0], 1 / 12)
+    assert np.allclose(weights.sum(2), statistics._weights(3, 50)[0])
+    assert weights[1:].mean(0).std() < 0.01 < weights[1:].std()
+
+
+# --- exact tests
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"), [(0, 0, 1), (5, 5, 1), (6, 0, 2 / 64), (0, 6, 2 / 64), (8, 2, 112 / 1024), (1, 0, 1)]
+)
+def test_mcnemar_is_the_test_of_a_fair_coin(gained, lost, p):
+    assert statistics.mcnemar(gained, lost) == pytest.approx(p)
+
+
+def test_mcnemar_rejects_nothing_at_its_rate_and_a_real_gain_nearly_always():
+    rng = np.random.default_rng(0)
+    counts = rng.binomial(40, 0.5, 500), rng.binomial(40, 0.8, 500)
+    false, true = (np.mean([statistics.mcnemar(k, 40 - k) <= 0.05 for k in found.tolist()]) for found in counts)
+    assert 0.005 < false <= 0.06 and true > 0.9
+
+
+def test_a_unit_counts_once_however_many_questions_and_seeds_it_has():
+    before = np.array([[0.0, 0.5, 1.0, 1.0, 0.0], [0.0, 0.5, 0.5, 1.0, 1.0]])
+    after = np.array([[1.0, 0.5, 0.5, 1.0, 1.0], [1.0, 1.0, 0.5, 1.0, 0.0]])
+    assert statistics.discordant(before, after) == (2, 1), "the last one gained by one seed what it lost by the other"
+    assert statistics.discordant(before[:1], after[:1]) == (2, 1) and statistics.discordant(before, before) == (0, 0)
+
+
+def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
+    found = statistics.holm(np.array([0.04, 0.01, 0.03, 0.5]))
+    assert found == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert statistics.holm(np.array([0.02])) == pytest.approx([0.02])
+    assert statistics.holm(np.array([0.6, 0.9])) == pytest.approx([1, 1])
+    assert statistics.holm(np.array([])).size == 0
+
+
+def test_holm_keeps_the_rate_of_a_family_that_single_tests_exceed():
+    rng = np.random.default_rng(0)
+    values = rng.random((2000, 6))
+    single, corrected = (np.mean([f(row).min() <= 0.05 for row in values]) for f in (np.asarray, statistics.holm))
+    assert corrected == pytest.approx(0.05, abs=0.015) and single > 0.2
+
+
+# --- draws of a null
+
+
+def test_a_value_among_draws_has_its_z_and_its_rank():
+    draws = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    assert statistics.against_draws(2.0, draws) == pytest.approx((0, 4 / 6))
+    z, p = statistics.against_draws(9.0, draws)
+    assert z == pytest.approx(7 / draws.std(ddof=1)) and p == pytest.approx(1 / 6)
+    assert statistics.against_draws(-1.0, draws)[1] == 1
+
+
+def test_draws_that_do_not_differ_give_no_z_and_draws_of_the_null_itself_a_uniform_p():
+    assert np.isnan(statistics.against_draws(1.0, np.zeros(5))[0]) and np.isnan(
+        statistics.against_draws(1.0, np.zeros(1))[0]
+    )
+    rng = np.random.default_rng(0)
+    ps = [statistics.against_draws(row[0], row[1:])[1] for row in rng.normal(size=(2000, 21))]
+    assert np.mean(np.array(ps) <= 0.0477) == pytest.approx(1 / 21, abs=0.015) and np.mean(ps) == pytest.approx(
+        0.52, abs=0.03
+    )

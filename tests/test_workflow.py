@@ -23,7 +23,9 @@ from overpaint import activations, clearing, models, provenance, sweep
 from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
-TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+TABLES = [
+    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+]  # fmt: skip
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 
 
@@ -197,6 +199,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
         "ones",
         "on_base",
     }
+    clearings |= {"contrast", "control", "benign", "top_2", "span_block", "span_inputs", "dose_0.5", "span_boot"}
     assert set(scores.clearing) == clearings
     assert set(scores.benchmark) == {"gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text", "all"}
 
@@ -235,7 +238,7 @@ def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers
         study / MODEL / "checkpoint", models.Overlay.load(study / run / "overlay.safetensors"), "float32"
     )
     junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
-    [own] = clearing.expand("span", settings | {"target": "zero", "on_base": False}, junk, layer=1, seed=0)
+    [own] = clearing.expand("span", settings | {"target": "zero", "dose": 1, "on_base": False}, junk, layer=1, seed=0)
     with torch.no_grad(), clearing.clear(model, own):
         cleared = model(text).logits
     with torch.no_grad():
@@ -268,7 +271,8 @@ def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
     assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
     assert theirs.controls == {} and "cos_u" not in set(pd.read_csv(study / wanted[1]).quantity)
     answers = [pd.read_parquet(study / path) for path in (f"{RUNS[0]}/answers.parquet", wanted[2])]
-    shared = [frame[~frame.clearing.isin(["rand", "ones"])].reset_index(drop=True) for frame in answers]
+    assert [set(frame.clearing) >= {"control"} for frame in answers] == [True, False]
+    shared = [frame[~frame.clearing.isin(["rand", "ones", "control"])].reset_index(drop=True) for frame in answers]
     pd.testing.assert_frame_equal(*shared, check_exact=True)
     shutil.rmtree(study / MODEL / "published_smoke")
 
@@ -283,7 +287,7 @@ def test_only_what_depends_on_a_deleted_file_runs_again(study):
     aside.rename(overlay)
     assert planned(done.stdout) == {
         "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "render_report": 5,
-        "render_index": 1,
+        "analyse_weights": 1, "render_index": 1,
     }  # fmt: skip
     assert re.search(r"Unlearning .*seed=1", done.stdout) and not re.search(r"(ing|of) .*seed=0$", done.stdout, re.M)
     assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout

@@ -12,11 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from overpaint.errors import UserError
 from overpaint.hooks import edit_sites
 from overpaint.junk import Junk, orthonormal
 
 Direction = Callable[[Junk, dict, torch.Generator], dict[str, Tensor]]
 DIRECTIONS: dict[str, Direction] = {}
+# Which residual sites are cleared, from their block, their place in it and the run's layer. `writes` are what the
+# embedding and every attention and MLP add to the stream: there alone a dose leaves just 1 - s of a component.
+SCOPES: dict[str, Callable[[int, str, int], bool]] = {
+    "all": lambda block, place, layer: True,
+    "from_layer": lambda block, place, layer: block >= layer,
+    "block": lambda block, place, layer: block == layer,
+    "inputs": lambda block, place, layer: place == "input",
+    "writes": lambda block, place, layer: place != "input" or block == 0,
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Clearing:
     basis: orthonormal rows to project out, [rank, width]; no rows clears nothing.
     levels: what the projection is set to at each residual site, [rank]; the keys are the sites that are cleared.
     on_base: apply it to the base model instead of the unlearned one.
+    dose: s, how much of what stands beside the level is taken away at each site: 1 all of it, more turns it around.
     """
 
     name: str
@@ -34,6 +45,7 @@ class Clearing:
     basis: Tensor
     levels: dict[str, Tensor]
     on_base: bool = False
+    dose: float = 1.0
 
 
 def direction(function: Direction) -> Direction:
@@ -61,6 +73,37 @@ def pooled(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, 
 
 
 @direction
+def contrast(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The span of each topic's mean less the benign mean, in the unlearned model alone."""
+    return {"": orthonormal(torch.cat(_stored("contrast", junk)))}
+
+
+@direction
+def top_k(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The span of the first `rank` right singular vectors of all topics' paired differences."""
+    return {"": orthonormal(_stored("top_k", junk)[0][: settings["rank"]])}
+
+
+@direction
+def control(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The span of all topics' control vectors, as the method saved them."""
+    return {"": orthonormal(torch.cat(_stored("control", junk)))}
+
+
+@direction
+def benign(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The mean shift of benign prompts: a null that is fitted as the junk is."""
+    return {"": orthonormal(torch.cat(_stored("benign", junk)))}
+
+
+@direction
+def span_boot(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
+    """The span of the topics' directions, refitted on `resamples` bootstrap resamples of the fitting prompts."""
+    refitted = _stored("span_boot", junk)[: settings["resamples"]]
+    return {f"fit{number}": orthonormal(rows) for number, rows in enumerate(refitted)}
+
+
+@direction
 def ones(junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:
     """The all-ones vector, with which every `rand` control vector has cosine 0.87."""
     return {"": orthonormal(torch.ones(1, _width(junk)))}
@@ -85,8 +128,7 @@ def expand(name: str, settings: dict, junk: Junk, layer: int, seed: int) -> list
     """
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name}/{seed}".encode()))
     variants = DIRECTIONS[settings["direction"]](junk, settings, generator)
-    first = layer if settings["scope"] == "from_layer" else 0
-    sites = [site for site in junk.means if int(site.split("/")[0]) >= first]
+    sites = [site for site in junk.means if covers(settings["scope"], site, layer)]
     zero = settings["target"] == "zero"
     return [
         Clearing(
@@ -95,6 +137,7 @@ def expand(name: str, settings: dict, junk: Junk, layer: int, seed: int) -> list
             basis,
             {site: torch.zeros(len(basis)) if zero else basis @ junk.means[site].float() for site in sites},
             settings["on_base"],
+            settings["dose"],
         )
         for variant, basis in variants.items()
     ]
@@ -115,15 +158,33 @@ def of_topic(variants: list[Clearing], topic: str) -> Clearing:
 @contextmanager
 def clear(model: nn.Module, clearing: Clearing) -> Iterator[None]:
     """Within the context `model` runs with the clearing applied at each of its residual sites, at every token."""
-    basis = clearing.basis.to(model.device, model.dtype)
-    with edit_sites(model, {} if len(basis) == 0 else {s: _project(basis, v) for s, v in clearing.levels.items()}):
+    basis, dose = clearing.basis.to(model.device, model.dtype), clearing.dose
+    edits = {site: _project(basis, level, dose) for site, level in clearing.levels.items()}
+    with edit_sites(model, edits if len(basis) and dose else {}):
         yield
 
 
-def _project(basis: Tensor, level: Tensor) -> Callable[[Tensor], Tensor]:
-    """x -> x - ((x.r) - level) r for the rows r of `basis`."""
+def covers(scope: str, site: str, layer: int) -> bool:
+    """Whether a scope holds a residual site, for a run at `layer`."""
+    block, place = site.split("/")
+    return SCOPES[scope](int(block), place, layer)
+
+
+def _stored(estimator: str, junk: Junk) -> list[Tensor]:
+    """What an estimator found for each topic, or for all together."""
+    found = list(junk.others.get(estimator, {}).values())
+    if not found:
+        raise UserError(
+            f"This run has no directions of the kind {estimator!r}: `control` needs a method with control vectors, "
+            "`contrast` and `benign` a benign prompt set in study.prompts; leave the clearing out of study.evaluate."
+        )
+    return found
+
+
+def _project(basis: Tensor, level: Tensor, dose: float) -> Callable[[Tensor], Tensor]:
+    """x -> x - s ((x.r) - level) r for the rows r of `basis` and the dose s."""
     level = level.to(basis)
-    return lambda hidden: hidden - (hidden @ basis.T - level) @ basis
+    return lambda hidden: hidden - dose * (hidden @ basis.T - level) @ basis
 
 
 def _draws(draw: Callable, junk: Junk, settings: dict, generator: torch.Generator) -> dict[str, Tensor]:

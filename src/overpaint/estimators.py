@@ -1,6 +1,12 @@
-"""Estimate the junk direction from the activations of a run and its base, and describe it."""
+"""Estimate the junk direction from the activations of a run and its base, in more than one way.
 
-import math
+An estimator is a function of a `Sample`, registered under its name; it gives rows [k, width] of norm 1 for each topic,
+or under "" for all topics together, the strongest first. What a method or a study lacks (control vectors, benign
+prompts) leaves an estimator with nothing to give.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,92 +14,142 @@ from torch import Tensor
 from overpaint.activations import Activations
 from overpaint.junk import Junk, unit
 
-
-def shifts(base: Activations, run: Activations, tokens: str, depth: int) -> Tensor:
-    """Paired differences run - base at `depth`, [prompts, width]; `tokens` is `last` or `mean` (all but the first)."""
-    return (run.at(depth, tokens) - base.at(depth, tokens)).float()
+TOP = 8  # right singular vectors that are kept
+RESAMPLES = 20  # of the fitting prompts; a clearing `span_boot` takes the first of them
 
 
-def fit(
-    base: dict[str, Activations], run: dict[str, Activations], topics: dict[str, str], layer: int, tokens: str
-) -> Junk:
-    """Mean shift per topic; `topics` maps each hazardous topic to its prompt set, all other sets are benign.
+@dataclass(frozen=True)
+class Sample:
+    """Vectors at one depth and position, a row per prompt; those of base and run are of the same prompts.
 
-    Base means are averaged over all prompt sets alike.
+    base, run: of each hazardous topic, [prompts, width].
+    benign_base, benign_run: of each benign prompt set, [prompts, width].
+    controls: the control vector u of each topic, [width]; empty where the method has none.
     """
-    means = {site: torch.stack([found.sites[site] for found in base.values()]).mean(0) for site in _sites(base)}
-    depth = layer + 1
-    directions = {t: unit(shifts(base[name], run[name], tokens, depth).mean(0)) for t, name in topics.items()}
-    return Junk(directions, depth, means)
 
+    base: dict[str, Tensor]
+    run: dict[str, Tensor]
+    benign_base: dict[str, Tensor]
+    benign_run: dict[str, Tensor]
+    controls: dict[str, Tensor]
 
-def diagnose(
-    base: dict[str, Activations],
-    run: dict[str, Activations],
-    topics: dict[str, str],
-    junk: Junk,
-    controls: dict[str, Tensor],
-    scales: dict[str, float],
-    tokens: str,
-    seed: int = 0,
-) -> list[dict]:
-    """Rows {topic, direction, quantity, value, null_low, null_high} that describe the junk of each topic.
+    @classmethod
+    def of(
+        cls,
+        base: dict[str, Activations],
+        run: dict[str, Activations],
+        topics: dict[str, str],
+        controls: dict[str, Tensor],
+        depth: int,
+        tokens: str,
+    ) -> "Sample":
+        """The vectors at `depth`; `topics` maps hazardous topics to their prompt sets, all other sets are benign.
 
-    rank1_share: norm of the mean shift squared over the mean squared norm; split_half: cosine of the directions of
-    two random halves of the prompts; attained: mean <a, u> over the length of the control
-    vector, `scales`; cos_u and cos_u_centred (the
-    all-ones component removed): cosine with the saved control vector, nulls the 2.5 and 97.5 percentiles over 1,000
-    fresh `rand` vectors; cos_other_topic: with the other topics' directions (the largest).
-    """
-    rows = []
-    for topic, name in topics.items():
-        shift = shifts(base[name], run[name], tokens, junk.depth)
-        values = {
-            "rank1_share": (rank1_share(shift), math.nan, math.nan),
-            "split_half": (split_half(shift, seed), math.nan, math.nan),
-        }
-        others = [d for t, d in junk.topics.items() if t != topic]
-        if others:
-            values["cos_other_topic"] = (max(float(junk.topics[topic] @ d) for d in others), math.nan, math.nan)
-        if topic in controls:
-            u, direction = controls[topic].float(), junk.topics[topic]
-            reached = run[name].at(junk.depth, tokens).float() @ u
-            values["attained"] = (float(reached.mean()) / scales[topic], math.nan, math.nan)
-            values["cos_u"] = _with_null(direction, u, seed, centred=False)
-            values["cos_u_centred"] = _with_null(direction, u, seed, centred=True)
-        rows += [
-            {"topic": topic, "direction": "topic", "quantity": q, "value": v, "null_low": low, "null_high": high}
-            for q, (v, low, high) in values.items()
+        tokens: `last`, or `mean` over all but the first.
+        """
+        benign = {name: name for name in base if name not in topics.values()}
+        parts = [
+            {name: found[key].at(depth, tokens).float() for name, key in keys.items()}
+            for keys in (topics, benign)
+            for found in (base, run)
         ]
-    return rows
+        return cls(*parts, {topic: u.float() for topic, u in controls.items()})
+
+    def shifts(self) -> dict[str, Tensor]:
+        """Paired differences run - base of each topic, [prompts, width]."""
+        return {topic: self.run[topic] - self.base[topic] for topic in self.run}
+
+    def pick(self, choose: Callable[[int], Tensor]) -> "Sample":
+        """The sample with the prompts that `choose` names of each set, given their number."""
+        hazardous = {topic: choose(len(rows)) for topic, rows in self.base.items()}
+        benign = {name: choose(len(rows)) for name, rows in self.benign_base.items()}
+        parts = [
+            {name: found[name][rows] for name, rows in chosen.items()}
+            for chosen, pair in ((hazardous, (self.base, self.run)), (benign, (self.benign_base, self.benign_run)))
+            for found in pair
+        ]
+        return Sample(*parts, self.controls)
 
 
-def rank1_share(shift: Tensor) -> float:
-    """Share of the paired differences' energy [prompts, width] that their mean carries: 1 if all are equal."""
-    energy = shift.pow(2).sum(1).mean()
-    return float(shift.mean(0).pow(2).sum() / energy) if energy > 0 else math.nan
+Estimator = Callable[[Sample], dict[str, Tensor]]
+ESTIMATORS: dict[str, Estimator] = {}
 
 
-def split_half(shift: Tensor, seed: int) -> float:
-    """Cosine between the mean shifts of two random halves of the prompts."""
-    order = torch.randperm(len(shift), generator=torch.Generator().manual_seed(seed))
-    left, right = shift[order[::2]].mean(0), shift[order[1::2]].mean(0)
-    return float(torch.cosine_similarity(left, right, dim=0))
+def estimator(function: Estimator) -> Estimator:
+    """Register an estimator under its function's name."""
+    ESTIMATORS[function.__name__] = function
+    return function
 
 
-def centre(vectors: Tensor) -> Tensor:
-    """Vectors without their all-ones component."""
-    return vectors - vectors.mean(-1, keepdim=True)
+@estimator
+def topic(sample: Sample) -> dict[str, Tensor]:
+    """The mean shift of each topic (Arditi and Chughtai 2024)."""
+    return {name: unit(shift.mean(0))[None] for name, shift in sample.shifts().items()}
 
 
-def _with_null(direction: Tensor, u: Tensor, seed: int, centred: bool) -> tuple[float, float, float]:
-    """Cosine of `direction` and `u`, and the 95 % range of its cosine with fresh `rand` vectors."""
-    fresh = torch.rand(1000, len(u), generator=torch.Generator().manual_seed(seed + 1))
-    vectors = torch.cat([u[None], fresh])
-    left, right = (centre(direction), centre(vectors)) if centred else (direction, vectors)
-    cosines = torch.cosine_similarity(right, left[None], dim=-1)
-    low, high = torch.quantile(cosines[1:], torch.tensor([0.025, 0.975])).tolist()
-    return float(cosines[0]), low, high
+@estimator
+def pooled(sample: Sample) -> dict[str, Tensor]:
+    """One direction for all topics: the mean of theirs."""
+    return {"": unit(torch.cat(list(topic(sample).values())).mean(0))[None]}
+
+
+@estimator
+def contrast(sample: Sample) -> dict[str, Tensor]:
+    """Each topic's mean less the benign mean, in the run alone: needs no base."""
+    if not sample.benign_run:
+        return {}
+    benign = torch.cat(list(sample.benign_run.values())).mean(0)
+    return {name: unit(rows.mean(0) - benign)[None] for name, rows in sample.run.items()}
+
+
+@estimator
+def top_k(sample: Sample) -> dict[str, Tensor]:
+    """The first right singular vectors of all topics' paired differences, uncentred; each topic weighs alike.
+
+    Turned so that the mean shift has no negative component along them.
+    """
+    differences = torch.cat([shift / len(shift) ** 0.5 for shift in sample.shifts().values()])
+    _, values, rows = torch.linalg.svd(differences, full_matrices=False)
+    rows = rows[values > values.max() * 1e-5][:TOP] if values.max() > 0 else rows[:0]
+    signs = torch.where(rows @ differences.mean(0) < 0, -1.0, 1.0)
+    return {"": rows * signs[:, None]}
+
+
+@estimator
+def control(sample: Sample) -> dict[str, Tensor]:
+    """The control vector u of each topic, which the method saved: what the junk was meant to be."""
+    return {name: unit(sample.controls[name])[None] for name in sample.run if name in sample.controls}
+
+
+@estimator
+def benign(sample: Sample) -> dict[str, Tensor]:
+    """The mean shift of the benign prompts: a null that is fitted as the junk is."""
+    if not sample.benign_run:
+        return {}
+    moved = [sample.benign_run[name] - sample.benign_base[name] for name in sample.benign_run]
+    return {"": unit(torch.cat(moved).mean(0))[None]}
+
+
+def refit(sample: Sample, count: int, seed: int = 0) -> dict[str, Tensor]:
+    """The topics' directions [topics, width] refitted on `count` bootstrap resamples of the prompts, by number.
+
+    Numbers have two digits, so that files, which sort names, keep their order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def resample(prompts: int) -> Tensor:
+        return torch.randint(prompts, (prompts,), generator=generator)
+
+    return {f"{number:02d}": torch.cat(list(topic(sample.pick(resample)).values())) for number in range(count)}
+
+
+def fit(sample: Sample, base: dict[str, Activations], layer: int) -> Junk:
+    """The directions of a run at `layer` by every estimator; base means are averaged over all prompt sets alike."""
+    means = {site: torch.stack([found.sites[site] for found in base.values()]).mean(0) for site in _sites(base)}
+    found = {name: function(sample) for name, function in ESTIMATORS.items()}
+    directions = {name: rows[0] for name, rows in found.pop("topic").items()}
+    others = {name: rows for name, rows in found.items() if name != "pooled"}  # which follows from the topics'
+    return Junk(directions, layer + 1, means, others | {"span_boot": refit(sample, RESAMPLES)})
 
 
 def _sites(sets: dict[str, Activations]) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from overpaint.clearing import Clearing, clear
+from overpaint.clearing import Clearing, clear, covers
 from overpaint.errors import UserError
 from overpaint.hooks import residual_sites
 from overpaint.models import attention, blocks, last_matrix, mlp
@@ -37,10 +37,14 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
     """
     if not len(clearing.basis):
         return
-    if set(clearing.levels) != set(residual_sites(model)) or any(level.any() for level in clearing.levels.values()):
+    sites = set(residual_sites(model))
+    writes = {site for site in sites if covers("writes", site, 0)}
+    whole = set(clearing.levels) == writes or (set(clearing.levels) == sites and clearing.dose == 1)
+    if not whole or any(level.any() for level in clearing.levels.values()):
         raise UserError(
-            f"The clearing {clearing.name!r} spares some blocks or leaves the base's mean, which matrices without "
-            "biases cannot express: export one with scope all and target zero."
+            f"The clearing {clearing.name!r} spares some blocks or leaves the base's mean or a part of what it clears, "
+            "which matrices without biases cannot express: export one with target zero and scope all or, for a dose "
+            "other than 1, scope writes."
         )
     vocabulary = model.config.get_text_config().vocab_size
     tokens = torch.randint(vocabulary, (2, 12), generator=torch.Generator().manual_seed(0)).to(model.device)
@@ -49,7 +53,7 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
     _untie(model)
     basis = clearing.basis.to(model.device)
     for parameter, axis in _writers(model):
-        parameter.copy_(_without(parameter.float(), basis, axis))
+        parameter.copy_(_without(parameter.float(), basis, axis, clearing.dose))
     found = model(tokens).logits.float().log_softmax(-1)
     if (found - wanted).abs().max() > TOLERANCE[model.dtype]:
         raise UserError(
@@ -58,10 +62,10 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
         )
 
 
-def _without(weight: Tensor, basis: Tensor, axis: int) -> Tensor:
-    """The weight without the components along the rows of `basis` on `axis`, the one of the residual stream."""
+def _without(weight: Tensor, basis: Tensor, axis: int, dose: float) -> Tensor:
+    """The weight less `dose` of the components along the rows of `basis` on `axis`, the one of the residual stream."""
     moved = weight.movedim(axis, -1)
-    return (moved - (moved @ basis.T) @ basis).movedim(-1, axis)
+    return (moved - dose * (moved @ basis.T) @ basis).movedim(-1, axis)
 
 
 def _writers(model: PreTrainedModel) -> list[tuple[nn.Parameter, int]]:

@@ -767,9 +767,9 @@ def junk(table: pd.DataFrame, cell: Cell | None) -> Figure:
     if rows.empty:
         return _nothing("The junk table holds no rows for this cell.")
     seeds = rows[rows.seed != "all"] if rows.seed.ne("all").any() else rows
-    names = list(
-        seeds[["direction", "topic"]].drop_duplicates().sort_values("direction", kind="stable").itertuples(index=False)
-    )
+    order = list(seeds.direction.unique())
+    names = seeds[["direction", "topic"]].drop_duplicates().itertuples(index=False)
+    names = sorted(names, key=lambda name: order.index(name.direction))
     quantities = [name for name in titles if name in set(seeds.quantity)]
     drawn, grid = _grid(len(quantities), 1.3 + 0.26 * len(names), sharey=True)
     for axes, quantity in zip(grid, quantities, strict=True):

@@ -1,6 +1,6 @@
 """The junk directions of a run: what RMU adds to the residual stream of hazardous prompts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,16 +16,21 @@ class Junk:
     topics: unit mean shift of each hazardous topic at the fitted depth, [width].
     depth: the fitted depth (start of this block), layer + 1: right after the block that RMU targets.
     means: the base model's mean activation at each residual site over the fitting prompts, [width].
+    others: what other estimators make of the same prompts, {estimator: {topic or "" for all: rows [k, width]}}, the
+        strongest row first; under `span_boot` the topics' directions refitted on resamples of the prompts.
     """
 
     topics: dict[str, Tensor]
     depth: int
     means: dict[str, Tensor]
+    others: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as safetensors."""
         tensors = {f"topic/{name}": tensor for name, tensor in self.topics.items()}
         tensors |= {f"mean/{site}": tensor for site, tensor in self.means.items()}
+        for estimator, found in self.others.items():
+            tensors |= {f"other/{estimator}/{name}": rows for name, rows in found.items()}
         write_tensors(tensors, path, depth=self.depth)
 
     @classmethod
@@ -34,7 +39,13 @@ class Junk:
         if not path:
             return None
         tensors, metadata = read_tensors(path, "depth")
-        return cls(strip(tensors, "topic/"), metadata["depth"], strip(tensors, "mean/"))
+        # Products round by where a tensor lies in memory, and in the file that depends on what else is there.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        others: dict[str, dict[str, Tensor]] = {}
+        for key, rows in strip(tensors, "other/").items():
+            estimator, _, name = key.partition("/")
+            others.setdefault(estimator, {})[name] = rows
+        return cls(strip(tensors, "topic/"), metadata["depth"], strip(tensors, "mean/"), others)
 
 
 def unit(vector: Tensor) -> Tensor:

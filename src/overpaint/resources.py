@@ -47,6 +47,7 @@ NEEDS = {
     "unlearn": Need(700, copies=1.5, minutes_per_gb=30),  # 684 MB, 103 s
     "collect_activations": Need(700, copies=1.5, minutes_per_gb=5),  # 1155 MB, 27 s
     "fit_junk": Need(500),  # 334 MB, 0.2 s
+    "analyse_weights": Need(700, copies=1.5, minutes_per_gb=20),
     "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1275 MB, 1032 s
     "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1051 MB, 18 s
     "export_model": Need(700, copies=2.5, minutes_per_gb=5),

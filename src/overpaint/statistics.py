@@ -1,8 +1,17 @@
-"""Intervals: a crossed bootstrap over seeds (outer level) and units (questions about one fact, one article)."""
+"""Intervals by a crossed bootstrap, exact tests of paired answers, and their correction for a sweep.
+
+The bootstrap has two levels: seeds of u, which are drawn first, and units (questions about one fact, one article). It
+is crossed and not nested: every seed's run answers the same questions, so a resample takes one set of units for all
+seeds that it drew. Units drawn anew for each seed would let a hard question out of one run and into another, and so
+average away what the choice of questions does to all runs alike: such intervals are too narrow. Where a clearing was
+fitted on resamples of the fitting prompts, each seed that is drawn also draws one of its fits: the third level. The
+base model is one model, and is not resampled. With 3 seeds percentiles know little of what seeds do.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import comb
 
 import numpy as np
 
@@ -31,10 +40,20 @@ def _weights(seeds: int, units: int) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.vstack([np.full((1, n), 1 / n), w]) for n, w in zip((seeds, units), rows, strict=True))
 
 
+@cache
+def _fit_weights(seeds: int, fits: int, units: int) -> np.ndarray:
+    """Resampling weights [1 + REPEATS, seeds * fits]: each seed that `_weights` drew draws one of its fits."""
+    counts = np.rint(_weights(seeds, units)[0][1:] * seeds).astype(int)
+    drawn = np.random.default_rng([seeds, fits, units]).multinomial(counts, np.full(fits, 1 / fits)) / seeds
+    return np.vstack([np.full((1, seeds * fits), 1 / (seeds * fits)), drawn.reshape(REPEATS, -1)])
+
+
 def means(values: np.ndarray) -> np.ndarray:
-    """Mean of `values` [seeds, units] in the sample and in every resample, [1 + REPEATS]."""
-    over_seeds, over_units = _weights(*values.shape)
-    return ((over_seeds @ values) * over_units).sum(1)
+    """Mean of `values` [seeds, units] or [seeds, fits, units] in the sample and in every resample, [1 + REPEATS]."""
+    over_rows, over_units = _weights(len(values), values.shape[-1])
+    if values.ndim == 3:
+        over_rows = _fit_weights(*values.shape)
+    return ((over_rows @ values.reshape(-1, values.shape[-1])) * over_units).sum(1)
 
 
 def estimate(samples: np.ndarray, note: str = "") -> Estimate:
@@ -56,12 +75,60 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, of: Callable[[np.ndarr
 def recovered_fraction(base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> Estimate:
     """(cleared - unlearned) / (base - unlearned) of means over [seeds, units], paired by unit and seed.
 
-    Undefined (NaN with a note) where the gap between base and unlearned is within 2 of its standard errors of zero.
+    cleared may be [seeds, fits, units], of directions fitted on resamples of their prompts. Undefined (NaN with a
+    note) where the gap between base and unlearned is within 2 of its standard errors of zero.
     """
+    return _fraction(base, unlearned, means(cleared))
+
+
+def spread_of_fits(base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> Estimate:
+    """Standard deviation over fits of the recovered fraction; cleared is [seeds, fits, units] with two fits or more."""
+    return _fraction(
+        base, unlearned, np.stack([means(fit) for fit in cleared.swapaxes(0, 1)]), lambda x: x.std(0, ddof=1)
+    )
+
+
+def _fraction(
+    base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = lambda x: x
+) -> Estimate:
+    """`of` the recovered fractions of `cleared` [.., 1 + REPEATS], means in the sample and its resamples."""
     start, gap = means(unlearned), means(base) - means(unlearned)
     if abs(gap[0]) <= 2 * gap[1:].std(ddof=1):
         return Estimate(np.nan, np.nan, np.nan, UNDEFINED)
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample may have no gap at all
-        samples = (means(cleared) - start) / gap
+        samples = of((cleared - start) / gap)
     low, high = np.nanquantile(samples[1:], [0.025, 0.975])
     return Estimate(float(samples[0]), float(low), float(high))
+
+
+def discordant(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Numbers of units that gained and lost right answers from `before` to `after`, [seeds, units] each.
+
+    Answers to several questions about a unit, and by several seeds, depend on each other and count together: a unit
+    gained where more of them are right than before. With one of each these are the cells of McNemar's test.
+    """
+    change = (after - before).sum(0)
+    return int((change > 1e-9).sum()), int((change < -1e-9).sum())
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p of McNemar's exact test: that of a fair coin for the discordant units, 1 where there are none."""
+    count, fewer = gained + lost, min(gained, lost)
+    return min(1.0, 2 * sum(comb(count, k) for k in range(fewer + 1)) / 2**count)
+
+
+def holm(values: np.ndarray) -> np.ndarray:
+    """The p of a family of tests, corrected by Holm's method (1979), in their order."""
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return np.minimum(1, steps)[np.argsort(order)]
+
+
+def against_draws(value: float, draws: np.ndarray) -> tuple[float, float]:
+    """z of a value among draws of a null, NaN where these do not differ, and its empirical p, one-sided.
+
+    p = (1 + draws that reach the value) / (1 + draws): with 20 draws never below 1/21 = 0.048.
+    """
+    spread = draws.std(ddof=1) if len(draws) > 1 else 0.0
+    z = (value - draws.mean()) / spread if spread > 0 else np.nan
+    return float(z), float((1 + (draws >= value - 1e-12).sum()) / (1 + len(draws)))

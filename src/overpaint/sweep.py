@@ -88,6 +88,7 @@ def check(config: dict[str, Any]) -> None:
     _check_topics(config)
     _check_layers(config)
     _check_methods(config)
+    _check_clearings(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -98,6 +99,16 @@ def hazardous_topics(config: dict[str, Any]) -> list[str]:
 def evaluated(study: dict[str, Any], key: str) -> list[str]:
     """All `clearings` or `benchmarks` that `study.evaluate` names, in order, once each."""
     return list(dict.fromkeys(name for entry in study["evaluate"] for name in entry[key]))
+
+
+def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
+    """What a run with `settings` is evaluated on: all that the study says, or where its method saved no control vectors
+    all but clearings by them."""
+    kept = [n for n, entry in config["clearings"].items() if entry["direction"] != "control" or "model" not in settings]
+    chosen = [
+        entry | {"clearings": [n for n in entry["clearings"] if n in kept]} for entry in config["study"]["evaluate"]
+    ]
+    return [entry for entry in chosen if entry["clearings"]]
 
 
 def used_methods(study: dict[str, Any]) -> list[str]:
@@ -171,6 +182,22 @@ def _check_methods(config: dict[str, Any]) -> None:
                 )
         if "model" in settings:
             _known(config, "models", f"methods.{name}.model", [settings["model"]])
+
+
+def _check_clearings(config: dict[str, Any]) -> None:
+    """Refuse a clearing whose direction the study cannot fit."""
+    study, hazardous = config["study"], hazardous_topics(config)
+    lacking = {}
+    if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
+        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
+    released = ["model" in config["methods"][name] for name in used_methods(study)]
+    primary = config["clearings"][study["primary"]]["direction"]
+    if all(released) or (any(released) and primary == "control"):
+        lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
+    for name in evaluated(study, "clearings"):
+        kind = config["clearings"][name]["direction"]
+        if kind in lacking:
+            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Gather what the runs wrote into tidy tables; every table starts with the columns of `RUN`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from overpaint.provenance import RECORD, read_record
 from overpaint.statistics import Estimate
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
+FIT = "fit"  # variants of this name and a number are refits of one clearing
 # (run settings, answers) of the runs of one cell: one method, layer and c, any number of seeds.
 Units = dict[tuple[str, str], pd.DataFrame]
 
@@ -48,56 +49,76 @@ def scores(
 
     answers: per run path, the rows of `evaluation.evaluate_clearings`.    hazardous: the hazardous topics.
     """
-    base = _by_clearing(answers["base"], hazardous)
+    base = by_clearing(answers["base"], hazardous)
     rows = _score_rows([base], base, run_columns(study, model, runs["base"]), hazardous)
-    cells: dict[tuple, list[str]] = {}
-    for run, settings in runs.items():
-        if run != "base":
-            cells.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
-    for members in cells.values():
-        found = [_by_clearing(answers[run], hazardous) for run in members]
+    for members in cells(runs):
+        found = [by_clearing(answers[run], hazardous) for run in members]
         for run, own in zip(members, found, strict=True):
             rows += _score_rows([own], base, run_columns(study, model, runs[run]), hazardous)
         rows += _score_rows(found, base, run_columns(study, model, runs[members[0]], "all"), hazardous)
     return typed(rows)
 
 
-def _by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
+def cells(runs: dict[str, dict]) -> list[list[str]]:
+    """The runs of each cell, which differ in their seed alone."""
+    found: dict[tuple, list[str]] = {}
+    for run, settings in runs.items():
+        if run != "base":
+            found.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
+    return list(found.values())
+
+
+def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
     """Per (clearing, benchmark): the mean over a unit's rows of correct, nll and tokens, indexed by unit.
 
-    A topic's direction on the questions of another hazardous topic is renamed `other_...`; random draws stand alone
-    (`rand/0`) and averaged (`rand`); what else has variants is averaged over them.
+    A topic's direction on the questions of another hazardous topic is renamed `other_...`; random draws (`rand/0`) and
+    refits (`span_boot/fit0`) stand alone and averaged (`rand`); what else has variants is averaged over them.
     """
     frame = answers.assign(correct=answers.correct.astype(float))
     is_topic, is_hazardous = frame.variant.isin(hazardous), frame.topic.isin(hazardous)
     other = is_topic & is_hazardous & (frame.variant != frame.topic)
     frame.loc[other, "clearing"] = "other_" + frame.clearing[other]
-    draws = frame[frame.variant.str.isdigit()]
+    draws = frame[frame.variant.str.fullmatch(rf"({FIT})?\d+")]
     frame = pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)])
     keys = ["clearing", "benchmark", "topic", "kind", "unit"]
     means = frame.groupby(keys, sort=False)[["correct", "nll", "tokens"]].mean().reset_index()
     return {key: part.set_index("unit") for key, part in means.groupby(["clearing", "benchmark"], sort=False)}
 
 
-def _score_rows(runs: list[Units], base: Units, columns: dict, hazardous: list[str]) -> list[dict]:
-    """Rows of one cell: each benchmark, and the questions of all hazardous topics together."""
-    rows = []
-    for clearing in dict.fromkeys(name for name, _ in runs[0]):
-        parts = {name: runs[0][clearing, name] for key, name in runs[0] if key == clearing}
-        groups = {name: [name] for name in parts}
+def groups(run: Units, hazardous: list[str]) -> Iterator[tuple[dict, list[str]]]:
+    """What is told of each clearing: (columns that label it, benchmarks), for each benchmark and, as `all`, for the
+    questions of all hazardous topics together; refits are told of together."""
+    for clearing in dict.fromkeys(name for name, _ in run if f"/{FIT}" not in name):
+        parts = {name: run[clearing, name] for key, name in run if key == clearing}
+        found = {name: [name] for name in parts}
         asked = [n for n, p in parts.items() if p.kind.iloc[0] == "question" and p.topic.iloc[0] in hazardous]
         if len(asked) > 1:
-            groups["all"] = asked
-        for group, names in groups.items():
+            found["all"] = asked
+        for group, names in found.items():
             topic = "all" if group == "all" else parts[names[0]].topic.iloc[0]
-            label = {
-                "topic": topic,
-                "role": "hazardous" if group == "all" or topic in hazardous else "benign",
-                "clearing": clearing,
-                "benchmark": group,
-            }
-            found = _estimates(runs, base, clearing, names, label["role"])
-            rows += [columns | label | _values(metric, n, value) for metric, (n, value) in found.items()]
+            role = "hazardous" if group == "all" or topic in hazardous else "benign"
+            yield {"topic": topic, "role": role, "clearing": clearing, "benchmark": group}, names
+
+
+def stack(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
+    """A column under one clearing on the benchmarks `names` together, [seeds, units]."""
+    return np.stack([np.concatenate([u[clearing, name][column].to_numpy() for name in names]) for u in units])
+
+
+def _fits(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
+    """A column under each refit of a clearing, [seeds, fits, units]; of one that has none as `stack` gives it."""
+    fits = dict.fromkeys(name for name, _ in units[0] if name.startswith(f"{clearing}/{FIT}"))
+    if not fits:
+        return stack(units, clearing, names, column)
+    return np.stack([stack(units, fit, names, column) for fit in fits], 1)
+
+
+def _score_rows(runs: list[Units], base: Units, columns: dict, hazardous: list[str]) -> list[dict]:
+    """Rows of one cell."""
+    rows = []
+    for label, names in groups(runs[0], hazardous):
+        found = _estimates(runs, base, label["clearing"], names, label["role"])
+        rows += [columns | label | _values(metric, n, value) for metric, (n, value) in found.items()]
     return rows
 
 
@@ -105,28 +126,33 @@ def _estimates(
     runs: list[Units], base: Units, clearing: str, names: list[str], role: str
 ) -> dict[str, tuple[int, Estimate]]:
     """{metric: (number of units, estimate)} of one clearing on the benchmarks `names` together."""
-
-    def stack(units: list[Units], key: str, column: str) -> np.ndarray:
-        return np.stack([np.concatenate([u[key, name][column].to_numpy() for name in names]) for u in units])
-
-    count = len(stack([base], "none", "nll")[0])
-    nll, unlearned = stack(runs, clearing, "nll"), stack(runs, "none", "nll")
-    known = np.repeat(stack([base], "none", "nll"), len(runs), 0)
+    nll, unlearned = stack(runs, clearing, names, "nll"), stack(runs, "none", names, "nll")
+    known = np.repeat(stack([base], "none", names, "nll"), len(runs), 0)
+    count = known.shape[1]
     cleared = role == "hazardous" and runs[0] is not base and clearing not in ("none", "on_base")
     if base["none", names[0]].kind.iloc[0] == "text":
-        found = {"perplexity": statistics.ratio(nll, stack(runs, clearing, "tokens"), np.exp)}
+        found = {"perplexity": statistics.ratio(nll, stack(runs, clearing, names, "tokens"), np.exp)}
         if cleared:
-            found["recovered_log_perplexity"] = statistics.recovered_fraction(known, unlearned, nll)
+            found |= _recovered("log_perplexity", known, unlearned, _fits(runs, clearing, names, "nll"))
         return {metric: (count, value) for metric, value in found.items()}
-    right = stack(runs, clearing, "correct")
+    right = stack(runs, clearing, names, "correct")
     found = {"accuracy": statistics.mean(right), "nll": statistics.mean(nll)}
-    known_right = np.repeat(stack([base], "none", "correct"), len(runs), 0)
+    known_right = np.repeat(stack([base], "none", names, "correct"), len(runs), 0)
     if runs[0] is not base and clearing == "none":
         found["forgotten_accuracy"] = statistics.mean(known_right - right)
     if cleared:
-        found["recovered_accuracy"] = statistics.recovered_fraction(known_right, stack(runs, "none", "correct"), right)
-        found["recovered_nll"] = statistics.recovered_fraction(known, unlearned, nll)
+        start = stack(runs, "none", names, "correct")
+        found |= _recovered("accuracy", known_right, start, _fits(runs, clearing, names, "correct"))
+        found |= _recovered("nll", known, unlearned, _fits(runs, clearing, names, "nll"))
     return {metric: (count, value) for metric, value in found.items()}
+
+
+def _recovered(metric: str, base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> dict[str, Estimate]:
+    """The recovered fraction of a metric; of a clearing with refits, [seeds, fits, units], their spread beside it."""
+    found = {f"recovered_{metric}": statistics.recovered_fraction(base, unlearned, cleared)}
+    if cleared.ndim == 3 and cleared.shape[1] > 1:
+        found[f"spread_{metric}"] = statistics.spread_of_fits(base, unlearned, cleared)
+    return found
 
 
 def _values(metric: str, count: int, found: Estimate) -> dict:

@@ -1,7 +1,7 @@
 """Activations and the junk direction.
 
 Needs: the base model, overlays, prompts; for the cleared model the run's junk.
-Makes: {out}/{model}/{run}/activations/{clearing}.safetensors, and junk.safetensors with junk.csv.
+Makes: {out}/{model}/{run}/activations/{clearing}.safetensors, and junk.safetensors with junk.csv and depths.csv.
 """
 
 
@@ -41,7 +41,7 @@ rule collect_activations:
 
 
 rule fit_junk:
-    """Fit and describe the junk direction of each hazardous topic, on the prompts of the fitting part."""
+    """Fit and describe the junk directions of each hazardous topic, on the prompts of the fitting part."""
     input:
         base=f"{MODEL}/base/activations/none.safetensors",
         run=f"{MODEL}/{{run}}/activations/none.safetensors",
@@ -50,6 +50,7 @@ rule fit_junk:
     output:
         junk=f"{MODEL}/{{run}}/junk.safetensors",
         table=f"{MODEL}/{{run}}/junk.csv",
+        depths=f"{MODEL}/{{run}}/depths.csv",
         job=f"{MODEL}/{{run}}/junk.job.json",
     log:
         f"logs/{OUT}/{MODEL_NAME}/{{run}}/fit_junk.log",

@@ -43,7 +43,9 @@ PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
-TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+TABLES = [
+    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+]  # fmt: skip
 
 
 wildcard_constraints:
@@ -116,7 +118,8 @@ def benchmark_files():
 
 def plan(run):
     """What is evaluated: as the study says; the base model on everything, uncleared."""
-    return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
+    everything = [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
+    return sweep.plan(config, RUNS[run]) if run != "base" else everything
 
 
 def planned_clearings(run):
@@ -193,6 +196,7 @@ def jobs():
         *every("activations/none.job.json"),
         *cleared,
         *every("junk.job.json", UNLEARNED),
+        f"{MODEL}/weights.job.json",
         *every("answers.job.json"),
         *every("completions.job.json", completed_runs()),
     ]

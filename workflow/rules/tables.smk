@@ -1,7 +1,7 @@
 """Tidy tables of the whole study.
 
 Needs: what every run has written.
-Makes: {out}/tables/{scores,activations,junk,history,completions,provenance}.parquet and .csv, and config.json.
+Makes: {out}/tables/{table}.parquet and .csv for each of TABLES, which docs/tables.md describes, and config.json.
 """
 
 
@@ -12,6 +12,8 @@ rule gather_tables:
         uncleared=every("activations/none.csv"),
         cleared=every(f"activations/{STUDY['primary']}.csv", UNLEARNED),
         junk=every("junk.csv", UNLEARNED),
+        depths=every("depths.csv", UNLEARNED),
+        weights=f"{MODEL}/weights.csv",
         history=every("history.csv", UNLEARNED),
         completions=every("completions.jsonl", completed_runs()),
         jobs=jobs(),

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from overpaint import tables
+from overpaint import comparisons, tables
 from overpaint.job import job
 
 with job(snakemake) as out:
@@ -21,10 +21,19 @@ with job(snakemake) as out:
         clearing: tables.labelled(frames(key, names, pd.read_csv), runs, study, model).assign(clearing=clearing)
         for clearing, key, names in (("none", "uncleared", runs), (primary, "cleared", params.unlearned))
     }
+    answers, weights = frames("answers", runs, pd.read_parquet), pd.read_csv(snakemake.input.weights)
+    of_weights = {run: part.drop(columns="run") for run, part in weights.groupby("run", sort=False)}
+    scores = tables.scores(answers, runs, study, model, params.hazardous)
     made = {
-        "scores": tables.scores(frames("answers", runs, pd.read_parquet), runs, study, model, params.hazardous),
+        "scores": scores,
+        "nulls": comparisons.nulls(scores),
+        "mcnemar": comparisons.mcnemar(answers, runs, study, model, params.hazardous, primary),
         "activations": tables.with_role(pd.concat(shown.values(), ignore_index=True), params.hazardous),
         "junk": tables.labelled(frames("junk", params.unlearned, pd.read_csv), runs, study, model),
+        "depths": tables.labelled(frames("depths", params.unlearned, pd.read_csv), runs, study, model).astype(
+            {"depth": "Int64", "other_depth": "Int64"}
+        ),
+        "weights": tables.labelled(of_weights, runs, study, model),
         "history": tables.labelled(frames("history", params.unlearned, pd.read_csv), runs, study, model),
         "completions": tables.with_role(
             tables.labelled(frames("completions", params.completed, lines), runs, study, model), params.hazardous

@@ -1,0 +1,34 @@
+"""The weights: what each run changed in them.
+
+Needs: the base model, every run's overlay and junk.
+Makes: {out}/{model}/weights.csv, a row per run, changed tensor and quantity.
+"""
+
+
+rule analyse_weights:
+    """Describe size, spectrum and direction of what every run changed; one job, which loads the base model once."""
+    input:
+        model=checkpoint(),
+        overlays=every("overlay.safetensors", UNLEARNED),
+        junk=every("junk.safetensors", UNLEARNED),
+    output:
+        table=f"{MODEL}/weights.csv",
+        job=f"{MODEL}/weights.job.json",
+    log:
+        f"logs/{OUT}/{MODEL_NAME}/weights/analyse_weights.log",
+    benchmark:
+        f"logs/{OUT}/{MODEL_NAME}/weights/analyse_weights.tsv"
+    conda:
+        "../../envs/analyse_weights.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("analyse_weights"),
+        runtime=walltime("analyse_weights"),
+    params:
+        runs=UNLEARNED,
+        dtype=dtype(),
+        code=code("analyse_weights.py"),
+    message:
+        "Analysing what was changed in the weights"
+    script:
+        "../scripts/analyse_weights.py"
