@@ -16,7 +16,7 @@ LAYERS = [
     {"texts", "configuration", "job"},
     {"gguf", "tensors"},
     {"models", "hooks", "pretrain"},
-    {"activations", "junk", "clearing", "training", "completions", "collection", "estimators"},
+    {"activations", "junk", "clearing", "training", "completions", "collection", "estimators", "harness"},
     {"prefix", "export"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
     {"statistics", "tables", "figures", "reporting"},

@@ -1,6 +1,6 @@
 """Evaluate a model under intervention with lm-evaluation-harness task definitions, one row per question kept."""
 
-import os
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the harness's data sets are local files
-
 import torch
 from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import resolve_max_length
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
+from overpaint.errors import UserError
+from overpaint.harness import LocalTask, definitions, own_definition
 from overpaint.models import restore
+from overpaint.texts import spread
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,15 @@ class Benchmark:
     """A benchmark of the study.
 
     name, topic: its entry in the catalogue and the topic it asks about.
-    path: JSONL of questions {id, unit, split, question, choices, answer} or of texts {id, unit, split, text}.
+    path: JSONL of questions {id, unit, split, question, choices, answer}, of a task's documents {id, unit, split, task,
+        document} or of texts {id, unit, split, text}.
     metric: the harness's metric for questions (`acc`, `acc_norm`, `acc_mutual_info`); `perplexity` for texts.
-    limit: at most so many rows of the split, the first ones; 0 for all.
+    limit: at most so many rows of the split, the first ones, or at even distances over a task or group; 0 for all.
     prior: what stands before an option in the unconditional term of `acc_mutual_info`; "" for one start token. A
         question of the same form that asks about nothing makes it domain-conditional PMI (Holtzman et al. 2021).
+    scoring, description: `continuation` or `letter`, and what stands before each question; of our own questions.
+    chat_template: whether a context is a conversation in the tokenizer's chat template.
+    task: a task or group of lm-evaluation-harness that says all this itself; "" for our own questions.
     """
 
     name: str
@@ -42,12 +46,17 @@ class Benchmark:
     metric: str
     limit: int = 0
     prior: str = ""
+    scoring: str = "continuation"
+    description: str = ""
+    chat_template: bool = False
+    task: str = ""
 
     @classmethod
     def of(cls, name: str, settings: dict, path: Path) -> "Benchmark":
         """The benchmark of a catalogue entry, normalised to `path`."""
         metric = "perplexity" if settings["kind"] == "text" else settings["metric"]
-        return cls(name, settings["topic"], path, metric, settings["limit"], settings["prior"])
+        own = {key: settings[key] for key in ("topic", "limit", "prior", "scoring", "description", "chat_template")}
+        return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
 
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # context and target, in tokens
@@ -211,28 +220,92 @@ def evaluate_clearings(
     answer or the text), tokens (of the text), scores (log-likelihood of each option).
     """
     lm = IntervenedLM(model, tokenizer)
-    tasks = {b: _task(b, split) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
+    asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
     for clearing, benchmarks in plan:
         label = {"clearing": clearing.name, "variant": clearing.variant}
         with _base(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
-            rows += [label | row for benchmark in benchmarks for row in _answers(lm, tasks[benchmark], benchmark)]
+            rows += [label | row for benchmark in benchmarks for row in _answers(lm, asked[benchmark], benchmark)]
         print("evaluated", clearing.name, clearing.variant, flush=True)
     return rows
 
 
-def _answers(lm: IntervenedLM, task: ConfigurableTask, benchmark: Benchmark) -> list[dict]:
-    """The harness's requests of one task, answered by `lm` as it is now, one row per document."""
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked: rows of one file, and for questions the harness's task that asks them, a document a row."""
+
+    rows: list[dict]
+    task: LocalTask | None = None
+
+
+def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
+    """The rows of one split of a benchmark, by task."""
+    if benchmark.chat_template and not lm.tokenizer.chat_template:
+        raise UserError(
+            f"benchmarks.{benchmark.name} asks for a chat template, which this model's tokenizer does not have: set "
+            "chat_template to false, or use a model that was tuned to chat."
+        )
+    rows = [row for line in benchmark.path.open(encoding="utf-8") if (row := json.loads(line))["split"] == split]
+    if not rows:
+        raise UserError(
+            f"{benchmark.path} has no rows of split {split!r}: set study.split, or `fit`, to another value."
+        )
+    if benchmark.metric == "perplexity":
+        return [_Asked(rows[: benchmark.limit or None])]
+    if not benchmark.task:
+        definition = own_definition(benchmark.name, benchmark.scoring, benchmark.description)
+        rows = rows[: benchmark.limit or None]
+        return [_Asked(rows, _task(definition, rows, benchmark, lm))]
+    by_task: dict[str, list[dict]] = {}
+    for row in spread(rows, benchmark.limit or len(rows)):
+        by_task.setdefault(row["task"], []).append(row)
+    known = definitions(benchmark.task)
+    documents = {name: [row["document"] for row in own] for name, own in by_task.items()}
+    return [_Asked(own, _task(known[name], documents[name], benchmark, lm)) for name, own in by_task.items()]
+
+
+def _task(definition: dict, documents: list[dict], benchmark: Benchmark, lm: IntervenedLM) -> LocalTask:
+    """The harness's task on these documents, with the requests that it makes of them."""
+    task = LocalTask(definition, documents, benchmark.metric)
+    chat = {"chat_template": lm.apply_chat_template, "tokenizer_name": lm.tokenizer_name, "fewshot_as_multiturn": True}
+    task.build_all_requests(apply_chat_template=benchmark.chat_template, **chat if benchmark.chat_template else {})
+    return task
+
+
+def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> list[dict]:
+    """What `lm` as it is now answers, one row per row of the benchmark."""
     lm.prior = benchmark.prior
-    responses = getattr(lm, task.OUTPUT_TYPE.replace("multiple_choice", "loglikelihood"))(task.instances)
-    by_document: dict[int, list] = {}
-    for request, response in zip(task.instances, responses, strict=True):
-        by_document.setdefault(request.doc_id, []).append(response)
     label = {"benchmark": benchmark.name, "topic": benchmark.topic}
     return [
-        label | _row(doc, task.process_results(doc, found), found, benchmark.metric, lm.tokenizer)
-        for doc, found in zip(task.eval_docs, by_document.values(), strict=True)
+        label | {"id": row["id"], "unit": row["unit"]} | answer
+        for part in asked
+        for row, answer in zip(part.rows, _scored(lm, part, benchmark.metric), strict=True)
     ]
+
+
+def _scored(lm: IntervenedLM, asked: _Asked, metric: str) -> list[dict]:
+    if asked.task is None:
+        texts = [row["text"] for row in asked.rows]
+        scores = lm.loglikelihood_rolling([SimpleNamespace(args=(text,)) for text in texts])
+        return [_text(score, lm.tok_encode(text, False)) for text, score in zip(texts, scores, strict=True)]
+    by_document: dict[int, list] = {}
+    for request, response in zip(asked.task.instances, lm.loglikelihood(asked.task.instances), strict=True):
+        by_document.setdefault(request.doc_id, []).append(response)
+    documents = zip(asked.task.eval_docs, by_document.values(), strict=True)
+    return [_question(asked.task, document, responses, metric) for document, responses in documents]
+
+
+def _text(score: float, tokens: list[int]) -> dict:
+    return {"kind": "text", "answer": -1, "correct": None, "nll": -score, "tokens": len(tokens), "scores": []}
+
+
+def _question(task: LocalTask, document: dict, responses: list[tuple[float, bool]], metric: str) -> dict:
+    """One row of a document from the responses to its options (and then the unconditional ones of PMI)."""
+    answer = task.answer(document)
+    scores = [score for score, _ in responses[: len(task.doc_to_choice(document))]]
+    correct = bool(task.process_results(document, responses)[metric])
+    head = {"kind": "question", "answer": answer, "correct": correct, "nll": -scores[answer]}
+    return head | {"tokens": 0, "scores": scores}
 
 
 @contextmanager
@@ -245,60 +318,6 @@ def _base(model: nn.Module, tensors: dict[str, Tensor]):
         yield
     finally:
         restore(model, own)
-
-
-def _task(benchmark: Benchmark, split: str) -> ConfigurableTask:
-    """The harness's task for a benchmark's file, restricted to one split."""
-
-    def of_split(rows):
-        rows = rows.filter(lambda row: row["split"] == split)
-        return rows.select(range(min(benchmark.limit or len(rows), len(rows))))
-
-    kind = {
-        "output_type": "multiple_choice",
-        "doc_to_text": "question",
-        "doc_to_choice": "choices",
-        "doc_to_target": "answer",
-        "metric_list": [_metric(name) for name in dict.fromkeys(("acc", benchmark.metric))],
-    }
-    if benchmark.metric == "perplexity":
-        kind = {
-            "output_type": "loglikelihood_rolling",
-            "doc_to_text": "",
-            "doc_to_target": "text",
-            "metric_list": [_metric("word_perplexity", "weighted_perplexity", False)],
-        }
-    shared = {
-        "task": benchmark.name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(benchmark.path)}},
-        "test_split": "test",
-        "process_docs": of_split,
-    }
-    task = ConfigurableTask(config=shared | kind)
-    task.build_all_requests(limit=None)
-    return task
-
-
-def _metric(name: str, aggregation: str = "mean", higher_is_better: bool = True) -> dict:
-    return {"metric": name, "aggregation": aggregation, "higher_is_better": higher_is_better}
-
-
-def _row(doc: dict, result: dict, responses: list, metric: str, tokenizer: PreTrainedTokenizerBase) -> dict:
-    row = {"id": doc["id"], "unit": doc["unit"]}
-    if metric == "perplexity":
-        tokens = len(tokenizer(doc["text"], add_special_tokens=False)["input_ids"])
-        text = {"kind": "text", "answer": -1, "correct": None, "nll": -responses[0], "tokens": tokens, "scores": []}
-        return row | text
-    scores = [score for score, _ in responses[: len(doc["choices"])]]  # then the unconditional ones of PMI
-    return row | {
-        "kind": "question",
-        "answer": doc["answer"],
-        "correct": bool(result[metric]),
-        "nll": -scores[doc["answer"]],
-        "tokens": 0,
-        "scores": scores,
-    }
 
 
 @dataclass

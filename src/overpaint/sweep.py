@@ -80,12 +80,13 @@ def check(config: dict[str, Any]) -> None:
     _known(config, "clearings", "study.primary", [study["primary"]])
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         for name, entry in config[catalogue].items():
-            for key, kind in (("world", "worlds"), ("package", "packages")):
+            for key, kind in (("world", "worlds"), ("package", "packages"), ("dataset", "datasets")):
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
     _check_topics(config)
     _check_layers(config)
     _check_methods(config)
+    _check_tasks(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -119,7 +120,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     }
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
-    for catalogue, key in (("worlds", "world"), ("packages", "package")):
+    for catalogue, key in (("worlds", "world"), ("packages", "package"), ("datasets", "dataset")):
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used
 
@@ -169,6 +170,18 @@ def _check_methods(config: dict[str, Any]) -> None:
                 )
         if "model" in settings:
             _known(config, "models", f"methods.{name}.model", [settings["model"]])
+
+
+def _check_tasks(config: dict[str, Any]) -> None:
+    """Refuse settings that a task of the harness has of its own."""
+    own = {"kind": "questions", "scoring": "continuation", "description": ""}
+    for name, entry in config["benchmarks"].items():
+        for key, only in own.items() if entry["source"] == "harness" else ():
+            if entry[key] != only:
+                raise UserError(
+                    f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "
+                    f"itself, so leave it at {only!r}."
+                )
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
