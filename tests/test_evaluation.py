@@ -114,6 +114,13 @@ def test_scores_equal_the_plain_ones_in_every_architecture(any_model, tokenizer)
     assert difference < 1e-4 and flags == 0
 
 
+def test_each_architecture_is_scored_as_by_the_harness(any_model, tokenizer):
+    asked = requests(*((PRIOR, f" {option}") for option in ("ward", "home", "home of the ward")), ("", " home of it"))
+    expected = stock(any_model, tokenizer).loglikelihood(asked, True)
+    difference, flags = differences(IntervenedLM(any_model, tokenizer).loglikelihood(asked, True), expected)
+    assert difference < 1e-4 and flags == 0
+
+
 def test_packing_without_the_tree_mask_gives_other_scores(llama, tokenizer, monkeypatch):
     def causal(end: Tensor, dtype: torch.dtype) -> Tensor:
         unseen = torch.ones(len(end), len(end)).triu(1).bool()

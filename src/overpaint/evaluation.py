@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
 from overpaint.harness import LocalTask, definitions, own_definition
+from overpaint.hooks import check_sites
 from overpaint.models import restore
 from overpaint.texts import spread
 
@@ -219,6 +220,7 @@ def evaluate_clearings(
     on the base. A row: clearing, variant, benchmark, topic, id, unit, kind, answer, correct, nll (nats, of the right
     answer or the text), tokens (of the text), scores (log-likelihood of each option).
     """
+    check_sites(model)
     lm = IntervenedLM(model, tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
