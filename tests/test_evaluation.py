@@ -121,6 +121,17 @@ def test_each_architecture_is_scored_as_by_the_harness(any_model, tokenizer):
     assert difference < 1e-4 and flags == 0
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_packs_hold_in_half_precision(originals, architecture, tokenizer):
+    model = copy.deepcopy(originals[architecture]).bfloat16()
+    lm, pairs = IntervenedLM(model, tokenizer), make_pairs(model)
+    assert lm._longest > 0, "nothing is packed"
+    expected = [plain(model, *pair) for pair in pairs]
+    assert differences(lm.score(pairs), expected)[0] < 0.1
+    with hooks.edit_sites(model, {"1/mlp": torch.neg}):
+        assert differences(lm.score(pairs), expected)[0] > 1
+
+
 def test_packing_without_the_tree_mask_gives_other_scores(llama, tokenizer, monkeypatch):
     def causal(end: Tensor, dtype: torch.dtype) -> Tensor:
         unseen = torch.ones(len(end), len(end)).triu(1).bool()

@@ -160,9 +160,7 @@ class IntervenedLM(TemplateLM):
         fitting = [(pair, (*pair[0], *pair[1])[-self.max_length - 1 :][:-1]) for pair in dict.fromkeys(pairs)]
         cut = sum(len(row) < len(context) + len(target) - 1 for (context, target), row in fitting)
         if cut:
-            print(
-                f"{cut} of {len(fitting)} texts are longer than {self.max_length} tokens: cut from the left", flush=True
-            )
+            print(f"{cut} of {len(fitting)} texts are longer than {self.max_length} tokens: cut from the left")
         found: dict[Pair, tuple[float, bool]] = {}
         for pack in _packs(sorted(fitting, key=lambda item: item[1]), self.pack_tokens, self._longest):
             found |= self._score_pack(pack)
@@ -174,7 +172,7 @@ class IntervenedLM(TemplateLM):
         place = {node: index for index, node in enumerate(rows)}
         at = [place[node] for path in pack.paths.values() for node in path]
         ids = torch.tensor([token for _, target in pack.paths for token in target], device=every.device)
-        logs, right = every[at, ids].double(), (every.argmax(-1)[at] == ids).tolist()
+        logs, right = every[at, ids].cpu().double(), (every.argmax(-1)[at] == ids).tolist()
         ends = list(accumulate(len(path) for path in pack.paths.values()))
         spans = zip(pack.paths, [0, *ends], ends, strict=False)
         return {pair: (logs[start:end].sum().item(), all(right[start:end])) for pair, start, end in spans}
@@ -192,17 +190,19 @@ class IntervenedLM(TemplateLM):
 
     @torch.no_grad()
     def _longest_packed(self) -> int:
-        """How many tokens a text in a pack may have: as many as the model's attention window, or none where it
-        takes no mask of ours (a model with its own idea of positions)."""
+        """How many tokens a text in a pack may have: as many as the model's attention window, all where it has none.
+
+        None in a model that does not take our masks and positions, which two short texts show.
+        """
         config = self.model.config.get_text_config()
         texts = torch.randint(config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(0)).tolist()
         pairs = [((7, *text), (7,)) for text in texts]
         packs = [list(_packs([(pair, pair[0]) for pair in pairs], 99, longest)) for longest in (7, 0)]
-        logs = [
-            torch.cat([self._logits(pack, sorted(p[-1] for p in pack.paths.values())) for pack in one]) for one in packs
-        ]
-        together, alone = (one.float().log_softmax(-1) for one in logs)
+        ends = [[(pack, [path[-1] for path in pack.paths.values()]) for pack in one] for one in packs]
+        logits = [torch.cat([self._logits(pack, rows) for pack, rows in one]) for one in ends]
+        together, alone = (one.float().log_softmax(-1) for one in logits)
         if (together - alone).abs().max() > ROUNDING.get(self.model.dtype, 1e-3):
+            print(f"{type(self.model).__name__} scores packed texts otherwise: each is run by itself, which is slower")
             return 0
         return getattr(config, "sliding_window", None) or self.max_length
 
