@@ -38,7 +38,7 @@ NEEDS = {
     "prepare_corpus": Need(250),  # 182 MB, of 10,000 articles
     "prepare_prompts": Need(250),
     "prepare_benchmark": Need(250),
-    "prepare_task": Need(1500),
+    "prepare_task": Need(400),  # 256 MB, of 14,000 questions in 57 tasks
     "download_package": Need(250),  # 182 MB, of a package of 93 MB
     "convert_model": Need(300, copies=1.5, minutes_per_gb=5),  # 843 MB, 5 s
     "pretrain_model": Need(1000),
