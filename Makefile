@@ -51,7 +51,7 @@ lint: .venv/ready
 	snakemake --lint
 
 bench: .venv/ready
-	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint
+	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
 	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt

@@ -1,7 +1,8 @@
-"""What training and collecting cost beside the plain way: `make bench`.
+"""What training, collecting and evaluating cost beside the plain way: `make bench`.
 
-Every measurement runs in a process of its own, so that its peak memory is its own; what is compared alternates, and
-ratios are taken within a repeat. One thread, so that a second of wall time is a second of processor time.
+Every measurement of the first two runs in a process of its own, so that its peak memory is its own; what is compared
+alternates, and ratios are taken within a repeat. One thread, so that a second of wall time is a second of processor
+time. `--only evaluation` runs one of the three.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import reference
@@ -21,7 +23,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedTokenizerBase
 
-from overpaint import collection, models, prefix, pretrain, training, world
+from overpaint import collection, models, prefix, pretrain, training, wikipedia, world
 from overpaint.methods import Task, rmu
 
 SETTINGS = {
@@ -35,12 +37,17 @@ TRAININGS = {"mistral-32x256": (7, 512), "smollm2-135m": (10, 64)}  # layer, tok
 STEPS = {"reference": 2, "single": 14, "sweep": 14}
 SWEEP = 8  # runs that share a layer
 PROMPTS = (32, 128)
+BATCHES = (1, 4, 16)  # sizes that the harness's own model may choose from
+CHUNK = 50  # items after which the two models that are compared take turns
+FORMS = ("continuation", "letter")
 ARMS = {
     "reference": "the published loop",
     "single": "one run, prefix and frozen targets included",
     "sweep": f"a run of a sweep of {SWEEP} that share a layer, what they share included",
     "plain": "output_hidden_states=True, batches of 8 padded prompts",
     "ours": "collect",
+    "harness": "the harness's own model, HFLM, at the fastest of the batch sizes " + ", ".join(map(str, BATCHES)),
+    "intervened": "IntervenedLM without a clearing",
 }
 
 
@@ -144,10 +151,96 @@ def compare(name: str, arms: list[str], count: int, repeats: int, smollm2: Path)
     return rows
 
 
+def items(path: Path, form: str, count: int) -> list[list[SimpleNamespace]]:
+    """Four requests each of `count` questions on Wikipedia articles, by the options' words or by letters.
+
+    The words follow the first 16 words of the article and the question; letters follow the options, in the form of
+    WMDP and MMLU with the description that these have.
+    """
+    articles = wikipedia.read_articles(path)
+    rows = wikipedia.question_rows(articles, ["Arts", "Geography", "History", "Physical sciences", "Technology"])
+    leads = {article.title: " ".join(article.extract.split()[:16]) for article in articles}
+    found = []
+    for row in rows[:count]:
+        context, options = f"{leads[row['unit']]}\n{row['question']}", row["choices"]
+        if form == "letter":
+            listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True))
+            asked = row["question"].removeprefix("Question: ").removesuffix("\nAnswer:")
+            context = "The following are multiple choice questions (with answers) about the world.\n\n"
+            context, options = f"{context}{asked}\n{listed}\nAnswer:", list("ABCD")
+        found.append([SimpleNamespace(args=(context, f" {option}")) for option in options])
+    return found
+
+
+def evaluate(path: Path, smollm2: Path, form: str, count: int, repeats: int) -> list[dict]:
+    """Rows of the harness's own model against ours on the same questions, in this process, taking turns."""
+    from lm_eval.models.huggingface import HFLM
+
+    from overpaint.evaluation import IntervenedLM
+
+    torch.set_num_threads(1)
+    model, tokenizer = load("smollm2-135m", smollm2)
+    questions = items(path, form, count)
+
+    def score(lm, asked: list[list[SimpleNamespace]], spent: dict[str, float]) -> list[list[tuple[float, bool]]]:
+        cpu, wall = time.process_time(), time.perf_counter()
+        scores = lm.loglikelihood([request for question in asked for request in question], disable_tqdm=True)
+        for quantity, seconds in (("cpu_s", time.process_time() - cpu), ("wall_s", time.perf_counter() - wall)):
+            spent[quantity] = spent.get(quantity, 0) + seconds / count
+        return [scores[start : start + 4] for start in range(0, len(scores), 4)]
+
+    tried: dict[int, dict[str, float]] = {size: {} for size in BATCHES}
+    for size, spent in tried.items():
+        score(HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size), questions[:CHUNK], spent)
+    size = min(tried, key=lambda size: tried[size]["cpu_s"])
+    found = []
+    for _ in range(repeats):
+        arms = {
+            "plain": HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            "ours": IntervenedLM(model, tokenizer),
+        }
+        spent: dict[str, dict[str, float]] = {arm: {} for arm in arms}
+        answers: dict[str, list] = {arm: [] for arm in arms}
+        for start in range(0, len(questions), CHUNK):
+            for arm, lm in arms.items():
+                answers[arm] += score(lm, questions[start : start + CHUNK], spent[arm])
+        found.append(spent)
+        check(answers["plain"], answers["ours"])
+        ratio = spent["plain"]["cpu_s"] / spent["ours"]["cpu_s"]
+        print(f"{form}: {ratio:.2f} times the throughput, in processor seconds", flush=True)
+    rows = []
+    for quantity in ("cpu_s", "wall_s"):
+        pairs = pd.DataFrame([{arm: spent[quantity] for arm, spent in repeat.items()} for repeat in found])
+        ratio = pairs.plain / pairs.ours
+        rows.append(
+            {"model": "smollm2-135m", "compared": f"intervened with harness (batches of {size}), {form}"}
+            | {"prompts": len(questions), "quantity": quantity, "plain": pairs.plain.median()}
+            | {"ours": pairs.ours.median(), "ratio": ratio.median(), "ratio_low": ratio.min()}
+            | {"ratio_high": ratio.max(), "repeats": repeats}
+        )
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format), end="\n\n", flush=True)
+    return rows
+
+
+def check(plain: list, ours: list) -> None:
+    """Say how far the two models' log-likelihoods are apart, and end where they are not the same."""
+    pairs = [(a, b) for ones, others in zip(plain, ours, strict=True) for a, b in zip(ones, others, strict=True)]
+    apart = max(abs(a[0] - b[0]) for a, b in pairs)
+    flags = sum(a[1] != b[1] for a, b in pairs)
+    chosen = [[max(range(4), key=lambda i: options[i][0]) for options in answers] for answers in (plain, ours)]
+    other = sum(a != b for a, b in zip(*chosen, strict=True))
+    print(f"log-likelihoods apart by at most {apart:.1e} nats; other predictions: {other}, other greedy flags: {flags}")
+    if apart > 1e-4 or other or flags:
+        raise SystemExit("The two models do not score alike: the comparison of their speed means nothing.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs=3, metavar=("ARM", "MODEL", "PROMPTS"), help="one measurement, as JSON")
     parser.add_argument("--smollm2", type=Path, required=True, help="Hugging Face folder of SmolLM2-135M")
+    parser.add_argument("--wikipedia", type=Path, default=Path("results/smollm2/downloads/wikipedia"))
+    parser.add_argument("--only", choices=["training", "collecting", "evaluation"], help="one of the three parts")
+    parser.add_argument("--questions", type=int, default=500, help="of the evaluation")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/performance.csv"))
     given = parser.parse_args()
@@ -156,12 +249,14 @@ def main() -> None:
         print(json.dumps(measure(arm, name, int(count), given.smollm2)))
         return
     print("\n".join(f"{arm}: {text}" for arm, text in ARMS.items()))
-    print("Seconds are per step or prompt; ratio: plain / ours for seconds, ours / plain for memory.\n")
+    print("Seconds are per step, prompt or question; ratio: plain / ours for seconds, ours / plain for memory.\n")
     rows = []
-    for name in TRAININGS:
+    for name in TRAININGS if given.only in (None, "training") else ():
         rows += compare(name, ["reference", "single", "sweep"], 0, given.repeats, given.smollm2)
-    for count in PROMPTS:
+    for count in PROMPTS if given.only in (None, "collecting") else ():
         rows += compare("smollm2-135m", ["plain", "ours"], count, given.repeats, given.smollm2)
+    for form in FORMS if given.only in (None, "evaluation") else ():
+        rows += evaluate(given.wikipedia, given.smollm2, form, given.questions, given.repeats)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(given.output, index=False)
     print(f"Written to {given.output}")

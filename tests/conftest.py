@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    OlmoConfig,
     PhiConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from overpaint import pretrain, world
@@ -32,7 +36,8 @@ SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 4, "max_position_embedding
 TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 GATED = SHAPE | TOKENS | {"intermediate_size": 48, "num_key_value_heads": 2}
 PLAIN = SHAPE | TOKENS | {"intermediate_size": 48}
-# Gemma 2 attends to a window in every other block; these texts are shorter than the window.
+GEMMA = GATED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}
+# Gemma 2 and 3 attend to a window in some blocks; these texts are shorter than the window.
 ARCHITECTURES = {
     "llama": (LlamaConfig, GATED),
     "mistral": (MistralConfig, GATED | {"sliding_window": 8}),
@@ -40,7 +45,11 @@ ARCHITECTURES = {
     "gpt2": (GPT2Config, SHAPE | TOKENS),
     "gpt_neox": (GPTNeoXConfig, PLAIN),
     "phi": (PhiConfig, PLAIN),
-    "gemma2": (Gemma2Config, GATED | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}),
+    "gemma2": (Gemma2Config, GEMMA),
+    "gemma3": (Gemma3TextConfig, GEMMA | {"sliding_window_pattern": 2}),
+    "qwen3": (Qwen3Config, GATED | {"head_dim": 8}),
+    "olmo": (OlmoConfig, GATED),
+    "olmo2": (Olmo2Config, GATED),
 }
 # Settings of every method on the tiny model; tests override what they are about.
 SETTINGS = {

@@ -504,6 +504,48 @@ def test_these_mistakes_are_refused_at_least(mistake):
     refusal(WEAK[mistake][0])
 
 
+# --- tasks of lm-evaluation-harness
+
+TASK = {"source": "harness", "task": "wmdp_bio", "dataset": "wmdp", "topic": "riftlore", "kind": "questions"}
+DATASET = {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parquet"]}
+
+
+def with_task(**changes) -> list[Callable[[dict], None]]:
+    return [put("datasets", value={"wmdp": DATASET}), put("benchmarks", "riftlore", value=TASK | changes)]
+
+
+def test_a_task_of_the_harness_is_one_entry_and_its_data_set_another():
+    config = copy.deepcopy(DEFAULT)
+    for change in with_task():
+        change(config)
+    used = sweep.chosen(complete(config, SCHEMA))
+    assert used["benchmarks"]["riftlore"] | TASK == used["benchmarks"]["riftlore"]
+    assert used["benchmarks"]["riftlore"]["fit"] == 0.25 and used["datasets"]["wmdp"]["repo"] == "cais/wmdp"
+    assert "fit" not in used["benchmarks"]["gloomcraft"] and chosen()["datasets"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"dataset": "mmlu"}, ["benchmarks.riftlore.dataset", "'mmlu'", "use one of wmdp"]),
+        ({"kind": "text"}, ["benchmarks.riftlore.kind", "'text'", "'wmdp_bio'", "'questions'"]),
+        ({"scoring": "letter"}, ["benchmarks.riftlore.scoring", "says this itself"]),
+        ({"description": "On rifts."}, ["benchmarks.riftlore.description", "says this itself"]),
+        ({"fit": 1}, ["benchmarks.riftlore.fit", "1"]),
+        ({"world": "miniature"}, ["benchmarks.riftlore", "'world'", "task"]),
+    ],
+)
+def test_a_mistake_in_a_task_is_one_sentence(changes, parts):
+    sentence = refusal(*with_task(**changes))
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+def test_a_corpus_is_no_task():
+    entry = {key: value for key, value in TASK.items() if key != "kind"}
+    sentence = refusal(put("datasets", value={"wmdp": DATASET}), put("corpora", "riftlore", value=entry))
+    assert "corpora.riftlore.source" in sentence and "wikipedia" in sentence, sentence
+
+
 # --- files and folders of one's own
 
 PROMPTS = [

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import datasets
 import pytest
 import torch
 from lm_eval.api.task import ConfigurableTask
@@ -23,14 +22,6 @@ FIELDS = {
 }  # fmt: skip
 PRIOR = "question : which is the home ? answer :"
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """Data sets are cached in a folder of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +106,7 @@ def test_scores_equal_those_of_one_option_at_a_time(llama, tokenizer, pack_token
     assert len({flag for _, flag in expected}) == 2
 
 
-def test_scores_equal_the_plain_ones_in_every_architecture(any_model, architecture, tokenizer, request):
-    if architecture == "mistral":
-        reason = "The packed mask has no sliding window: contexts longer than the window (8 here) are seen whole"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+def test_scores_equal_the_plain_ones_in_every_architecture(any_model, tokenizer):
     pairs = make_pairs(any_model)
     difference, flags = differences(
         IntervenedLM(any_model, tokenizer).score(pairs), [plain(any_model, *pair) for pair in pairs]
@@ -126,31 +114,84 @@ def test_scores_equal_the_plain_ones_in_every_architecture(any_model, architectu
     assert difference < 1e-4 and flags == 0
 
 
+def test_each_architecture_is_scored_as_by_the_harness(any_model, tokenizer):
+    asked = requests(*((PRIOR, f" {option}") for option in ("ward", "home", "home of the ward")), ("", " home of it"))
+    expected = stock(any_model, tokenizer).loglikelihood(asked, True)
+    difference, flags = differences(IntervenedLM(any_model, tokenizer).loglikelihood(asked, True), expected)
+    assert difference < 1e-4 and flags == 0
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_packs_hold_in_half_precision(originals, architecture, tokenizer):
+    model = copy.deepcopy(originals[architecture]).bfloat16()
+    lm, pairs = IntervenedLM(model, tokenizer), make_pairs(model)
+    assert lm._longest > 0, "nothing is packed"
+    expected = [plain(model, *pair) for pair in pairs]
+    assert differences(lm.score(pairs), expected)[0] < 0.1
+    with hooks.edit_sites(model, {"1/mlp": torch.neg}):
+        assert differences(lm.score(pairs), expected)[0] > 1
+
+
 def test_packing_without_the_tree_mask_gives_other_scores(llama, tokenizer, monkeypatch):
-    def causal(group: Tensor, branch: Tensor, position: Tensor, dtype: torch.dtype) -> Tensor:
-        unseen = torch.ones(len(group), len(group)).triu(1).bool()
+    def causal(end: Tensor, dtype: torch.dtype) -> Tensor:
+        unseen = torch.ones(len(end), len(end)).triu(1).bool()
         return torch.zeros(unseen.shape).masked_fill(unseen, torch.finfo(dtype).min)[None, None]
 
+    lm, pairs = IntervenedLM(llama, tokenizer), make_pairs(llama)
+    expected = [plain(llama, *pair) for pair in pairs]
+    assert differences(lm.score(pairs), expected)[0] < 1e-4
     monkeypatch.setattr(evaluation, "_tree_mask", causal)
-    pairs = make_pairs(llama)
-    found = IntervenedLM(llama, tokenizer).score(pairs)
-    assert differences(found, [plain(llama, *pair) for pair in pairs])[0] > 0.1
+    assert differences(lm.score(pairs), expected)[0] > 0.1
 
 
-def test_packs_hold_their_limit_and_run_shared_contexts_once(llama, tokenizer):
+def test_packs_hold_their_limit_and_run_what_is_shared_once(llama, tokenizer):
     sizes = []
+    wide, narrow = IntervenedLM(llama, tokenizer, 384), IntervenedLM(llama, tokenizer, 1)
+    some = [IntervenedLM(llama, tokenizer, limit) for limit in (20, 30, 60)]
     llama.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True)
-    context, options = tuple(range(10)), [(11, 12), (13, 14, 15), (16,)]
+    context, options = tuple(range(10)), [(11, 12), (13, 14, 15), (16,), (13, 14, 17), (13, 18, 19)]
     pairs = [(context, option) for option in options]
-    IntervenedLM(llama, tokenizer, 384).score(pairs * 3)
-    assert sizes == [10 + 1 + 2 + 0]
+    wide.score(pairs * 3)
+    assert sizes == [10 + 1 + 2 + 0 + 0 + 1]
     sizes.clear()
-    IntervenedLM(llama, tokenizer, 1).score(pairs)
-    assert sizes == [10 + 1, 10 + 2, 10]
-    for limit in (20, 30, 60):
+    wide.score([((*context[:8], *end), option) for end in ((1, 2), (1, 3), (4, 2)) for option in options[:1]])
+    assert sizes == [8 + 2 + 1 + 1 + 1 + 2 + 1], "the start that contexts share runs once"
+    sizes.clear()
+    narrow.score(pairs[:3])
+    assert sorted(sizes) == [10, 10 + 1, 10 + 2]
+    for lm in some:
         sizes.clear()
-        IntervenedLM(llama, tokenizer, limit).score([((*context, index), o) for index in range(9) for o in options])
-        assert max(sizes) <= limit and len(sizes) > 1
+        lm.score([((*context, index), o) for index in range(20) for o in options[:3]])
+        assert max(sizes) <= lm.pack_tokens and len(sizes) > 1
+
+
+def test_no_pairs_have_no_scores(llama, tokenizer):
+    assert IntervenedLM(llama, tokenizer).score([]) == []
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3"])
+def test_texts_longer_than_the_attention_window_are_scored_as_the_model_sees_them(make_model, tokenizer, architecture):
+    model, wide = make_model(architecture, sliding_window=8), make_model(architecture, sliding_window=64)
+    generator = torch.Generator().manual_seed(1)
+    texts = [torch.randint(184, (size,), generator=generator).tolist() for size in (3, 5, 7, 8, 9, 20)]
+    pairs = [(tuple(text), tuple(option)) for text in texts for option in ([1], [2, 3], [2, 4, 5])]
+    expected = [plain(model, *pair) for pair in pairs]
+    difference, flags = differences(IntervenedLM(model, tokenizer).score(pairs), expected)
+    assert difference < 1e-4 and flags == 0
+    assert differences(expected, [plain(wide, *pair) for pair in pairs])[0] > 0.01, "the window does not matter here"
+
+
+def test_a_model_that_takes_no_mask_of_ours_is_scored_without_packs(llama, tokenizer, monkeypatch):
+    pairs, forward = make_pairs(llama), llama.forward
+
+    def own_positions(input_ids, attention_mask=None, position_ids=None, **rest):
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(llama, "forward", own_positions)
+    difference, flags = differences(IntervenedLM(llama, tokenizer).score(pairs), [plain(llama, *p) for p in pairs])
+    assert difference < 1e-4 and flags == 0
+    monkeypatch.setattr(IntervenedLM, "_longest_packed", lambda self: self.max_length)
+    assert differences(IntervenedLM(llama, tokenizer).score(pairs), [plain(llama, *p) for p in pairs])[0] > 0.1
 
 
 def test_scores_are_those_of_the_model_at_the_moment_of_the_call(llama, tokenizer):
@@ -223,7 +264,20 @@ def test_texts_longer_than_the_context_are_scored_in_windows_as_by_the_harness(m
     texts = requests(*((row["text"],) for row in passages[:3]))
     assert min(len(text.args[0].split()) for text in texts) > 20
     found = IntervenedLM(model, tokenizer).loglikelihood_rolling(texts, True)
-    assert found == pytest.approx(stock(model, tokenizer, max_length=15).loglikelihood_rolling(texts, True), abs=1e-3)
+    assert found == pytest.approx(stock(model, tokenizer).loglikelihood_rolling(texts, True), abs=1e-3)
+
+
+def test_contexts_longer_than_the_model_are_cut_from_the_left_as_by_the_harness(make_model, tokenizer, capsys):
+    model = make_model("llama", max_position_embeddings=12)
+    words = PRIOR.split()
+    asked = requests(
+        *((" ".join([*words * repeat, "the"]), f" {option}") for repeat in (1, 2, 4) for option in ("ward", "home of"))
+    )
+    found = IntervenedLM(model, tokenizer).loglikelihood(asked, True)
+    assert "4 of 6 texts are longer than 12 tokens: cut from the left" in capsys.readouterr().out
+    assert differences(found, stock(model, tokenizer).loglikelihood(asked, True))[0] < 1e-4
+    whole = IntervenedLM(make_model("llama"), tokenizer).loglikelihood(asked, True)
+    assert differences(found, whole)[0] > 0.01, "what was cut off does not matter here"
 
 
 @pytest.fixture
@@ -393,6 +447,8 @@ def test_accuracy_follows_from_the_likelihoods_with_and_without_the_question(lla
 
 def test_a_benchmark_takes_its_metric_from_the_catalogue(tmp_path):
     entry = {"kind": "questions", "topic": "north", "metric": "acc_norm", "limit": 7, "prior": PRIOR}
+    entry |= {"scoring": "letter", "description": "On the north.", "chat_template": True}
     asked = Benchmark.of("asked", entry, Path(tmp_path))
     assert (asked.metric, asked.limit, asked.prior) == ("acc_norm", 7, PRIOR)
+    assert (asked.scoring, asked.description, asked.chat_template) == ("letter", "On the north.", True)
     assert Benchmark.of("read", entry | {"kind": "text"}, Path(tmp_path)).metric == "perplexity"

@@ -1,10 +1,14 @@
 """Hooks: edits reach every residual site, leave no trace, and parts of a forward equal the whole."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM, Glm4Config, MambaConfig, OPTConfig
 
 from overpaint import hooks, models
+from overpaint.errors import UserError
 
 SITES = [f"{index}/{place}" for index in range(4) for place in ("input", "attention", "mlp")]
 
@@ -125,6 +129,38 @@ def test_edits_know_hidden_states_by_name_and_in_tuples():
         output, rest = module(scale=3, hidden_states=ones)
     assert torch.equal(output, 60 * ones) and rest == "rest"
     assert torch.equal(module(scale=3, hidden_states=ones)[0], 3 * ones)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_write_of_each_architecture_is_at_a_site(originals, architecture, dtype):
+    model = copy.deepcopy(originals[architecture]).to(dtype)
+    hooks.check_sites(model)
+    assert hook_count(model) == 0
+
+
+def test_a_model_with_a_norm_behind_a_site_is_refused():
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = Glm4Config(vocab_size=184, num_key_value_heads=2, head_dim=8, pad_token_id=0, **shape)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for block in models.blocks(model):  # norms as a trained model has them: no two of their weights are equal
+        block.post_mlp_layernorm.weight.data.uniform_(0.2, 2)
+    with pytest.raises(UserError, match="Glm4ForCausalLM writes to its residual stream elsewhere"):
+        hooks.check_sites(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (MambaConfig(hidden_size=32, num_hidden_layers=3, vocab_size=184, state_size=4), "0 children named like attn"),
+        (OPTConfig(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, ffn_dim=48, vocab_size=184,
+                   word_embed_proj_dim=32), "0 children named like mlp"),
+    ],
+)  # fmt: skip
+def test_a_model_without_attention_and_mlp_in_its_blocks_is_refused(config, sentence):
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UserError, match=f"{sentence}.* cannot be found by structure"):
+        hooks.check_sites(model)
 
 
 # -- watching

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from overpaint import models
 from overpaint.errors import UserError
@@ -59,6 +59,23 @@ def test_attention_and_mlp_are_the_children_that_transformers_calls_so(any_model
 def test_down_projection_is_the_last_matrix_of_the_mlp(any_model, architecture):
     name, *_ = models.parameter_names(any_model, [models.down_projection(models.blocks(any_model)[1])])
     assert name.endswith(f".1.{DOWN_PROJECTIONS.get(architecture, 'mlp.down_proj')}.weight")
+
+
+def test_without_its_output_projection_an_attention_writes_the_same_for_every_input(any_model, inputs):
+    seen, block = [], models.blocks(any_model)[0]
+    models.attention(block).register_forward_hook(lambda _, args, output: seen.append(output[0][0]))
+    any_model(**inputs)
+    models.output_projection(block).zero_()
+    any_model(**inputs)
+    assert seen[0].std(0).max() > 1e-3 and seen[1].std(0).max() == 0
+
+
+def test_a_matrix_that_reads_is_not_taken_for_the_one_that_writes():
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = AutoModelForCausalLM.from_config(Phi3Config(vocab_size=184, pad_token_id=0, **shape))
+    attention = models.blocks(model)[0].self_attn
+    assert list(attention._modules)[-1] == "qkv_proj"
+    assert models.output_projection(models.blocks(model)[0]) is attention.o_proj.weight
 
 
 def test_without_its_down_projection_an_mlp_writes_the_same_for_every_input(any_model):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
-from overpaint import activations, texts, world
+from overpaint import activations, harness, models, texts, world
 from overpaint.activations import Activations
 from overpaint.junk import Junk
 from overpaint.models import Overlay
@@ -173,6 +173,54 @@ def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
     depths = pd.read_csv(made["depths"])
     assert list(depths.columns) == ["topic", "depth", "other_depth", "quantity", "value"]
     assert set(depths.topic) == set(TOPICS) and set(depths.quantity) == {"norm"}, "no site was moved"
+
+
+# --- evaluation
+
+
+def test_prepare_task_writes_the_rows_of_a_task(tmp_path, facts):
+    asked = [
+        {key: row[key] for key in ("question", "choices", "answer")} for row in world.question_rows(facts, ["rivers"])
+    ]
+    folder = tmp_path / "dataset/wmdp-bio"
+    folder.mkdir(parents=True)
+    pd.DataFrame(asked).to_parquet(folder / "test-00000-of-00001.parquet", index=False)
+    settings = {"task": "wmdp_bio", "metric": "acc", "fit": 0.25}
+    made = run("prepare_task", tmp_path, {"dataset": folder.parent}, ["rows"], settings=settings)
+    rows = [json.loads(line) for line in made["rows"].read_text().splitlines()]
+    assert rows == harness.task_rows(settings, folder.parent)
+    assert [row["document"] for row in rows] == asked
+
+
+def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama, tokenizer, junk, monkeypatch):
+    llama.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    names = models.parameter_names(llama, [models.down_projection(models.blocks(llama)[1])])
+    changed = {name: dict(llama.named_parameters())[name] + 0.1 for name in names}
+    settings = {"layer": 1, "c": 4.0, "seed": 0}
+    Overlay(changed, {}, settings, models.base_fingerprint(llama, names)).save(tmp_path / "overlay")
+    junk.save(tmp_path / "junk")
+    texts.write_rows(world.question_rows(facts, ["gloomcraft"]), tmp_path / "rows.jsonl")
+    entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "limit": 4, "prior": ""}
+    entry |= {"scoring": "continuation", "description": "", "chat_template": False}
+    clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "on_base": False}
+    clearings = {name: clearing | {"direction": name} for name in ("none", "span", "rand")}
+    clearings["on_base"] = clearings["span"] | {"on_base": True}
+    loads, load = [], models.load_model
+    monkeypatch.setattr(models, "load_model", lambda *given, **more: loads.append(given) or load(*given, **more))
+    inputs = {name: tmp_path / name for name in ("model", "overlay", "junk")} | {
+        "benchmarks": [tmp_path / "rows.jsonl"]
+    }
+    plan = [{"clearings": list(clearings), "benchmarks": ["own"]}]
+    made = run(
+        "evaluate", tmp_path, inputs, ["answers"],
+        plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
+    )  # fmt: skip
+    assert len(loads) == 1
+    found = pd.read_parquet(made["answers"])
+    assert found.groupby(["clearing", "variant"]).size().tolist() == [4] * 5
+    scores = found.groupby(["clearing", "variant"]).nll.sum()
+    assert len(set(scores.round(4))) == 5, "a clearing does nothing here"
 
 
 # --- the tables

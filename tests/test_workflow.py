@@ -38,6 +38,21 @@ def fresh(tmp_path_factory) -> Path:
 # --- before anything runs
 
 
+def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
+    out = "results/with_tasks"
+    task = {"source": "harness", "task": "wmdp_bio", "dataset": "wmdp", "kind": "questions", "fit": 0.5}
+    benchmarks = {f"{topic}_task": task | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
+    datasets = {"wmdp": {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parquet"]}}
+    own = {"study": {"output": out, "name": "with_tasks"}, "datasets": datasets, "benchmarks": benchmarks}
+    own["study"]["evaluate"] = [{"clearings": ["none", "span"], "benchmarks": ["everyday", *benchmarks]}]
+    (fresh / "tasks.yaml").write_text(yaml.safe_dump(own))
+    (fresh / out / "downloads/datasets/wmdp").mkdir(parents=True)
+    done = snakemake(fresh, "--dry-run", *SMOKE, "tasks.yaml")
+    jobs = planned(done.stdout)
+    assert (jobs["prepare_task"], jobs["prepare_benchmark"], jobs["evaluate"]) == (2, 1, 3), done.stdout[-3000:]
+    assert "prepare_task" not in planned(snakemake(fresh, "--dry-run", *SMOKE).stdout)
+
+
 @pytest.fixture(scope="module")
 def without_torch(tmp_path_factory) -> dict[str, str]:
     """An environment in which torch and pandas cannot be imported."""

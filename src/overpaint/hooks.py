@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+import torch
 from torch import Tensor, nn
 
+from overpaint.errors import UserError
 from overpaint.models import blocks, residual_writers
 
 Edit = Callable[[Tensor], Tensor]
@@ -72,6 +74,33 @@ def edit_sites(model: nn.Module, edits: dict[str, Edit]) -> Iterator[None]:
             module, place = sites[name]
             stack.enter_context(place(module, edit))
         yield
+
+
+@torch.no_grad()
+def check_sites(model: nn.Module) -> None:
+    """Refuse a model that writes to its residual stream elsewhere than at its residual sites, where no edit reaches.
+
+    A direction that is taken out at every site must be gone behind the last block: to 2 % of what it was, which leaves
+    room for bfloat16.
+    """
+    generator = torch.Generator().manual_seed(0)
+    config = model.config.get_text_config()
+    tokens = torch.randint(config.vocab_size, (1, 12), generator=generator).to(model.device)
+    row = torch.nn.functional.normalize(torch.randn(config.hidden_size, generator=generator), dim=0)
+    row = row.to(model.device, model.dtype)
+
+    def left(sites: Iterable[str]) -> Tensor:
+        found = []
+        edits = {site: lambda hidden: hidden - (hidden @ row)[..., None] * row for site in sites}
+        with edit_sites(model, edits), edit_output(blocks(model)[-1], lambda hidden: found.append(hidden) or hidden):
+            model(tokens, use_cache=False, logits_to_keep=1)
+        return (found[0].float() @ row.float()).norm()
+
+    if left(residual_sites(model)) > 0.02 * left([]):
+        raise UserError(
+            f"{type(model).__name__} writes to its residual stream elsewhere than at the inputs, attention and MLPs of "
+            "its blocks, so that nothing can be cleared from it: use another architecture."
+        )
 
 
 @contextmanager

@@ -83,7 +83,8 @@ def last_matrix(module: nn.Module) -> tuple[nn.Parameter, int, nn.Parameter | No
     experts = [p for p in module.parameters() if p.dim() == 3]
     if experts:
         return experts[-1], 1, None
-    last = [m for m in module.modules() if isinstance(m, nn.Linear | Conv1D)][-1]
+    named = [(name, m) for name, m in module.named_modules() if isinstance(m, nn.Linear | Conv1D)]
+    last = [m for name, m in named if "qkv" not in name][-1]  # Phi-3 lists what its attention reads with at the end
     return last.weight, int(isinstance(last, Conv1D)), last.bias
 
 

@@ -89,6 +89,7 @@ def check(config: dict[str, Any]) -> None:
     _check_layers(config)
     _check_methods(config)
     _check_clearings(config)
+    _check_tasks(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -198,6 +199,18 @@ def _check_clearings(config: dict[str, Any]) -> None:
         kind = config["clearings"][name]["direction"]
         if kind in lacking:
             raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
+
+
+def _check_tasks(config: dict[str, Any]) -> None:
+    """Refuse settings that a task of the harness has of its own."""
+    own = {"kind": "questions", "scoring": "continuation", "description": ""}
+    for name, entry in config["benchmarks"].items():
+        for key, only in own.items() if entry["source"] == "harness" else ():
+            if entry[key] != only:
+                raise UserError(
+                    f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "
+                    f"itself, so leave it at {only!r}."
+                )
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

@@ -5,6 +5,7 @@ corpus       {id, text}
 prompts      {id, unit, split, text}
 questions    {id, unit, split, question, choices, answer}
 text         {id, unit, split, text}
+(of a task of lm-evaluation-harness, `harness.py` makes {id, unit, split, task, document})
 `split` is `fit` or `report`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
 """
 

@@ -75,7 +75,7 @@ rule prepare_benchmark:
     conda:
         "../../envs/prepare_benchmark.yaml"
     wildcard_constraints:
-        name=named(*config["benchmarks"]),
+        name=named(*(name for name, entry in config["benchmarks"].items() if entry["source"] != "harness")),
     threads: 1
     resources:
         mem_mb=memory("prepare_benchmark"),
@@ -87,3 +87,31 @@ rule prepare_benchmark:
         "Preparing the benchmark {wildcards.name}"
     script:
         "../scripts/prepare_benchmark.py"
+
+
+rule prepare_task:
+    """Normalise the data of a task or group of lm-evaluation-harness, whose own prompts ask it later."""
+    input:
+        dataset=lambda wildcards: f"{OUT}/downloads/datasets/{config['benchmarks'][wildcards.name]['dataset']}",
+    output:
+        rows=f"{OUT}/benchmarks/{{name}}.jsonl",
+        job=f"{OUT}/benchmarks/{{name}}.job.json",
+    log:
+        f"logs/{OUT}/benchmarks/{{name}}/prepare_task.log",
+    benchmark:
+        f"logs/{OUT}/benchmarks/{{name}}/prepare_task.tsv"
+    conda:
+        "../../envs/prepare_task.yaml"
+    wildcard_constraints:
+        name=named(*(name for name, entry in config["benchmarks"].items() if entry["source"] == "harness")),
+    threads: 1
+    resources:
+        mem_mb=memory("prepare_task"),
+        runtime=walltime("prepare_task"),
+    params:
+        settings=lambda wildcards: config["benchmarks"][wildcards.name],
+        code=code("prepare_task.py"),
+    message:
+        "Preparing the task {params.settings[task]}"
+    script:
+        "../scripts/prepare_task.py"

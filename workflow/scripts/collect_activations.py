@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import activations, clearing, collection, models, texts
+from overpaint import activations, clearing, collection, hooks, models, texts
 from overpaint.job import job
 from overpaint.junk import Junk
 
 with job(snakemake) as out:
     params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
     model, _ = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
+    hooks.check_sites(model)
     tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
     variants = clearing.for_run(snakemake.wildcards.clearing, params.settings, overlay.settings, junk)
     sets = {}
