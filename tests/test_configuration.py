@@ -192,7 +192,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     config = merged()
     hub = {"repo": "owner/name", "revision": COMMIT}
     config["models"]["released"] = {"source": "hub", "layers": 9} | hub
-    config["datasets"] = {"wiki": hub | {"files": ["*"]}, "unused": hub | {"files": ["*.jsonl"]}}
+    config["datasets"] |= {"wiki": hub | {"files": ["*"]}, "unused": hub | {"files": ["*.jsonl"]}}
     config["corpora"]["everyday"] = {"source": "dataset", "topic": "everyday", "dataset": "wiki"}
     config["methods"]["released"] = {"kind": "published", "model": "released"}
     config["study"]["runs"] = [{"method": "released", "layer": 3, "c": 4, "seed": 0}]
@@ -296,7 +296,7 @@ MISTAKES = {
         ["models.hub.revision", "'main'", "40 hexadecimal digits", "branches and tags move", "git ls-remote"],
     ),
     "a branch of a data set": (
-        put("datasets", value={"hub": {"repo": "owner/name", "revision": "v1.0", "files": ["*"]}}),
+        put("datasets", "hub", value={"repo": "owner/name", "revision": "v1.0", "files": ["*"]}),
         ["datasets.hub.revision", "'v1.0'", "40 hexadecimal digits", "datasets/OWNER/NAME"],
     ),
     "a repository without its owner": (
@@ -308,16 +308,16 @@ MISTAKES = {
         ["models.hub lacks 'revision'"],
     ),
     "a data set without files": (
-        put("datasets", value={"hub": {"repo": "owner/name", "revision": COMMIT}}),
+        put("datasets", "hub", value={"repo": "owner/name", "revision": COMMIT}),
         ["datasets.hub lacks 'files'"],
     ),
     "a hash that is none": (
-        put("datasets", value={"h": {"repo": "o/n", "revision": COMMIT, "files": ["*"], "sha256": {"a.txt": "12"}}}),
+        put("datasets", "h", value={"repo": "o/n", "revision": COMMIT, "files": ["*"], "sha256": {"a.txt": "12"}}),
         ["datasets.h.sha256", "'12'"],
     ),
     "a text of an unknown data set": (
-        put("corpora", "wiki", value={"source": "dataset", "topic": "wiki", "dataset": "wikitext"}),
-        ["corpora.wiki.dataset", "'wikitext'", "`datasets`", "none defined"],
+        put("corpora", "wiki", value={"source": "dataset", "topic": "wiki", "dataset": "absent"}),
+        ["corpora.wiki.dataset", "'absent'", "`datasets`", "use one of mmlu, wikitext, wmdp"],
     ),
     "a text of a data set that does not name one": (
         put("corpora", "wiki", value={"source": "dataset", "topic": "wiki", "column": "text"}),
@@ -511,7 +511,7 @@ DATASET = {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parque
 
 
 def with_task(**changes) -> list[Callable[[dict], None]]:
-    return [put("datasets", value={"wmdp": DATASET}), put("benchmarks", "riftlore", value=TASK | changes)]
+    return [put("datasets", "wmdp", value=DATASET), put("benchmarks", "riftlore", value=TASK | changes)]
 
 
 def test_a_task_of_the_harness_is_one_entry_and_its_data_set_another():
@@ -527,7 +527,7 @@ def test_a_task_of_the_harness_is_one_entry_and_its_data_set_another():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"dataset": "mmlu"}, ["benchmarks.riftlore.dataset", "'mmlu'", "use one of wmdp"]),
+        ({"dataset": "mmlo"}, ["benchmarks.riftlore.dataset", "'mmlo'", "use one of mmlu, "]),
         ({"kind": "text"}, ["benchmarks.riftlore.kind", "'text'", "'wmdp_bio'", "'questions'"]),
         ({"scoring": "letter"}, ["benchmarks.riftlore.scoring", "says this itself"]),
         ({"description": "On rifts."}, ["benchmarks.riftlore.description", "says this itself"]),
@@ -542,7 +542,7 @@ def test_a_mistake_in_a_task_is_one_sentence(changes, parts):
 
 def test_a_corpus_is_no_task():
     entry = {key: value for key, value in TASK.items() if key != "kind"}
-    sentence = refusal(put("datasets", value={"wmdp": DATASET}), put("corpora", "riftlore", value=entry))
+    sentence = refusal(put("datasets", "wmdp", value=DATASET), put("corpora", "riftlore", value=entry))
     assert "corpora.riftlore.source" in sentence and "wikipedia" in sentence, sentence
 
 
