@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
-from overpaint.models import restore
+from overpaint.models import replaced
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def evaluate_clearings(
     rows = []
     for clearing, benchmarks in plan:
         label = {"clearing": clearing.name, "variant": clearing.variant}
-        with _base(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
+        with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
             rows += [label | row for benchmark in benchmarks for row in _answers(lm, tasks[benchmark], benchmark)]
         print("evaluated", clearing.name, clearing.variant, flush=True)
     return rows
@@ -185,18 +184,6 @@ def _answers(lm: IntervenedLM, task: ConfigurableTask, benchmark: Benchmark) -> 
         label | _row(doc, task.process_results(doc, found), found, benchmark.metric, lm.tokenizer)
         for doc, found in zip(task.eval_docs, by_document.values(), strict=True)
     ]
-
-
-@contextmanager
-def _base(model: nn.Module, tensors: dict[str, Tensor]):
-    """Within the context `model` has `tensors` in place of its own."""
-    parameters = dict(model.named_parameters())
-    own = {name: parameters[name].detach().clone() for name in tensors}
-    restore(model, tensors)
-    try:
-        yield
-    finally:
-        restore(model, own)
 
 
 def _task(benchmark: Benchmark, split: str) -> ConfigurableTask:

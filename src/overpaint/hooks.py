@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+import torch
 from torch import Tensor, nn
 
 from overpaint.models import blocks, residual_writers
@@ -120,6 +121,17 @@ def run_up_to(model: nn.Module, start: int, inputs: dict[str, Tensor]) -> Tensor
         except _Stop as stopped:
             return stopped.hidden
     raise AssertionError(f"block {start} did not run")
+
+
+@torch.no_grad()
+def unembed(model: nn.Module, states: Tensor) -> Tensor:
+    """The logits [n, vocabulary] that `model` makes of final residuals [n, width]: its own last norm and head.
+
+    The model runs with every block skipped, so that whatever it does after them is done.
+    """
+    chain, inputs = blocks(model), {"inputs_embeds": states[:, None]}
+    with _skip(chain), edit_input(chain[0], lambda _: states[:, None]):
+        return model(**inputs, use_cache=False).logits[:, 0]
 
 
 def _stop(hidden: Tensor) -> Tensor:

@@ -47,6 +47,13 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
     return runs
 
 
+def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
+    """The runs of `grids` whose method the study runs: a list that a study of other methods inherits chooses none."""
+    used = used_methods(config["study"])
+    runs = expand_runs(grids, config["methods"])
+    return [run for run, settings in runs.items() if run != "base" and settings["method"] in used]
+
+
 def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Those settings of a run that fix what enters its first trained block; None where it trains nothing.
 
@@ -86,6 +93,7 @@ def check(config: dict[str, Any]) -> None:
     _check_topics(config)
     _check_layers(config)
     _check_methods(config)
+    _check_picked(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -106,9 +114,11 @@ def used_methods(study: dict[str, Any]) -> list[str]:
 def chosen(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with only those catalogue entries that the study uses; further entries change no job."""
     study = config["study"]
+    control = [study["relearn"]["control"]] if picked(config, study["relearn"]["runs"]) else []
     names = {
         "models": [
             study["model"],
+            *filter(None, control),
             *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
         ],
         "corpora": [*study["forget"], *study["retain"]],
@@ -169,6 +179,39 @@ def _check_methods(config: dict[str, Any]) -> None:
                 )
         if "model" in settings:
             _known(config, "models", f"methods.{name}.model", [settings["model"]])
+
+
+def _check_picked(config: dict[str, Any]) -> None:
+    """Refuse runs to look into that the study does not have, or that cannot be looked into."""
+    study = config["study"]
+    runs, asked = expand_runs(study["runs"], config["methods"]), _hazardous_questions(config)
+    _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
+    for where, grids in (
+        ("depth", study["depth"]), ("relearn.runs", study["relearn"]["runs"]),
+        ("emergence.runs", study["emergence"]["runs"]),
+    ):  # fmt: skip
+        for grid in grids:
+            _known(config, "methods", f"study.{where}", as_list(grid["method"]))
+        for run in picked(config, grids):
+            if run not in runs:
+                near = ", ".join(get_close_matches(run, runs)) or "none"
+                raise UserError(
+                    f"study.{where} names the run {run}, which study.runs does not have: use one as {near}."
+                )
+            if where != "depth" and not asked:
+                raise UserError(f"study.{where} needs questions on a hazardous topic: list some in study.evaluate.")
+            if where == "emergence.runs" and "updated" not in runs[run]:
+                raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
+    control = study["relearn"]["control"]
+    if control and picked(config, study["relearn"]["runs"]):
+        _known(config, "models", "study.relearn.control", [control])
+
+
+def _hazardous_questions(config: dict[str, Any]) -> list[str]:
+    """Benchmarks of questions on hazardous topics that the study asks."""
+    topics, entries = hazardous_topics(config), config["benchmarks"]
+    asked = [name for name in evaluated(config["study"], "benchmarks") if entries[name]["kind"] == "questions"]
+    return [name for name in asked if entries[name]["topic"] in topics]
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

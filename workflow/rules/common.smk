@@ -37,6 +37,11 @@ OUT = STUDY["output"]
 MODEL_NAME = STUDY["model"]
 MODEL = f"{OUT}/{MODEL_NAME}"
 RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
+DEPTH = sweep.picked(config, STUDY["depth"])
+RELEARNED = sweep.picked(config, STUDY["relearn"]["runs"])
+EMERGING = sweep.picked(config, STUDY["emergence"]["runs"])
+for run in EMERGING:
+    RUNS[run]["snapshots"] = STUDY["emergence"]["snapshots"]
 UNLEARNED = [run for run in RUNS if run != "base"]
 SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
@@ -44,6 +49,7 @@ PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.it
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = ["scores", "activations", "junk", "history", "completions", "provenance"]
+MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]  # tables, gathered by a rule of their own
 
 
 wildcard_constraints:
@@ -112,6 +118,17 @@ def benchmark_files():
     return [f"{OUT}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
 
 
+def questions(*topics):
+    """{benchmark: settings} of the study's questions, on all topics or on given ones."""
+    asked = {name: entry for name, entry in CHOSEN["benchmarks"].items() if entry["kind"] == "questions"}
+    return {name: entry for name, entry in asked.items() if not topics or entry["topic"] in topics}
+
+
+def question_files(*topics):
+    """The files of `questions`."""
+    return [f"{OUT}/benchmarks/{name}.jsonl" for name in questions(*topics)]
+
+
 def plan(run):
     """What is evaluated: as the study says; the base model on everything, uncleared."""
     return STUDY["evaluate"] if run != "base" else [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
@@ -126,6 +143,23 @@ def shown_clearings(run):
     """{clearing: settings} whose completions are shown."""
     names = ["none"] if run == "base" else ["none", STUDY["primary"]]
     return {name: config["clearings"][name] for name in names}
+
+
+def coherence_nulls(run):
+    """{clearing: settings} whose completions are measured beside those that are shown."""
+    names = [] if run == "base" else STUDY["coherence"]["nulls"]
+    return {name: config["clearings"][name] for name in names}
+
+
+def control_model():
+    """The checkpoint of a model that never knew what is relearned, where the study names one."""
+    name = STUDY["relearn"]["control"]
+    return checkpoint(name) if name else []
+
+
+def looked_into(runs):
+    """`runs` with the base before them, where there are any."""
+    return ["base", *runs] if runs else []
 
 
 def dtype():
@@ -181,7 +215,8 @@ def jobs():
     """Provenance of every job between the base model and the tables."""
     texts = [*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()]
     cleared = every(f"activations/{STUDY['primary']}.job.json", UNLEARNED)
-    own = [] if "path" in config["models"][MODEL_NAME] else [f"{MODEL}/checkpoint.job.json"]
+    names = [MODEL_NAME, *([STUDY["relearn"]["control"]] if RELEARNED and STUDY["relearn"]["control"] else [])]
+    own = [f"{OUT}/{name}/checkpoint.job.json" for name in names if "path" not in config["models"][name]]
     return [
         *own,
         *(path.replace(".jsonl", ".job.json") for path in texts),
@@ -192,6 +227,9 @@ def jobs():
         *every("junk.job.json", UNLEARNED),
         *every("answers.job.json"),
         *every("completions.job.json", completed_runs()),
+        *every("depth.job.json", looked_into(DEPTH)),
+        *every("relearning.job.json", RELEARNED),
+        *every("emergence.job.json", EMERGING),
     ]
 
 
