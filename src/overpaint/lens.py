@@ -12,11 +12,13 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
 from overpaint.collection import collect
+from overpaint.errors import UserError
 from overpaint.hooks import unembed
 from overpaint.likelihood import LOGITS
 from overpaint.questions import Question
 
-# Weight of the ridge penalty, as a share of the mean squared length of the centred states.
+# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fitting half of
+# the miniature, accuracies were the same within their errors from 0.0003 to 0.1.
 RIDGE = 0.01
 SHUFFLES = 10  # of the answers, over which the probe's control is averaged
 
@@ -79,6 +81,8 @@ def probe(train: Tensor, targets: Tensor, test: Tensor, candidates: Tensor) -> T
     form over questions (dual), so that it costs n^3 whatever the width.
     """
     kernel = train @ train.T
+    if not kernel.any():  # all states alike: nothing to read
+        return torch.zeros(candidates.shape[:2], dtype=kernel.dtype)
     weight = RIDGE * kernel.trace() * torch.eye(len(train), dtype=kernel.dtype)
     middle = targets.mean(0)
     predicted = test @ train.T @ torch.linalg.solve(kernel + weight, targets - middle)
@@ -86,8 +90,20 @@ def probe(train: Tensor, targets: Tensor, test: Tensor, candidates: Tensor) -> T
     return torch.einsum("me,mke->mk", predicted, directions)
 
 
+def correct(scores: Tensor, answer: Tensor) -> Tensor:
+    """1 where the answer has the largest of the scores [m, k], its share where several have it, else 0; [m]."""
+    best = scores == scores.max(-1, keepdim=True).values
+    return best.gather(1, answer[:, None])[:, 0] / best.sum(-1).double()
+
+
 def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
     """States [n, depths, width] without the mean of the fitted ones of their group, float64."""
+    missing = sorted(set(groups) - {group for group, fits in zip(groups, fitted, strict=True) if fits})
+    if missing:
+        raise UserError(
+            f"All questions on {missing[0]!r} are of the split that is shown, and probes are fitted on the other: add "
+            "questions of that split, or leave `study.depth` empty."
+        )
     found, fit = found.double(), torch.tensor(fitted)
     for group in dict.fromkeys(groups):
         own = torch.tensor([other == group for other in groups])
@@ -123,7 +139,7 @@ def measure(
         shares = lens(model, stream[shown, depth], _rows(options, shown))
         answer = options.answer[shown]
         values = {
-            "lens_accuracy": (shares.argmax(-1) == answer).double(),
+            "lens_accuracy": correct(shares, answer),
             "lens_probability": shares.gather(1, answer[:, None])[:, 0].double(),
         } | {name: found[depth] for name, found in probed.items()}
         for quantity, found in values.items():
@@ -138,16 +154,16 @@ def _probes(
     """How often a probe with true, and probes with shuffled answers find each shown question's answer, by depth."""
     fitted = [not ours for ours in shown]
     stream, fit, shown = centred(stream, topics, fitted), torch.tensor(fitted), torch.tensor(shown)
-    embedding = model.get_output_embeddings().weight.detach().cpu().double()
-    answers, ours = embedding[options.right[fit]], _rows(options, shown)
+    ours, embedding = _rows(options, shown), model.get_output_embeddings().weight.detach().cpu()
+    answers, candidates = embedding[options.right[fit]].double(), embedding[ours.tokens].double()
     orders = _shuffles([topic for topic, fits in zip(topics, fitted, strict=True) if fits])
     found: dict[str, list[Tensor]] = {"probe_accuracy": [], "probe_shuffled": []}
     for depth in range(stream.shape[1]):
         train, test = stream[fit, depth], stream[shown, depth]
         for name, labels in (("probe_accuracy", [answers]), ("probe_shuffled", [answers[order] for order in orders])):
-            scores = [probe(train, targets, test, embedding[ours.tokens]) for targets in labels]
-            chosen = [own.masked_fill(~ours.there, -torch.inf).argmax(-1) for own in scores]
-            found[name].append(torch.stack([(own == ours.answer).double() for own in chosen]).mean(0))
+            scores = [probe(train, targets, test, candidates) for targets in labels]
+            scores = [own.masked_fill(~ours.there, -torch.inf) for own in scores]
+            found[name].append(torch.stack([correct(own, ours.answer) for own in scores]).mean(0))
     return found
 
 
