@@ -29,7 +29,9 @@ def test_metrics_differ(llama, tokenizer, questions, write):  # noqa: F811
     chosen = []
     for metric in ("acc", "acc_norm", "acc_mutual_info"):
         settings = {"topic": "t", "metric": metric, "prior": "", "limit": 0}
-        chosen.append([row["correct"] for row in asking.ask(llama, asking.read([path], [settings], tokenizer, "fit")["t"])])
+        chosen.append(
+            [row["correct"] for row in asking.ask(llama, asking.read([path], [settings], tokenizer, "fit")["t"])]
+        )
     assert len({tuple(found) for found in chosen}) == 3
 
 

@@ -5,6 +5,7 @@ keys, then value, low, high (95 % bootstrap over units, and over seeds where `se
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ from overpaint import statistics
 from overpaint.statistics import Estimate
 from overpaint.tables import RUN, run_columns, typed
 
-Frames = dict[str, pd.DataFrame]
 KEYS = {
     "agreement": ["clearing", "benchmark", "metric"],
     "coherence": ["clearing", "metric"],
@@ -22,7 +22,7 @@ KEYS = {
     "emergence": ["step", "quantity"],
 }
 VALUES = ["value", "low", "high", "n", "note"]
-# metric: (sum over rows, over the sum of)
+# metric: (column that is summed, column whose sum it is divided by); `rows` counts
 AGREEMENT = {"kl": ("kl", "tokens"), "top1_agreement": ("agreed", "tokens")}
 COHERENCE = {
     "distinct_1": ("distinct_1", "tokens"),
@@ -31,36 +31,38 @@ COHERENCE = {
     "base_nll": ("nll", "tokens"),
     "length": ("tokens", "rows"),
 }
+MEAN = {"": ("value", "rows")}
 RELEARNING = {"accuracy": ("correct", "rows"), "nll": ("nll", "rows")}
 EMPTY = "undefined: no tokens to measure"
 
+Frames = dict[str, pd.DataFrame]  # by run
+Parts = dict[tuple, pd.DataFrame]  # (topic, *keys): sums over the rows of each unit, indexed by topic and unit
 
+
+@dataclass(frozen=True)
 class Study:
     """What labels the rows of a study: its name, its model, its runs' settings by path, its hazardous topics."""
 
-    def __init__(self, name: str, model: str, runs: dict[str, dict], hazardous: list[str]) -> None:
-        self.name, self.model, self.runs, self.hazardous = name, model, runs, hazardous
+    name: str
+    model: str
+    runs: dict[str, dict]
+    hazardous: list[str]
 
-    def cells(self, frames: Frames) -> Iterator[tuple[dict, list[pd.DataFrame]]]:
-        """(columns, frames) of every run, and of the runs of one method, layer and c together, seed `all`."""
+    def cells(self, runs: dict[str, Parts]) -> Iterator[tuple[dict, list[Parts]]]:
+        """(columns, parts) of every run, and of the runs of one method, layer and c together, seed `all`."""
         cells: dict[tuple, list[str]] = {}
-        for run in frames:
+        for run, parts in runs.items():
             settings = self.runs[run]
-            yield run_columns(self.name, self.model, settings), [frames[run]]
+            yield run_columns(self.name, self.model, settings), [parts]
             if run != "base":
                 cells.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
         for members in cells.values():
-            pooled = run_columns(self.name, self.model, self.runs[members[0]], "all")
-            yield pooled, [frames[run] for run in members]
+            columns = run_columns(self.name, self.model, self.runs[members[0]], "all")
+            yield columns, [runs[run] for run in members]
 
-    def topics(self, frame: pd.DataFrame) -> Iterator[tuple[dict, pd.Series]]:
-        """(label, rows) of each topic, and of the hazardous ones together where there are several."""
-        for topic in frame.topic.unique():
-            role = "hazardous" if topic in self.hazardous else "benign"
-            yield {"topic": topic, "role": role}, frame.topic == topic
-        ours = frame.topic.isin(self.hazardous)
-        if frame.topic[ours].nunique() > 1:
-            yield {"topic": "all", "role": "hazardous"}, ours
+    def label(self, topic: str) -> dict:
+        """The columns of a topic."""
+        return {"topic": topic, "role": "hazardous" if topic in ("all", *self.hazardous) else "benign"}
 
 
 def agreement(frames: Frames, study: Study) -> pd.DataFrame:
@@ -75,14 +77,14 @@ def agreement(frames: Frames, study: Study) -> pd.DataFrame:
 def coherence(frames: Frames, study: Study) -> pd.DataFrame:
     """Distinct 1- and 2-grams, repeated 4-grams, the base's nats per token, and tokens of greedy continuations.
 
-    frames: rows of `completions.coherence` per run, with topic, clearing and unit (the prompt).
+    frames: rows of `completions.describe` per run, with topic and clearing.
     """
     return _ratios("coherence", frames, study, ["clearing"], COHERENCE)
 
 
 def depth(frames: Frames, study: Study) -> pd.DataFrame:
     """Accuracy of logit lens and probes at each depth. frames: rows of `lens.measure` per run, with state."""
-    return _ratios("depth", frames, study, ["state", "depth", "quantity"], {"": ("value", "rows")})
+    return _ratios("depth", frames, study, ["state", "depth", "quantity"], MEAN)
 
 
 def relearning(frames: Frames, study: Study) -> pd.DataFrame:
@@ -92,68 +94,69 @@ def relearning(frames: Frames, study: Study) -> pd.DataFrame:
 
 def emergence(frames: Frames, study: Study) -> pd.DataFrame:
     """Norm, cosine with u, forgotten and recovered accuracy by step. frames: rows of `emergence.trace` per run."""
-    rows = []
-    for columns, members in study.cells(frames):
-        for label, _ in study.topics(members[0]):
-            for step in members[0].step.unique():
-                parts = [_of(frame, label["topic"], study, step=step) for frame in members]
-                for quantity, (count, found) in _emerged(parts).items():
-                    rows.append(columns | label | {"step": step, "quantity": quantity} | _values(count, found))
+    keys, rows = ["step", "quantity"], []
+    parts = {run: _parts(frame, keys, ["value", "rows"], study.hazardous) for run, frame in frames.items()}
+    for columns, members in study.cells(parts):
+        for topic, step in dict.fromkeys(key[:2] for key in members[0]):
+            means = {key[2]: _mean(members, key) for key in members[0] if key[:2] == (topic, step)}
+            for quantity, (count, found) in _emerged(means).items():
+                own = study.label(topic) | {"step": step, "quantity": quantity}
+                rows.append(columns | own | _values(count, found))
     return _table("emergence", rows)
 
 
-def _emerged(parts: list[pd.DataFrame]) -> dict[str, tuple[int, Estimate]]:
-    """{quantity: (units, estimate)} at one step of one topic; `parts` are the seeds' rows."""
-
-    def stack(quantity: str) -> np.ndarray:
-        own = [part[part.quantity == quantity] for part in parts]
-        return _stacked(own, "value") / _stacked(own, "rows")
-
-    base, unlearned, cleared = (stack(f"correct_{state}") for state in ("base", "unlearned", "cleared"))
-    found = {quantity: stack(quantity) for quantity in ("norm", "cos_u")}
-    values = {q: (v.shape[1], statistics.mean(v)) for q, v in found.items() if v.size}
-    count = base.shape[1]
+def _emerged(means: dict[str, np.ndarray]) -> dict[str, tuple[int, Estimate]]:
+    """{quantity: (units, estimate)} at one step of one topic, from means [seeds, units]."""
+    base, unlearned, cleared = (means.pop(f"correct_{state}") for state in ("base", "unlearned", "cleared"))
+    values = {quantity: (found.shape[1], statistics.mean(found)) for quantity, found in means.items()}
     return values | {
-        "forgotten_accuracy": (count, statistics.mean(base - unlearned)),
-        "recovered_accuracy": (count, statistics.recovered_fraction(base, unlearned, cleared)),
+        "forgotten_accuracy": (base.shape[1], statistics.mean(base - unlearned)),
+        "recovered_accuracy": (base.shape[1], statistics.recovered_fraction(base, unlearned, cleared)),
     }
 
 
 def _ratios(table: str, frames: Frames, study: Study, keys: list[str], metrics: dict) -> pd.DataFrame:
     """Rows of `metrics` of every cell, topic and combination of `keys`."""
-    rows, last = [], KEYS[table][-1]
-    for columns, members in study.cells(frames):
-        for label, chosen in study.topics(members[0]):
-            for values, _ in members[0][chosen].groupby(keys, sort=False):
-                own = dict(zip(keys, values, strict=True))
-                parts = [_of(frame, label["topic"], study, **own) for frame in members]
-                for metric, (above, below) in metrics.items():
-                    name = {} if last in own else {last: metric}
-                    rows.append(columns | label | own | name | _ratio(parts, above, below))
+    columns, rows = sorted({column for pair in metrics.values() for column in pair}), []
+    parts = {run: _parts(frame, keys, columns, study.hazardous) for run, frame in frames.items()}
+    for labels, members in study.cells(parts):
+        for key in members[0]:
+            own = labels | study.label(key[0]) | dict(zip(keys, key[1:], strict=True))
+            for metric, (above, below) in metrics.items():
+                name = {"metric": metric} if metric else {}
+                rows.append(own | name | _ratio(_stacked(members, key, above), _stacked(members, key, below)))
     return _table(table, rows)
 
 
-def _of(frame: pd.DataFrame, topic: str, study: Study, **own) -> pd.DataFrame:
-    """The rows of one topic, or all hazardous ones, with given values of keys."""
-    chosen = frame.topic.isin(study.hazardous) if topic == "all" else frame.topic == topic
-    for key, value in own.items():
-        chosen &= frame[key] == value
-    return frame[chosen]
+def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: list[str]) -> Parts:
+    """The sums of each topic and combination of keys, and of several hazardous topics (and benchmarks) together."""
+    sums = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)[columns].sum().reset_index()
+    groups = sums.groupby(["topic", *keys], sort=False)
+    found = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
+    together: dict[tuple, list[pd.DataFrame]] = {}
+    several = sums.topic[sums.topic.isin(hazardous)].nunique() > 1
+    for (topic, *values), part in found.items():
+        if several and topic in hazardous:
+            key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
+            together.setdefault(("all", *key), []).append(part)
+    return found | {key: pd.concat(parts).sort_index() for key, parts in together.items()}
 
 
-def _ratio(parts: list[pd.DataFrame], above: str, below: str) -> dict:
-    sums, over = (_stacked(parts, column) for column in (above, below))
-    if not over.sum():
-        return _values(sums.shape[1], Estimate(np.nan, np.nan, np.nan, EMPTY))
-    return _values(sums.shape[1], statistics.ratio(sums, over, lambda x: x))
+def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:
+    """A column of one part of every seed, [seeds, units]; they must be of the same units."""
+    parts = [parts[key][column] for parts in members]
+    if any(not part.index.equals(parts[0].index) for part in parts):
+        raise ValueError(f"the runs of a cell have {column} of different units at {key}")
+    return np.stack([part.to_numpy(float) for part in parts])
 
 
-def _stacked(parts: list[pd.DataFrame], column: str) -> np.ndarray:
-    """Sums of a column over the rows of each unit, [seeds, units]; `rows` counts them. Every seed has every unit."""
-    sums = [part.assign(rows=1).groupby(["topic", "unit"])[column].sum() for part in parts]
-    if any(not found.index.equals(sums[0].index) for found in sums):
-        raise ValueError(f"the runs of a cell have {column} of different units")
-    return np.stack([found.to_numpy(float) for found in sums])
+def _mean(members: list[Parts], key: tuple) -> np.ndarray:
+    return _stacked(members, key, "value") / _stacked(members, key, "rows")
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
+    found = statistics.ratio(above, below, lambda x: x) if below.sum() else Estimate(np.nan, np.nan, np.nan, EMPTY)
+    return _values(above.shape[1], found)
 
 
 def _named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
