@@ -136,6 +136,13 @@ def test_models_that_write_nothing_have_no_coherence():
         assert own.loc[("fire", metric)].note == measures.EMPTY
 
 
+def test_a_resample_without_tokens_leaves_the_interval_of_the_others():
+    frame = written(8, 4)
+    frame.loc[frame.unit != "0", "tokens":] = 0
+    row = pick(measures.coherence({"rmu/0": frame}, STUDY), seed="0", topic="fire", metric="distinct_1")
+    assert (row.value, row.low, row.high) == (0.5, 0.5, 0.5)
+
+
 # -- depth, relearning
 
 

@@ -155,8 +155,13 @@ def _mean(members: list[Parts], key: tuple) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
-    found = statistics.ratio(above, below, lambda x: x) if below.sum() else Estimate(np.nan, np.nan, np.nan, EMPTY)
-    return _values(above.shape[1], found)
+    """The ratio of two sums over [seeds, units]; a resample in which no unit has anything to count is left out."""
+    if not below.sum():
+        return _values(above.shape[1], Estimate(np.nan, np.nan, np.nan, EMPTY))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        samples = statistics.means(above) / statistics.means(below)
+    low, high = np.nanquantile(samples[1:], [0.025, 0.975])
+    return _values(above.shape[1], Estimate(float(samples[0]), float(low), float(high)))
 
 
 def _named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:

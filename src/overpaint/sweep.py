@@ -49,9 +49,14 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
 
 def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     """The runs of `grids` whose method the study runs: a list that a study of other methods inherits chooses none."""
-    used = used_methods(config["study"])
-    runs = expand_runs(grids, config["methods"])
-    return [run for run, settings in runs.items() if run != "base" and settings["method"] in used]
+    return [run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base"]
+
+
+def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The grids with those of their methods that the study runs."""
+    used = used_methods(study)
+    named = [grid | {"method": [name for name in as_list(grid["method"]) if name in used]} for grid in grids]
+    return [grid for grid in named if grid["method"]]
 
 
 def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -125,8 +130,10 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         "prompts": study["prompts"],
         "benchmarks": evaluated(study, "benchmarks"),
         "methods": ["base", *used_methods(study)],
-        "clearings": evaluated(study, "clearings"),
+        "clearings": [*evaluated(study, "clearings"), *study["coherence"]["nulls"]],
     }
+    study = study | {"depth": _ours(study, study["depth"])}
+    study |= {key: study[key] | {"runs": _ours(study, study[key]["runs"])} for key in ("relearn", "emergence")}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
     for catalogue, key in (("worlds", "world"), ("packages", "package")):

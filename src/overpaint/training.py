@@ -139,7 +139,7 @@ def train(
 ) -> tuple[list[dict], Snapshots]:
     """AdamW as the reference has it (eps 1e-6, no weight decay, constant rate) on `parameters` for `steps` steps.
 
-    Returns the history and the parameters after `snapshots` evenly spaced numbers of steps, the last among them.
+    Returns the history and the parameters after `snapshots` numbers of steps, which grow as squares up to the last.
     `probe(step)` returns history rows {topic, step, quantity, value}; they are taken before the first update, `PROBES`
     times on the way, and at the end. A loss or weight that is not finite ends the run with the sentence of `diverged`.
     """
@@ -147,7 +147,7 @@ def train(
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=1e-6, weight_decay=0.0)
     done, history, kept = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0), {})
-    wanted = {round(steps * (k + 1) / snapshots) for k in range(snapshots)}
+    wanted = {round(steps * ((k + 1) / snapshots) ** 2) for k in range(snapshots)}
     every, tokens, began, saved = max(1, steps // PROBES), 0, time.monotonic(), time.monotonic()
     for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
         found = step_of(step)

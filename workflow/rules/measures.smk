@@ -63,7 +63,7 @@ rule relearn:
         runtime=walltime("relearn"),
         gpu=GPU,
     params:
-        settings=STUDY["relearn"],
+        settings={key: STUDY["relearn"][key] for key in ("examples", "lr", "batch", "length")},
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         topics=sweep.hazardous_topics(config),
         benchmarks=questions(*sweep.hazardous_topics(config)),
