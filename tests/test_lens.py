@@ -117,7 +117,7 @@ def planted(count: int, seed: int, signal: float = 1.0, junk: float = 0.0) -> tu
 
 
 def share(train: tuple, test: tuple) -> float:
-    scores = lens.probe(train[0], train[1], test[0], test[2])
+    [scores] = lens.probe(train[0], test[0], test[2], train[1])
     return lens.correct(scores, torch.zeros(len(scores), dtype=torch.long)).mean().item()
 
 

@@ -70,24 +70,27 @@ def lens(model: nn.Module, found: Tensor, options: Options) -> Tensor:
     return torch.cat(parts).masked_fill(~options.there, -torch.inf).softmax(-1)
 
 
-def probe(train: Tensor, targets: Tensor, test: Tensor, candidates: Tensor) -> Tensor:
-    """Scores of the candidates [m, k, e] by a ridge regression from states to answers; [m, k].
+def probe(train: Tensor, test: Tensor, candidates: Tensor, *labels: Tensor) -> list[Tensor]:
+    """Scores [m, k] of the candidates [m, k, e] by a ridge regression from states to answers, for each of `labels`.
 
-    train: states [n, width] of questions whose answers are `targets` [n, e]; test: states [m, width] of others.
+    train: states [n, width] of the questions to fit, whose answers are `labels`, [n, e] each; test: states [m, width].
 
     An answer is the output embedding of its first token. A classifier of answers could not meet an answer that no
     question to fit had; the regression can, and scores each option by its cosine with what it predicts. One map serves
     all topics, and each topic's mean is taken from its states beforehand (`centred`): its intercept. Solved in closed
-    form over questions (dual), so that it costs n^3 whatever the width.
+    form over questions (dual), so that it costs n^3 whatever the width, once for all labels.
     """
     kernel = train @ train.T
     if not kernel.any():  # all states alike: nothing to read
-        return torch.zeros(candidates.shape[:2], dtype=kernel.dtype)
+        return [torch.zeros(candidates.shape[:2], dtype=kernel.dtype) for _ in labels]
     weight = RIDGE * kernel.trace() * torch.eye(len(train), dtype=kernel.dtype)
-    middle = targets.mean(0)
-    predicted = test @ train.T @ torch.linalg.solve(kernel + weight, targets - middle)
-    directions = torch.nn.functional.normalize(candidates - middle, dim=-1)
-    return torch.einsum("me,mke->mk", predicted, directions)
+    readout = torch.linalg.solve(kernel + weight, train @ test.T).T
+    scores = []
+    for targets in labels:
+        middle = targets.mean(0)
+        directions = torch.nn.functional.normalize(candidates - middle, dim=-1)
+        scores.append(torch.einsum("me,mke->mk", readout @ (targets - middle), directions))
+    return scores
 
 
 def correct(scores: Tensor, answer: Tensor) -> Tensor:
@@ -159,11 +162,11 @@ def _probes(
     orders = _shuffles([topic for topic, fits in zip(topics, fitted, strict=True) if fits])
     found: dict[str, list[Tensor]] = {"probe_accuracy": [], "probe_shuffled": []}
     for depth in range(stream.shape[1]):
-        train, test = stream[fit, depth], stream[shown, depth]
-        for name, labels in (("probe_accuracy", [answers]), ("probe_shuffled", [answers[order] for order in orders])):
-            scores = [probe(train, targets, test, candidates) for targets in labels]
-            scores = [own.masked_fill(~ours.there, -torch.inf) for own in scores]
-            found[name].append(torch.stack([correct(own, ours.answer) for own in scores]).mean(0))
+        labels = [answers, *(answers[order] for order in orders)]
+        scores = probe(stream[fit, depth], stream[shown, depth], candidates, *labels)
+        true, *shuffled = [correct(own.masked_fill(~ours.there, -torch.inf), ours.answer) for own in scores]
+        found["probe_accuracy"].append(true)
+        found["probe_shuffled"].append(torch.stack(shuffled).mean(0))
     return found
 
 
