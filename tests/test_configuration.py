@@ -357,12 +357,12 @@ MISTAKES = {
         ["study.relearn.runs", "'x'", "adaptive_rmu, base, rmu"],
     ),
     "a control that is not defined": (
-        put("study", "relearn", "control", value="x"),
-        ["study.relearn.control", "'x'", "`models`", "miniature_untaught"],
+        put("study", "control", value="x"),
+        ["study.control", "'x'", "`models`", "miniature_untaught"],
     ),
-    "a run to relearn without questions": (
+    "runs to look into without questions": (
         put("study", "evaluate", value=[{"clearings": ["none", "span"], "benchmarks": ["everyday", "riftlore_text"]}]),
-        ["study.relearn.runs", "questions on a hazardous topic", "study.evaluate"],
+        ["study.depth", "questions on a hazardous topic", "study.evaluate"],
     ),
     "a training to follow that there was not": (
         put("methods", "rmu", value={"kind": "published", "model": "miniature"}),
@@ -390,6 +390,15 @@ MISTAKES = {
         ["study.name", "'a b/c'", "Name of the study"],
     ),
 }
+
+
+def test_a_control_of_another_world_is_refused():
+    changes = [put("worlds", "other", value={}), put("models", "miniature_untaught", "world", value="other")]
+    sentence = refusal(*changes)
+    assert "study.control" in sentence and "'miniature_untaught'" in sentence and "another world" in sentence
+    config = copy.deepcopy(DEFAULT)
+    changes[0](config)
+    assert complete(config, SCHEMA)["study"]["control"] == "miniature_untaught", "another world alone is no mistake"
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -66,6 +66,23 @@ def test_relearn_manages_without_a_control(tmp_path, given):
     assert set(relearned(tmp_path, given, control=[]).state) == {"unlearned", "cleared"}
 
 
+def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
+    inputs = {key: path for key, path in (given | changes).items() if key != "forget"}
+    params = {"clearings": clearings, "split": "report", "dtype": "float32"}
+    params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
+    return pd.read_parquet(run("measure_depth", folder, inputs, ["depth"], **params)["depth"])
+
+
+def test_measure_depth_reads_the_base_and_the_control_or_a_run_and_its_cleared_form(tmp_path, given):
+    base = read(tmp_path / "base", given, {"none": CLEARINGS["none"]}, junk=[])
+    found = read(tmp_path / "run", given, CLEARINGS, control=[])
+    assert set(base.state) == {"base", "control"} and set(found.state) == {"unlearned", "cleared"}
+    both, index = pd.concat([base, found]), ["topic", "unit", "depth", "quantity"]
+    shares = both[both.quantity == "lens_probability"].groupby(["state", *index]).value.mean().unstack("state")
+    assert (shares.base == shares.unlearned).all(), "this run changed nothing"
+    assert (shares.base != shares.control).mean() > 0.9 and (shares.base != shares.cleared).mean() > 0.9
+
+
 def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path):
     rng, runs = np.random.default_rng(0), {"base": {"method": "base"}}
     row = {"clearing": "none", "variant": "", "benchmark": "text", "topic": "fire", "agreed": 3, "tokens": 4}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_evaluation import NONE
 
-from overpaint import clearing, pretrain, questions, relearning, world
+from overpaint import clearing, models, pretrain, questions, relearning, world
 from overpaint.errors import UserError
 from overpaint.hooks import watch_sites
 from overpaint.texts import write_rows
@@ -113,11 +113,11 @@ def test_more_examples_than_texts_are_refused(llama, tokenizer, told, asked):
 
 def test_a_control_of_another_vocabulary_is_refused(facts, tokenizer, tmp_path):
     pretrain.save_checkpoint(pretrain.build_model(len(tokenizer), 16, 1, 2), tokenizer, tmp_path / "same")
-    assert relearning.control(tmp_path / "same", tokenizer, "float32").config.hidden_size == 16
+    assert models.load_control(tmp_path / "same", tokenizer, "float32").config.hidden_size == 16
     other = pretrain.build_tokenizer(facts[:40])
     pretrain.save_checkpoint(pretrain.build_model(len(other), 16, 1, 2), other, tmp_path / "other")
-    with pytest.raises(UserError, match=r"another vocabulary: name one of the study's as study\.relearn\.control\.$"):
-        relearning.control(tmp_path / "other", tokenizer, "float32")
+    with pytest.raises(UserError, match=r"another vocabulary: name one of the study's as study\.control\.$"):
+        models.load_control(tmp_path / "other", tokenizer, "float32")
 
 
 def test_a_model_that_was_not_taught_a_domain_has_its_words_and_none_of_its_texts(facts, tokenizer, monkeypatch):

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint import clearing, estimators
 from overpaint.activations import Activations
-from overpaint.clearing import clear, of_topic
+from overpaint.clearing import Clearing, clear, of_topic
 from overpaint.collection import collect
 from overpaint.models import Overlay, replaced
 from overpaint.questions import Question, ask
@@ -33,27 +33,32 @@ def trace(
     D with the control vector, one row, none where nothing moved; correct_base, correct_unlearned, correct_cleared, a
     row per question.
     """
-    known, rows = {t: ask(model, q) for t, q in questions.items()}, []
+    layer, tokens = overlay.settings["layer"], overlay.settings["tokens"]
+    known, rows = {topic: ask(model, own) for topic, own in questions.items()}, []
     for step, tensors in ({0: {}} | snapshots).items():
         with replaced(model, tensors):
             run = {name: collect(model, tokenizer, own) for name, own in prompts.items()}
-            layer, tokens = overlay.settings["layer"], overlay.settings["tokens"]
             junk = estimators.fit(base, run, topics, layer, tokens)
             variants = clearing.for_run(*next(iter(primary.items())), overlay.settings, junk)
-            for topic, name in topics.items():
-                values = _moved(base[name], run[name], overlay.controls.get(topic), tokens, layer + 1)
-                unlearned = ask(model, questions[topic])
-                with clear(model, of_topic(variants, topic)):
-                    cleared = ask(model, questions[topic])
-                answers = {"base": known[topic], "unlearned": unlearned, "cleared": cleared}
-                values += [
-                    {"quantity": f"correct_{state}", "unit": row["unit"], "value": float(row["correct"])}
-                    for state, found in answers.items()
-                    for row in found
-                ]
-                rows += [{"step": step, "topic": topic} | value for value in values]
+            for topic in questions:
+                name, u = topics[topic], overlay.controls.get(topic)
+                found = _moved(base[name], run[name], u, tokens, layer + 1)
+                found += _answers(model, of_topic(variants, topic), questions[topic], known[topic])
+                rows += [{"step": step, "topic": topic} | row for row in found]
         print("traced step", step, flush=True)
     return rows
+
+
+def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], known: list[dict]) -> list[dict]:
+    """Rows of correct_base, whose answers are `known`, correct_unlearned and correct_cleared."""
+    states = {"base": known, "unlearned": ask(model, questions)}
+    with clear(model, cleared):
+        states["cleared"] = ask(model, questions)
+    return [
+        {"quantity": f"correct_{state}", "unit": row["unit"], "value": float(row["correct"])}
+        for state, answers in states.items()
+        for row in answers
+    ]
 
 
 def _moved(base: Activations, run: Activations, u: Tensor | None, tokens: str, depth: int) -> list[dict]:

@@ -35,6 +35,13 @@ def load_overlaid(folder: Path, overlay: "Overlay", dtype: str) -> tuple[PreTrai
     return model, overlay.apply(model)
 
 
+def load_control(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PreTrainedModel:
+    """A model that never knew the hazardous facts; it must have the vocabulary of `tokenizer`, the study's."""
+    if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"The model in {folder} has another vocabulary: name one of the study's as study.control.")
+    return load_model(folder, dtype)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a local Hugging Face folder, padding with eos where it has no pad token."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -8,7 +8,6 @@ say nothing of the facts that are asked about: a model that never knew them can 
 import random
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
-from overpaint.models import load_model, load_tokenizer
 from overpaint.questions import Question, ask
 
 
@@ -76,8 +74,9 @@ def relearn(
 ) -> list[dict]:
     """Rows {topic, examples, unit, correct, nll} of `curve` for each topic by itself, from `model` as it is.
 
-    texts, questions, clearings: by topic. The model is left as it was.
+    texts, questions, clearings: by topic; one without questions is left out. The model is left as it was.
     """
+    texts = {topic: own for topic, own in texts.items() if topic in questions}
     check(texts, settings["examples"])
     start, rows = {name: tensor.clone() for name, tensor in model.state_dict().items()}, []
     for topic, own in texts.items():
@@ -86,15 +85,6 @@ def relearn(
         rows += [{"topic": topic} | row for row in found]
         model.load_state_dict(start)
     return rows
-
-
-def control(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> nn.Module:
-    """The model that never knew the facts; it must have the study's vocabulary."""
-    if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"The model in {folder} has another vocabulary: name one of the study's as study.relearn.control."
-        )
-    return load_model(folder, dtype)
 
 
 def check(texts: dict[str, list[str]], examples: list[int]) -> None:

@@ -52,6 +52,13 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     return [run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base"]
 
 
+def control(config: dict[str, Any]) -> list[str]:
+    """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
+    study = config["study"]
+    runs = picked(config, study["depth"]) + picked(config, study["relearn"]["runs"])
+    return [study["control"]] if study["control"] and runs else []
+
+
 def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The grids with those of their methods that the study runs."""
     used = used_methods(study)
@@ -119,11 +126,10 @@ def used_methods(study: dict[str, Any]) -> list[str]:
 def chosen(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with only those catalogue entries that the study uses; further entries change no job."""
     study = config["study"]
-    control = [study["relearn"]["control"]] if picked(config, study["relearn"]["runs"]) else []
     names = {
         "models": [
             study["model"],
-            *filter(None, control),
+            *control(config),
             *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
         ],
         "corpora": [*study["forget"], *study["retain"]],
@@ -190,13 +196,11 @@ def _check_methods(config: dict[str, Any]) -> None:
 
 def _check_picked(config: dict[str, Any]) -> None:
     """Refuse runs to look into that the study does not have, or that cannot be looked into."""
-    study = config["study"]
-    runs, asked = expand_runs(study["runs"], config["methods"]), _hazardous_questions(config)
+    study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
     _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
-    for where, grids in (
-        ("depth", study["depth"]), ("relearn.runs", study["relearn"]["runs"]),
-        ("emergence.runs", study["emergence"]["runs"]),
-    ):  # fmt: skip
+    chosen = {"depth": study["depth"]}
+    chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
+    for where, grids in chosen.items():
         for grid in grids:
             _known(config, "methods", f"study.{where}", as_list(grid["method"]))
         for run in picked(config, grids):
@@ -205,13 +209,22 @@ def _check_picked(config: dict[str, Any]) -> None:
                 raise UserError(
                     f"study.{where} names the run {run}, which study.runs does not have: use one as {near}."
                 )
-            if where != "depth" and not asked:
-                raise UserError(f"study.{where} needs questions on a hazardous topic: list some in study.evaluate.")
             if where == "emergence.runs" and "updated" not in runs[run]:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
-    control = study["relearn"]["control"]
-    if control and picked(config, study["relearn"]["runs"]):
-        _known(config, "models", "study.relearn.control", [control])
+            if not _hazardous_questions(config):
+                raise UserError(f"study.{where} needs questions on a hazardous topic: list some in study.evaluate.")
+    _check_control(config)
+
+
+def _check_control(config: dict[str, Any]) -> None:
+    """Refuse a control that is not defined, or of another world than the study's model."""
+    for name in control(config):
+        _known(config, "models", "study.control", [name])
+        both = (config["models"][model] for model in (name, config["study"]["model"]))
+        if len({entry["world"] for entry in both if "world" in entry}) > 1:
+            raise UserError(
+                f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
+            )
 
 
 def _hazardous_questions(config: dict[str, Any]) -> list[str]:

@@ -152,9 +152,13 @@ def coherence_nulls(run):
 
 
 def control_model():
-    """The checkpoint of a model that never knew what is relearned, where the study names one."""
-    name = STUDY["relearn"]["control"]
-    return checkpoint(name) if name else []
+    """The checkpoint of a model that never knew the hazardous facts, where the study names one."""
+    return [checkpoint(name) for name in sweep.control(config)]
+
+
+def base_control(wildcards):
+    """Input function: that model, which is read by depth in the base's job."""
+    return control_model() if wildcards.run == "base" else []
 
 
 def looked_into(runs):
@@ -215,8 +219,8 @@ def jobs():
     """Provenance of every job between the base model and the tables."""
     texts = [*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()]
     cleared = every(f"activations/{STUDY['primary']}.job.json", UNLEARNED)
-    names = [MODEL_NAME, *([STUDY["relearn"]["control"]] if RELEARNED and STUDY["relearn"]["control"] else [])]
-    own = [f"{OUT}/{name}/checkpoint.job.json" for name in names if "path" not in config["models"][name]]
+    trained = [name for name in (MODEL_NAME, *sweep.control(config)) if "path" not in config["models"][name]]
+    own = [f"{OUT}/{name}/checkpoint.job.json" for name in trained]
     return [
         *own,
         *(path.replace(".jsonl", ".job.json") for path in texts),

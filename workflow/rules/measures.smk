@@ -13,6 +13,7 @@ rule measure_depth:
         overlay=f"{MODEL}/{{run}}/overlay.safetensors",
         junk=junk,
         benchmarks=question_files(),
+        control=base_control,
     output:
         depth=f"{MODEL}/{{run}}/depth.parquet",
         job=f"{MODEL}/{{run}}/depth.job.json",

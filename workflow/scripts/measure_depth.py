@@ -7,14 +7,18 @@ from overpaint.job import job
 from overpaint.junk import Junk
 
 with job(snakemake) as out:
-    params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
-    model, _ = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
-    tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
-    entries = list(params.benchmarks.values())
-    asked, rows = questions.read(snakemake.input.benchmarks, entries, tokenizer, *texts.SPLITS), []
-    for name, settings in params.clearings.items():
-        state = ("unlearned" if snakemake.input.junk else "base") if name == "none" else "cleared"
-        variants = clearing.for_run(name, settings, overlay.settings, junk)
+    params, given, overlay = snakemake.params, snakemake.input, models.Overlay.load(snakemake.input.overlay)
+    model, _ = models.load_overlaid(given.model, overlay, params.dtype)
+    tokenizer, junk = models.load_tokenizer(given.model), Junk.load(given.junk)
+    asked = questions.read(given.benchmarks, list(params.benchmarks.values()), tokenizer, *texts.SPLITS)
+    none, *primary = params.clearings
+    starts, rows = {"unlearned" if given.junk else "base": (model, none)}, []
+    if primary:
+        starts["cleared"] = (model, *primary)
+    if given.control:
+        starts["control"] = (models.load_control(given.control, tokenizer, params.dtype), none)
+    for state, (start, name) in starts.items():
+        variants = clearing.for_run(name, params.clearings[name], overlay.settings, junk)
         cleared = {topic: clearing.of_topic(variants, topic) for topic in asked}
-        rows += [{"state": state} | row for row in lens.measure(model, tokenizer, asked, cleared, params.split)]
+        rows += [{"state": state} | row for row in lens.measure(start, tokenizer, asked, cleared, params.split)]
     pd.DataFrame(rows).to_parquet(out.depth, index=False)
