@@ -153,7 +153,7 @@ def coherence_nulls(run):
 
 def control_model():
     """The checkpoint of a model that never knew the hazardous facts, where the study names one."""
-    return [checkpoint(name) for name in sweep.control(config)]
+    return next((checkpoint(name) for name in sweep.control(config)), [])
 
 
 def base_control(wildcards):
