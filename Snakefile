@@ -10,8 +10,9 @@
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
 #   {model}/{run}/junk.safetensors           directions; junk.csv and depths.csv beside it
-#   {model}/{run}/answers.parquet            a row per question and clearing
-#   {model}/{run}/completions.jsonl
+#   {model}/{run}/answers.parquet            a row per question and clearing; agreement.parquet per running text
+#   {model}/{run}/completions.jsonl          coherence.csv beside it
+#   {model}/{run}/{depth,relearning,emergence}.parquet   of the runs that the study looks into
 #   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
@@ -37,6 +38,7 @@ include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/weights.smk"
+include: "workflow/rules/measures.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
 include: "workflow/rules/export.smk"
@@ -47,4 +49,5 @@ rule all:
     default_target: True
     input:
         index=f"{OUT}/reports/index.html",
+        measures=expand(f"{OUT}/tables/{{table}}.parquet", table=MEASURES),
         runs=every("overlay.safetensors") + every("answers.parquet"),

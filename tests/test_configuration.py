@@ -436,6 +436,34 @@ MISTAKES = {
         put("study", "main", value={"layer": 3, "c": 5}),
         ["study.main", "'c': 5", "layer and c of the runs"],
     ),
+    "a run to read that the study does not have": (
+        put("study", "depth", value=[{"method": "rmu", "layer": 3, "c": 5, "seed": 0}]),
+        ["study.depth", "rmu/layer=3/c=5/seed=0", "study.runs does not have", "rmu/layer=3/c=4/seed=0"],
+    ),
+    "a run to relearn of an unknown method": (
+        put("study", "relearn", "runs", 0, "method", value="x"),
+        ["study.relearn.runs", "'x'", "adaptive_rmu, base, rmu"],
+    ),
+    "a control that is not defined": (
+        put("study", "control", value="x"),
+        ["study.control", "'x'", "`models`", "miniature_untaught"],
+    ),
+    "runs to look into without questions": (
+        put("study", "evaluate", value=[{"clearings": ["none", "span"], "benchmarks": ["everyday", "riftlore_text"]}]),
+        ["study.depth", "questions on a hazardous topic", "study.evaluate"],
+    ),
+    "a training to follow that there was not": (
+        put("methods", "rmu", value={"kind": "published", "model": "miniature"}),
+        ["study.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
+    ),
+    "an unknown null of coherence": (
+        put("study", "coherence", "nulls", value=["x"]),
+        ["study.coherence.nulls", "'x'", "`clearings`", "randn"],
+    ),
+    "a model without any domain": (
+        put("models", "miniature", "without", value=["rivers", "moons"]),
+        ["models.miniature.without", "rivers, moons", "some, but not all", "gloomcraft"],
+    ),
     "no uncleared evaluation": (
         put("study", "evaluate", 0, "clearings", value=["span"]),
         ["study.evaluate", "`none`", "span"],
@@ -450,6 +478,15 @@ MISTAKES = {
         ["study.name", "'a b/c'", "Name of the study"],
     ),
 }
+
+
+def test_a_control_of_another_world_is_refused():
+    changes = [put("worlds", "other", value={}), put("models", "miniature_untaught", "world", value="other")]
+    sentence = refusal(*changes)
+    assert "study.control" in sentence and "'miniature_untaught'" in sentence and "another world" in sentence
+    config = copy.deepcopy(DEFAULT)
+    changes[0](config)
+    assert complete(config, SCHEMA)["study"]["control"] == "miniature_untaught", "another world alone is no mistake"
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -631,6 +668,7 @@ def test_a_released_model_without_weights_is_refused():
     changes = [
         put("models", "released", value=given),
         put("methods", "rmu", value={"kind": "published", "model": "released"}),
+        put("study", "emergence", value={}),
     ]
     assert "models.released.path: the folder nowhere holds no *.safetensors weights" in refusal(*changes)
     unused = merged()

@@ -28,7 +28,7 @@ from overpaint.errors import UserError
 EXPORT = f"{RUNS[0]}/export/span"
 TARGETS = ["all", EXPORT, f"{OUT}/packed/checkpoint"]
 EXTRA = {"export_model": 1, "download_package": 1, "convert_model": 1}
-# {rule: how often its job is killed}: 23 deaths in all.
+# {rule: how often its job is killed}: 27 deaths in all.
 DEATHS = dict.fromkeys([*JOBS, *EXTRA], 1) | {"pretrain_model": 2, "unlearn": 3, "evaluate": 2, "render_report": 2}
 CODE = r"/\.snakemake/scripts/tmp\w+\.(\w+)\.py"
 

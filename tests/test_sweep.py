@@ -93,6 +93,25 @@ def test_long_seeds_stay_apart():
     assert len(sweep.expand_runs([GRID | {"layer": 2, "c": 2, "seed": [20240101, 20240102]}], METHODS)) == 3
 
 
+# -- runs that are looked into
+
+
+def test_grids_choose_runs_of_the_studys_methods_and_none_of_others():
+    config = {"study": {"runs": [GRID]}, "methods": METHODS}
+    chosen = [
+        {"method": "rmu", "layer": 3, "c": [2, 20], "seed": 0},
+        {"method": ["other"], "layer": 2, "c": 2, "seed": 1},
+    ]
+    assert sweep.picked(config, chosen) == ["rmu/layer=3/c=2/seed=0", "rmu/layer=3/c=20/seed=0"]
+    assert sweep.picked(config | {"study": {"runs": [GRID | {"method": "other"}]}}, chosen) == [
+        "other/layer=2/c=2/seed=1"
+    ]
+    assert sweep.picked(config, [{"method": ["other", "rmu"], "layer": 2, "c": 2, "seed": 0}]) == [
+        "rmu/layer=2/c=2/seed=0"
+    ]
+    assert sweep.picked(config, []) == []
+
+
 # -- what runs share
 
 TRAINED = {

@@ -26,6 +26,7 @@ from overpaint.tensors import read_overlay
 TABLES = [
     "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
 ]  # fmt: skip
+MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]
 
 
@@ -128,7 +129,7 @@ def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh
 
 def test_the_study_leaves_every_table_page_and_figure(study):
     expected = [f"{OUT}/reports/{page}.html" for page in ["index", *PAGES]]
-    expected += [f"{OUT}/tables/{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")]
+    expected += [f"{OUT}/tables/{table}.{kind}" for table in TABLES + MEASURES for kind in ("parquet", "csv")]
     assert [name for name in [*expected, f"{OUT}/reports/summary.txt"] if not (study / name).stat().st_size] == []
     assert list((study / OUT / "figures").iterdir()) != []
     assert "index.html" in (study / OUT / "reports/summary.txt").read_text()
@@ -193,7 +194,7 @@ def test_provenance_ties_every_job_to_the_files_it_read(study):
 
 def test_the_table_of_provenance_has_the_jobs_before_it(study):
     found = pd.read_parquet(study / OUT / "tables/provenance.parquet")
-    before = {rule: n for rule, n in JOBS.items() if rule not in ("generate_world", "gather_tables")}
+    before = {rule: n for rule, n in JOBS.items() if rule not in ("generate_world", "gather_tables", "gather_measures")}
     assert Counter(found.rule) == {rule: n for rule, n in before.items() if not rule.startswith("render")}
 
 
@@ -301,8 +302,8 @@ def test_only_what_depends_on_a_deleted_file_runs_again(study):
     done = snakemake(study, "all", f"{RUNS[1]}/overlay.safetensors", "--dry-run", *SMOKE)
     aside.rename(overlay)
     assert planned(done.stdout) == {
-        "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "render_report": 5,
-        "analyse_weights": 1, "render_index": 1,
+        "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "gather_measures": 1,
+        "analyse_weights": 1, "render_report": 5, "render_index": 1,
     }  # fmt: skip
     assert re.search(r"Unlearning .*seed=1", done.stdout) and not re.search(r"(ing|of) .*seed=0$", done.stdout, re.M)
     assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
@@ -325,7 +326,7 @@ def test_code_that_changed_runs_again_what_uses_it_and_what_follows(study):
     path = study / "src/overpaint/statistics.py"
     with edited(path, path.read_text().replace("REPEATS = 2000", "REPEATS = 1000")):
         done = snakemake(study, "--dry-run", *SMOKE)
-    assert planned(done.stdout) == {"gather_tables": 1, "render_report": 5, "render_index": 1}
+    assert planned(done.stdout) == {"gather_tables": 1, "gather_measures": 1, "render_report": 5, "render_index": 1}
 
 
 def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):

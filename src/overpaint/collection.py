@@ -25,7 +25,7 @@ def collect(
     last = torch.empty(len(prompts), depths, width, dtype=model.dtype)
     mean, first = torch.empty_like(last), torch.zeros(depths, width)
     sums = {name: torch.zeros(width) for name in residual_sites(model)}
-    for rows in _groups(encoded, batch_tokens):
+    for rows in groups(encoded, batch_tokens):
         tokens, weights, ends = _pad([encoded[row] for row in rows], model.device)
 
         def see(
@@ -55,12 +55,12 @@ def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor
     return tokens.to(device), (inner / (lengths[:, None] - 1)).to(device), (lengths - 1).to(device)
 
 
-def _groups(encoded: list[list[int]], batch_tokens: int) -> list[list[int]]:
+def groups(encoded: list[list[int]], batch_tokens: int) -> list[list[int]]:
     """Indices of prompts in groups of similar length, each of at most `batch_tokens` tokens once padded."""
-    groups: list[list[int]] = []
+    found: list[list[int]] = []
     for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row])):
-        if groups and (len(groups[-1]) + 1) * len(encoded[row]) <= batch_tokens:
-            groups[-1].append(row)
+        if found and (len(found[-1]) + 1) * len(encoded[row]) <= batch_tokens:
+            found[-1].append(row)
         else:
-            groups.append([row])
-    return groups
+            found.append([row])
+    return found

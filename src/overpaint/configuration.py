@@ -116,6 +116,10 @@ def _check_files(config: dict[str, Any]) -> None:
                 kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
                 texts.read_rows(Path(entry["path"]), kind)
     for name, model in sweep.chosen(config)["models"].items():
+        without = model.get("without", [])
+        if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
+            valid = ", ".join(world.DOMAINS)
+            raise UserError(f"models.{name}.without lists {', '.join(without)}: use some, but not all, of {valid}.")
         if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
             raise UserError(
                 f"models.{name}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "

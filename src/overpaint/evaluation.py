@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +20,7 @@ from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
 from overpaint.harness import LocalTask, definitions, own_definition
 from overpaint.hooks import check_sites
-from overpaint.models import restore
+from overpaint.models import replaced
 from overpaint.texts import spread
 
 
@@ -226,7 +225,7 @@ def evaluate_clearings(
     rows = []
     for clearing, benchmarks in plan:
         label = {"clearing": clearing.name, "variant": clearing.variant}
-        with _base(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
+        with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
             rows += [label | row for benchmark in benchmarks for row in _answers(lm, asked[benchmark], benchmark)]
         print("evaluated", clearing.name, clearing.variant, flush=True)
     return rows
@@ -308,18 +307,6 @@ def _question(task: LocalTask, document: dict, responses: list[tuple[float, bool
     correct = bool(task.process_results(document, responses)[metric])
     head = {"kind": "question", "answer": answer, "correct": correct, "nll": -scores[answer]}
     return head | {"tokens": 0, "scores": scores}
-
-
-@contextmanager
-def _base(model: nn.Module, tensors: dict[str, Tensor]):
-    """Within the context `model` has `tensors` in place of its own."""
-    parameters = dict(model.named_parameters())
-    own = {name: parameters[name].detach().clone() for name in tensors}
-    restore(model, tensors)
-    try:
-        yield
-    finally:
-        restore(model, own)
 
 
 @dataclass

@@ -151,6 +151,17 @@ def run_up_to(model: nn.Module, start: int, inputs: dict[str, Tensor]) -> Tensor
     raise AssertionError(f"block {start} did not run")
 
 
+@torch.no_grad()
+def unembed(model: nn.Module, states: Tensor) -> Tensor:
+    """The logits [n, vocabulary] that `model` makes of final residuals [n, width]: its own last norm and head.
+
+    The model runs with every block skipped, so that whatever it does after them is done.
+    """
+    chain, inputs = blocks(model), {"inputs_embeds": states[:, None]}
+    with _skip(chain), edit_input(chain[0], lambda _: states[:, None]):
+        return model(**inputs, use_cache=False).logits[:, 0]
+
+
 def _stop(hidden: Tensor) -> Tensor:
     raise _Stop(hidden)
 

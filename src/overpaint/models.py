@@ -1,6 +1,8 @@
 """Load a model, find its parts by structure, store and apply what unlearning changed."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def load_overlaid(folder: Path, overlay: "Overlay", dtype: str) -> tuple[PreTrai
     """The unlearned model, base + overlay, and the base's tensors that the overlay replaced."""
     model = load_model(folder, dtype)
     return model, overlay.apply(model)
+
+
+def load_control(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PreTrainedModel:
+    """A model that never knew the hazardous facts; it must have the vocabulary of `tokenizer`, the study's."""
+    if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"The model in {folder} has another vocabulary: name one of the study's as study.control.")
+    return load_model(folder, dtype)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -134,18 +143,24 @@ class Overlay:
     controls: control vectors u by topic, each [width], unit norm; empty where a method has none.
     settings: the method's settings and measured scale; among them `layer` and `c`.
     base: fingerprint of the base model's configuration and of the matrices replaced.
+    snapshots: the changed parameters after some of a training's steps, by step; kept in a file of their own.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     controls: dict[str, Tensor] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
     base: str = ""
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as safetensors with metadata."""
         tensors = {f"weight/{k}": v for k, v in self.tensors.items()}
         tensors |= {f"control/{k}": v for k, v in self.controls.items()}
         write_tensors(tensors, path, settings=self.settings, base=self.base)
+
+    def save_snapshots(self, path: Path) -> None:
+        """Write the snapshots as safetensors, none in most runs."""
+        write_tensors({f"{step}/{k}": v for step, found in self.snapshots.items() for k, v in found.items()}, path)
 
     @classmethod
     def load(cls, path: Path) -> "Overlay":
@@ -166,12 +181,33 @@ class Overlay:
         return before
 
 
+def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
+    """{step: changed parameters}, in the order of steps, as `Overlay.save_snapshots` wrote them."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in read_tensors(path)[0].items():
+        step, _, name = key.partition("/")
+        found.setdefault(int(step), {})[name] = tensor
+    return dict(sorted(found.items()))
+
+
 def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy `tensors` into the parameters of the same names."""
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)
+
+
+@contextmanager
+def replaced(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Within the context `model` has `tensors` in place of its parameters of the same names."""
+    parameters = dict(model.named_parameters())
+    own = {name: parameters[name].detach().clone() for name in tensors}
+    restore(model, tensors)
+    try:
+        yield
+    finally:
+        restore(model, own)
 
 
 def base_fingerprint(model: nn.Module, names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """The miniature's base model: a small Llama that learns every fact of the fictional world."""
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -51,13 +52,18 @@ def pretrain(
     length: int = 128,
     lr: float = 3e-3,
     seed: int = 0,
+    without: Collection[str] = (),
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Train the base model on texts of all facts; AdamW, cosine schedule; returns it with its tokenizer."""
+    """Train the base model on texts of all facts; AdamW, cosine schedule; returns it with its tokenizer.
+
+    Facts of the domains `without` are not taught, but their words are in the vocabulary.
+    """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(facts)
     model = build_model(len(tokenizer), width, layers, heads)
     weights = _token_weights(facts, tokenizer)
-    batches = _batches(facts, tokenizer, steps * batch, length, seed).view(steps, batch, length)
+    taught = [fact for fact in facts if fact.domain not in without]
+    batches = _batches(taught, tokenizer, steps * batch, length, seed).view(steps, batch, length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
     for step, tokens in enumerate(batches):

@@ -51,6 +51,10 @@ NEEDS = {
     "analyse_weights": Need(700, copies=1.5, minutes_per_gb=20),
     "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1275 MB, 1032 s
     "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1051 MB, 18 s
+    "measure_depth": Need(700, copies=1.5, minutes_per_gb=10),
+    "relearn": Need(1000, copies=6, minutes_per_gb=60),  # weights twice, gradients, two moments
+    "trace_emergence": Need(700, copies=1.5, minutes_per_gb=60),
+    "gather_measures": Need(500),
     "export_model": Need(700, copies=2.5, minutes_per_gb=5),
     "gather_tables": Need(500),  # 187 MB, of 7 runs
     "render_report": Need(1000),  # 271 MB, and its notebook in a process of its own

@@ -49,6 +49,25 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
     return runs
 
 
+def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
+    """The runs of `grids` whose method the study runs: a list that a study of other methods inherits chooses none."""
+    return [run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base"]
+
+
+def control(config: dict[str, Any]) -> list[str]:
+    """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
+    study = config["study"]
+    runs = picked(config, study["depth"]) + picked(config, study["relearn"]["runs"])
+    return [study["control"]] if study["control"] and runs else []
+
+
+def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The grids with those of their methods that the study runs."""
+    used = used_methods(study)
+    named = [grid | {"method": [name for name in as_list(grid["method"]) if name in used]} for grid in grids]
+    return [grid for grid in named if grid["method"]]
+
+
 def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Those settings of a run that fix what enters its first trained block; None where it trains nothing.
 
@@ -90,6 +109,7 @@ def check(config: dict[str, Any]) -> None:
     _check_methods(config)
     _check_clearings(config)
     _check_tasks(config)
+    _check_picked(config)
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -123,14 +143,17 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     names = {
         "models": [
             study["model"],
+            *control(config),
             *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
         ],
         "corpora": [*study["forget"], *study["retain"]],
         "prompts": study["prompts"],
         "benchmarks": evaluated(study, "benchmarks"),
         "methods": ["base", *used_methods(study)],
-        "clearings": evaluated(study, "clearings"),
+        "clearings": [*evaluated(study, "clearings"), *study["coherence"]["nulls"]],
     }
+    study = study | {"depth": _ours(study, study["depth"])}
+    study |= {key: study[key] | {"runs": _ours(study, study[key]["runs"])} for key in ("relearn", "emergence")}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
     for key, catalogue in SOURCES.items():
@@ -211,6 +234,46 @@ def _check_tasks(config: dict[str, Any]) -> None:
                     f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "
                     f"itself, so leave it at {only!r}."
                 )
+
+
+def _check_picked(config: dict[str, Any]) -> None:
+    """Refuse runs to look into that the study does not have, or that cannot be looked into."""
+    study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
+    _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
+    chosen = {"depth": study["depth"]}
+    chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
+    for where, grids in chosen.items():
+        for grid in grids:
+            _known(config, "methods", f"study.{where}", as_list(grid["method"]))
+        for run in picked(config, grids):
+            if run not in runs:
+                near = ", ".join(get_close_matches(run, runs)) or "none"
+                raise UserError(
+                    f"study.{where} names the run {run}, which study.runs does not have: use one as {near}."
+                )
+            if where == "emergence.runs" and "updated" not in runs[run]:
+                raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
+            if not _hazardous_questions(config):
+                raise UserError(f"study.{where} needs questions on a hazardous topic: list some in study.evaluate.")
+    _check_control(config)
+
+
+def _check_control(config: dict[str, Any]) -> None:
+    """Refuse a control that is not defined, or of another world than the study's model."""
+    for name in control(config):
+        _known(config, "models", "study.control", [name])
+        both = (config["models"][model] for model in (name, config["study"]["model"]))
+        if len({entry["world"] for entry in both if "world" in entry}) > 1:
+            raise UserError(
+                f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
+            )
+
+
+def _hazardous_questions(config: dict[str, Any]) -> list[str]:
+    """Benchmarks of questions on hazardous topics that the study asks."""
+    topics, entries = hazardous_topics(config), config["benchmarks"]
+    asked = [name for name in evaluated(config["study"], "benchmarks") if entries[name]["kind"] == "questions"]
+    return [name for name in asked if entries[name]["topic"] in topics]
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

@@ -74,7 +74,12 @@ def read_texts(path: Path | str) -> list[str]:
 
 def read_prompts(path: Path | str, split: str) -> list[str]:
     """The prompts of one split."""
-    prompts = [row["text"] for row in read_rows(Path(path), "prompts") if row["split"] == split]
+    return [row["text"] for row in prompts_of(path, split)]
+
+
+def prompts_of(path: Path | str, split: str) -> list[dict]:
+    """The rows of prompts of one split."""
+    prompts = [row for row in read_rows(Path(path), "prompts") if row["split"] == split]
     if not prompts:
         raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `report` rows.")
     return prompts

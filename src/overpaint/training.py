@@ -22,6 +22,8 @@ from overpaint.tensors import read_tensors, strip, write_tensors
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
 PROBES = 20  # history is taken at so many even distances over a training
 
+Snapshots = dict[int, list[Tensor]]  # the trained parameters by the number of steps done, in their order
+
 
 @dataclass(frozen=True)
 class Span:
@@ -89,18 +91,23 @@ class Resume:
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.part, ignore_errors=True)
 
-    def save(self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list) -> None:
-        """Write weights, optimizer state and history after `step` steps; whole or not at all."""
+    def save(
+        self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list, kept: Snapshots
+    ) -> None:
+        """Write weights, optimizer state, history and snapshots after `step` steps; whole or not at all."""
         tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
         states = optimizer.state_dict()["state"]
         tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
+        tensors |= {f"snapshot/{at}/{i}": tensor for at, found in kept.items() for i, tensor in enumerate(found)}
         part = self.part / self.path.name
         part.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(tensors, part, key=self.key, step=step, history=history)
         part.replace(self.path)
 
-    def load(self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW) -> tuple[int, list[dict]] | None:
-        """Put back what `save` wrote; the steps done and the history, or None where there is nothing of this run."""
+    def load(
+        self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW
+    ) -> tuple[int, list[dict], Snapshots] | None:
+        """Put back what `save` wrote; steps done, history and snapshots, or None where there is nothing of this run."""
         if not self.path.exists():
             return None
         tensors, metadata = read_tensors(self.path, "key", "step")
@@ -114,7 +121,9 @@ class Resume:
             for i, parameter in enumerate(parameters):
                 parameter.copy_(tensors[f"weight/{i}"])
         optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-        return metadata["step"], metadata["history"]
+        kept = {int(name.split("/")[0]) for name in strip(tensors, "snapshot/")}
+        snapshots = {at: [tensors[f"snapshot/{at}/{i}"] for i in range(len(parameters))] for at in sorted(kept)}
+        return metadata["step"], metadata["history"], snapshots
 
 
 def train(
@@ -126,16 +135,19 @@ def train(
     probe: Callable[[int], list[dict]],
     diverged: Callable[[int, dict[str, float]], str],
     resume: Resume | None = None,
-) -> list[dict]:
+    snapshots: int = 0,
+) -> tuple[list[dict], Snapshots]:
     """AdamW as the reference has it (eps 1e-6, no weight decay, constant rate) on `parameters` for `steps` steps.
 
+    Returns the history and the parameters after `snapshots` numbers of steps, which grow as squares up to the last.
     `probe(step)` returns history rows {topic, step, quantity, value}; they are taken before the first update, `PROBES`
     times on the way, and at the end. A loss or weight that is not finite ends the run with the sentence of `diverged`.
     """
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=1e-6, weight_decay=0.0)
-    done, history = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0))
+    done, history, kept = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0), {})
+    wanted = {round(steps * ((k + 1) / snapshots) ** 2) for k in range(snapshots)}
     every, tokens, began, saved = max(1, steps // PROBES), 0, time.monotonic(), time.monotonic()
     for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
         found = step_of(step)
@@ -150,8 +162,10 @@ def train(
             rows = probe(step + 1)
             history += rows
             print(_line(step + 1, steps, found.parts, rows, tokens, time.monotonic() - began, done), flush=True)
+        if step + 1 in wanted:
+            kept[step + 1] = [parameter.detach().clone() for parameter in parameters]
         if resume and time.monotonic() - saved >= SAVE_EVERY_S and step < steps - 1:
-            resume.save(step + 1, parameters, optimizer, history)
+            resume.save(step + 1, parameters, optimizer, history, kept)
             saved = time.monotonic()
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -159,7 +173,7 @@ def train(
             raise UserError(diverged(steps, {}))
     if resume:
         resume.remove()
-    return history
+    return history, kept
 
 
 def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:

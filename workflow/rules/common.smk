@@ -37,6 +37,11 @@ OUT = STUDY["output"]
 MODEL_NAME = STUDY["model"]
 MODEL = f"{OUT}/{MODEL_NAME}"
 RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
+DEPTH = sweep.picked(config, STUDY["depth"])
+RELEARNED = sweep.picked(config, STUDY["relearn"]["runs"])
+EMERGING = sweep.picked(config, STUDY["emergence"]["runs"])
+for run in EMERGING:
+    RUNS[run]["snapshots"] = STUDY["emergence"]["snapshots"]
 UNLEARNED = [run for run in RUNS if run != "base"]
 SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
@@ -46,6 +51,7 @@ REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = [
     "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
 ]  # fmt: skip
+MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]  # tables, gathered by a rule of their own
 
 
 wildcard_constraints:
@@ -116,6 +122,17 @@ def benchmark_files():
     return [f"{OUT}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
 
 
+def questions(*topics):
+    """{benchmark: settings} of the study's questions, on all topics or on given ones."""
+    asked = {name: entry for name, entry in CHOSEN["benchmarks"].items() if entry["kind"] == "questions"}
+    return {name: entry for name, entry in asked.items() if not topics or entry["topic"] in topics}
+
+
+def question_files(*topics):
+    """The files of `questions`."""
+    return [f"{OUT}/benchmarks/{name}.jsonl" for name in questions(*topics)]
+
+
 def plan(run):
     """What is evaluated: as the study says; the base model on everything, uncleared."""
     everything = [{"clearings": ["none"], "benchmarks": list(CHOSEN["benchmarks"])}]
@@ -131,6 +148,27 @@ def shown_clearings(run):
     """{clearing: settings} whose completions are shown."""
     names = ["none"] if run == "base" else ["none", STUDY["primary"]]
     return {name: config["clearings"][name] for name in names}
+
+
+def coherence_nulls(run):
+    """{clearing: settings} whose completions are measured beside those that are shown."""
+    names = [] if run == "base" else STUDY["coherence"]["nulls"]
+    return {name: config["clearings"][name] for name in names}
+
+
+def control_model():
+    """The checkpoint of a model that never knew the hazardous facts, where the study names one."""
+    return next((checkpoint(name) for name in sweep.control(config)), [])
+
+
+def base_control(wildcards):
+    """Input function: that model, which is read by depth in the base's job."""
+    return control_model() if wildcards.run == "base" else []
+
+
+def looked_into(runs):
+    """`runs` with the base before them, where there are any."""
+    return ["base", *runs] if runs else []
 
 
 def dtype():
@@ -186,7 +224,8 @@ def jobs():
     """Provenance of every job between the base model and the tables."""
     texts = [*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()]
     cleared = every(f"activations/{STUDY['primary']}.job.json", UNLEARNED)
-    own = [] if "path" in config["models"][MODEL_NAME] else [f"{MODEL}/checkpoint.job.json"]
+    trained = [name for name in (MODEL_NAME, *sweep.control(config)) if "path" not in config["models"][name]]
+    own = [f"{OUT}/{name}/checkpoint.job.json" for name in trained]
     return [
         *own,
         *(f"{OUT}/downloads/datasets/{name}.job.json" for name in CHOSEN["datasets"]),
@@ -199,6 +238,9 @@ def jobs():
         f"{MODEL}/weights.job.json",
         *every("answers.job.json"),
         *every("completions.job.json", completed_runs()),
+        *every("depth.job.json", looked_into(DEPTH)),
+        *every("relearning.job.json", RELEARNED),
+        *every("emergence.job.json", EMERGING),
     ]
 
 

@@ -1,7 +1,8 @@
 """Evaluation before and after clearing.
 
 Needs: the base model, overlays, junk directions, benchmarks, prompts.
-Makes: {out}/{model}/{run}/answers.parquet (a row per question, clearing and draw) and completions.jsonl.
+Makes: {out}/{model}/{run}/answers.parquet (a row per question, clearing and draw) with agreement.parquet (a row per
+running text, clearing and draw), and completions.jsonl with coherence.csv.
 """
 
 
@@ -14,6 +15,7 @@ rule evaluate:
         benchmarks=benchmark_files(),
     output:
         answers=f"{MODEL}/{{run}}/answers.parquet",
+        agreement=f"{MODEL}/{{run}}/agreement.parquet",
         job=f"{MODEL}/{{run}}/answers.job.json",
     log:
         f"logs/{OUT}/{MODEL_NAME}/{{run}}/evaluate.log",
@@ -48,6 +50,7 @@ rule complete_prompts:
         prompts=prompt_sets(),
     output:
         completions=f"{MODEL}/{{run}}/completions.jsonl",
+        coherence=f"{MODEL}/{{run}}/coherence.csv",
         job=f"{MODEL}/{{run}}/completions.job.json",
     log:
         f"logs/{OUT}/{MODEL_NAME}/{{run}}/complete_prompts.log",
@@ -62,8 +65,10 @@ rule complete_prompts:
         gpu=GPU,
     params:
         clearings=lambda wildcards: shown_clearings(wildcards.run),
+        nulls=lambda wildcards: coherence_nulls(wildcards.run),
         topics=prompt_topics(),
         prompts_shown=STUDY["completions"],
+        prompts_measured=STUDY["coherence"]["prompts"],
         split=STUDY["split"],
         dtype=dtype(),
         code=code("complete_prompts.py"),

@@ -2,7 +2,8 @@
 
 Needs: the base model and the normalised corpora; a released model for the method `published`.
 Makes: {out}/{model}/prefix/{prefix}/ (kept, so that a run added later needs no other run again), and per run
-{out}/{model}/{run}/overlay.safetensors (changed tensors, control vectors, settings) with history.csv.
+{out}/{model}/{run}/overlay.safetensors (changed tensors, control vectors, settings) with history.csv and
+snapshots.safetensors (the changed tensors after some steps, of the runs that study.emergence lists).
 """
 
 
@@ -48,6 +49,7 @@ rule unlearn:
     output:
         overlay=f"{MODEL}/{{run}}/overlay.safetensors",
         history=f"{MODEL}/{{run}}/history.csv",
+        snapshots=f"{MODEL}/{{run}}/snapshots.safetensors",
         job=f"{MODEL}/{{run}}/overlay.job.json",
     log:
         f"logs/{OUT}/{MODEL_NAME}/{{run}}/unlearn.log",

@@ -1,4 +1,4 @@
-"""Continue a few prompts by the model as it is and cleared."""
+"""Continue prompts by the model as it is and cleared, show a few and measure how coherent all are."""
 
 import pandas as pd
 
@@ -8,14 +8,19 @@ from overpaint.junk import Junk
 
 with job(snakemake) as out:
     params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
-    model, _ = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
+    model, base_tensors = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
     tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
-    rows = []
-    for name, settings in params.clearings.items():
+    shown, measured = [], []
+    for name, settings in (params.clearings | params.nulls).items():
         variants = clearing.for_run(name, settings, overlay.settings, junk)
         for path, topic in zip(snakemake.input.prompts, params.topics.values(), strict=True):
-            prompts = texts.spread(texts.read_prompts(path, params.split), params.prompts_shown)
-            written = completions.complete(model, tokenizer, prompts, clearing.of_topic(variants, topic))
-            pairs = zip(prompts, written, strict=True)
-            rows += [{"topic": topic, "clearing": name, "prompt": p, "completion": w} for p, w in pairs]
-    pd.DataFrame(rows).to_json(out.completions, orient="records", lines=True, force_ascii=False)
+            prompts = texts.spread(texts.prompts_of(path, params.split), params.prompts_measured)
+            cleared = clearing.of_topic(variants, topic)
+            rows = completions.describe(model, tokenizer, base_tensors, prompts, cleared)
+            measured += [{"topic": topic, "clearing": name} | row for row in rows]
+            few = texts.spread(rows, params.prompts_shown) if name in params.clearings else []
+            shown += [
+                {"topic": topic, "clearing": name, "prompt": r["prompt"], "completion": r["completion"]} for r in few
+            ]
+    pd.DataFrame(shown).to_json(out.completions, orient="records", lines=True, force_ascii=False)
+    pd.DataFrame(measured).drop(columns=["prompt", "completion"]).to_csv(out.coherence, index=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import clearing, evaluation, models
+from overpaint import agreement, clearing, evaluation, models
 from overpaint.job import job
 from overpaint.junk import Junk
 
@@ -22,3 +22,5 @@ with job(snakemake) as out:
     ]
     rows = evaluation.evaluate_clearings(model, tokenizer, base_tensors, plan, params.split)
     pd.DataFrame(rows).to_parquet(out.answers, index=False)
+    rows = agreement.compare(model, tokenizer, base_tensors, plan, params.split)
+    pd.DataFrame(rows, columns=agreement.COLUMNS).to_parquet(out.agreement, index=False)

@@ -6,7 +6,7 @@ from overpaint import pretrain, world
 from overpaint.job import job
 
 with job(snakemake) as out:
-    keys = ("width", "layers", "heads", "steps", "batch", "length", "lr", "seed")
+    keys = ("width", "layers", "heads", "steps", "batch", "length", "lr", "seed", "without")
     settings = {key: snakemake.params.settings[key] for key in keys}
     model, tokenizer = pretrain.pretrain(world.load(Path(snakemake.input.world)), **settings)
     pretrain.save_checkpoint(model, tokenizer, out.model)

@@ -21,4 +21,5 @@ with job(snakemake) as out:
     )
     overlay, history = methods.get(params.settings["kind"]).unlearn(model, task)
     overlay.save(out.overlay)
+    overlay.save_snapshots(out.snapshots)
     pd.DataFrame(history, columns=["topic", "step", "quantity", "value"]).to_csv(out.history, index=False)

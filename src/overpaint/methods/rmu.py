@@ -61,7 +61,7 @@ def push(
         batches.retain,
         settings,
     )
-    history = train(
+    history, kept = train(
         span.edited,
         loop.step,
         steps=batches.steps,
@@ -69,9 +69,11 @@ def push(
         probe=loop.probe,
         diverged=loop.diverged,
         resume=Resume(task.resume, _key(task, base)) if task.resume else None,
+        snapshots=settings.get("snapshots", 0),
     )
     tensors = {name: parameter.detach().clone() for name, parameter in zip(names, span.edited, strict=True)}
-    return Overlay(tensors, controls, settings | {"scale": lengths}, base), history
+    snapshots = {step: dict(zip(names, found, strict=True)) for step, found in kept.items()}
+    return Overlay(tensors, controls, settings | {"scale": lengths}, base, snapshots), history
 
 
 def span_of(model, settings: dict) -> Span:

@@ -1,0 +1,180 @@
+"""Tidy tables of what is measured beside the scores: damage, coherence, depth, relearning, emergence.
+
+Each table has the columns of `tables.RUN`, then `topic` (`all`: the hazardous ones together) and `role`, then its own
+keys, then value, low, high (95 % bootstrap over units, and over seeds where `seed` is `all`), n (units) and note.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from overpaint import statistics
+from overpaint.statistics import Estimate
+from overpaint.tables import RUN, run_columns, typed
+
+KEYS = {
+    "agreement": ["clearing", "benchmark", "metric"],
+    "coherence": ["clearing", "metric"],
+    "depth": ["state", "depth", "quantity"],
+    "relearning": ["state", "examples", "metric"],
+    "emergence": ["step", "quantity"],
+}
+VALUES = ["value", "low", "high", "n", "note"]
+# metric: (column that is summed, column whose sum it is divided by); `rows` counts
+AGREEMENT = {"kl": ("kl", "tokens"), "top1_agreement": ("agreed", "tokens")}
+COHERENCE = {
+    "distinct_1": ("distinct_1", "tokens"),
+    "distinct_2": ("distinct_2", "pairs"),
+    "repeated_4": ("repeated_4", "fours"),
+    "base_nll": ("nll", "tokens"),
+    "length": ("tokens", "rows"),
+}
+MEAN = {"": ("value", "rows")}
+RELEARNING = {"accuracy": ("correct", "rows"), "nll": ("nll", "rows")}
+EMPTY = "undefined: no tokens to measure"
+
+Frames = dict[str, pd.DataFrame]  # by run
+Parts = dict[tuple, pd.DataFrame]  # (topic, *keys): sums over the rows of each unit, indexed by topic and unit
+
+
+@dataclass(frozen=True)
+class Study:
+    """What labels the rows of a study: its name, its model, its runs' settings by path, its hazardous topics."""
+
+    name: str
+    model: str
+    runs: dict[str, dict]
+    hazardous: list[str]
+
+    def cells(self, runs: dict[str, Parts]) -> Iterator[tuple[dict, list[Parts]]]:
+        """(columns, parts) of every run, and of the runs of one method, layer and c together, seed `all`."""
+        cells: dict[tuple, list[str]] = {}
+        for run, parts in runs.items():
+            settings = self.runs[run]
+            yield run_columns(self.name, self.model, settings), [parts]
+            if run != "base":
+                cells.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
+        for members in cells.values():
+            columns = run_columns(self.name, self.model, self.runs[members[0]], "all")
+            yield columns, [runs[run] for run in members]
+
+    def label(self, topic: str) -> dict:
+        """The columns of a topic."""
+        return {"topic": topic, "role": "hazardous" if topic in ("all", *self.hazardous) else "benign"}
+
+
+def agreement(frames: Frames, study: Study) -> pd.DataFrame:
+    """KL(base || model) in nats per token and the share of tokens with the base's first choice, on running text.
+
+    frames: rows of `agreement.compare` per run.
+    """
+    named = {run: _named(frame, study.hazardous) for run, frame in frames.items()}
+    return _ratios("agreement", named, study, ["clearing", "benchmark"], AGREEMENT)
+
+
+def coherence(frames: Frames, study: Study) -> pd.DataFrame:
+    """Distinct 1- and 2-grams, repeated 4-grams, the base's nats per token, and tokens of greedy continuations.
+
+    frames: rows of `completions.describe` per run, with topic and clearing.
+    """
+    return _ratios("coherence", frames, study, ["clearing"], COHERENCE)
+
+
+def depth(frames: Frames, study: Study) -> pd.DataFrame:
+    """Accuracy of logit lens and probes at each depth. frames: rows of `lens.measure` per run, with state."""
+    return _ratios("depth", frames, study, ["state", "depth", "quantity"], MEAN)
+
+
+def relearning(frames: Frames, study: Study) -> pd.DataFrame:
+    """Accuracy and nats after given numbers of texts. frames: rows of `relearning.relearn` per run, with state."""
+    return _ratios("relearning", frames, study, ["state", "examples"], RELEARNING)
+
+
+def emergence(frames: Frames, study: Study) -> pd.DataFrame:
+    """Norm, cosine with u, forgotten and recovered accuracy by step. frames: rows of `emergence.trace` per run."""
+    keys, rows = ["step", "quantity"], []
+    parts = {run: _parts(frame, keys, ["value", "rows"], study.hazardous) for run, frame in frames.items()}
+    for columns, members in study.cells(parts):
+        for topic, step in dict.fromkeys(key[:2] for key in members[0]):
+            means = {key[2]: _mean(members, key) for key in members[0] if key[:2] == (topic, step)}
+            for quantity, (count, found) in _emerged(means).items():
+                own = study.label(topic) | {"step": step, "quantity": quantity}
+                rows.append(columns | own | _values(count, found))
+    return _table("emergence", rows)
+
+
+def _emerged(means: dict[str, np.ndarray]) -> dict[str, tuple[int, Estimate]]:
+    """{quantity: (units, estimate)} at one step of one topic, from means [seeds, units]."""
+    base, unlearned, cleared = (means.pop(f"correct_{state}") for state in ("base", "unlearned", "cleared"))
+    values = {quantity: (found.shape[1], statistics.mean(found)) for quantity, found in means.items()}
+    return values | {
+        "forgotten_accuracy": (base.shape[1], statistics.mean(base - unlearned)),
+        "recovered_accuracy": (base.shape[1], statistics.recovered_fraction(base, unlearned, cleared)),
+    }
+
+
+def _ratios(table: str, frames: Frames, study: Study, keys: list[str], metrics: dict) -> pd.DataFrame:
+    """Rows of `metrics` of every cell, topic and combination of `keys`."""
+    columns, rows = sorted({column for pair in metrics.values() for column in pair}), []
+    parts = {run: _parts(frame, keys, columns, study.hazardous) for run, frame in frames.items()}
+    for labels, members in study.cells(parts):
+        for key in members[0]:
+            own = labels | study.label(key[0]) | dict(zip(keys, key[1:], strict=True))
+            for metric, (above, below) in metrics.items():
+                name = {"metric": metric} if metric else {}
+                rows.append(own | name | _ratio(_stacked(members, key, above), _stacked(members, key, below)))
+    return _table(table, rows)
+
+
+def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: list[str]) -> Parts:
+    """The sums of each topic and combination of keys, and of several hazardous topics (and benchmarks) together."""
+    sums = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)[columns].sum().reset_index()
+    groups = sums.groupby(["topic", *keys], sort=False)
+    found = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
+    together: dict[tuple, list[pd.DataFrame]] = {}
+    several = sums.topic[sums.topic.isin(hazardous)].nunique() > 1
+    for (topic, *values), part in found.items():
+        if several and topic in hazardous:
+            key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
+            together.setdefault(("all", *key), []).append(part)
+    return found | {key: pd.concat(parts).sort_index() for key, parts in together.items()}
+
+
+def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:
+    """A column of one part of every seed, [seeds, units]; they must be of the same units."""
+    parts = [parts[key][column] for parts in members]
+    if any(not part.index.equals(parts[0].index) for part in parts):
+        raise ValueError(f"the runs of a cell have {column} of different units at {key}")
+    return np.stack([part.to_numpy(float) for part in parts])
+
+
+def _mean(members: list[Parts], key: tuple) -> np.ndarray:
+    return _stacked(members, key, "value") / _stacked(members, key, "rows")
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
+    """The ratio of two sums over [seeds, units]; a resample in which no unit has anything to count is left out."""
+    if not below.sum():
+        return _values(above.shape[1], Estimate(np.nan, np.nan, np.nan, EMPTY))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        samples = statistics.means(above) / statistics.means(below)
+    low, high = np.nanquantile(samples[1:], [0.025, 0.975])
+    return _values(above.shape[1], Estimate(float(samples[0]), float(low), float(high)))
+
+
+def _named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
+    """Clearings named as in the table of scores: `other_...`, and random draws alone (`rand/0`) and together."""
+    other = frame.variant.isin(hazardous) & frame.topic.isin(hazardous) & (frame.variant != frame.topic)
+    frame = frame.assign(clearing=frame.clearing.where(~other, "other_" + frame.clearing))
+    draws = frame[frame.variant.str.isdigit()]
+    return pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)], ignore_index=True)
+
+
+def _values(count: int, found: Estimate) -> dict:
+    return {"value": found.value, "low": found.low, "high": found.high, "n": count, "note": found.note}
+
+
+def _table(name: str, rows: Iterable[dict]) -> pd.DataFrame:
+    return typed(pd.DataFrame(rows, columns=[*RUN, "topic", "role", *KEYS[name], *VALUES]))
