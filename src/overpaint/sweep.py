@@ -132,6 +132,21 @@ def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, lis
     return [entry for entry in chosen if entry["clearings"]]
 
 
+def plain_questions(config: dict[str, Any], topics: list[str] | None = None) -> list[str]:
+    """Benchmarks whose questions stand as they are before their options, which a closer look at runs needs.
+
+    topics: those they ask about, by default all.
+    """
+    entries = {name: config["benchmarks"][name] for name in evaluated(config["study"], "benchmarks")}
+    return [
+        name
+        for name, entry in entries.items()
+        if entry["kind"] == "questions" and (topics is None or entry["topic"] in topics)
+        if entry["source"] != "harness" and entry["scoring"] == "continuation"
+        if not entry["chat_template"] and not entry["description"]
+    ]
+
+
 def used_methods(study: dict[str, Any]) -> list[str]:
     """Methods that the study runs, beside the base."""
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
@@ -253,8 +268,11 @@ def _check_picked(config: dict[str, Any]) -> None:
                 )
             if where == "emergence.runs" and "updated" not in runs[run]:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
-            if not _hazardous_questions(config):
-                raise UserError(f"study.{where} needs questions on a hazardous topic: list some in study.evaluate.")
+            if not plain_questions(config, hazardous_topics(config)):
+                raise UserError(
+                    f"study.{where} needs questions on a hazardous topic that are scored by their options' words alone, "
+                    "not by letters, a chat template or a task of the harness: list some in study.evaluate."
+                )
     _check_control(config)
 
 
@@ -267,13 +285,6 @@ def _check_control(config: dict[str, Any]) -> None:
             raise UserError(
                 f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
             )
-
-
-def _hazardous_questions(config: dict[str, Any]) -> list[str]:
-    """Benchmarks of questions on hazardous topics that the study asks."""
-    topics, entries = hazardous_topics(config), config["benchmarks"]
-    asked = [name for name in evaluated(config["study"], "benchmarks") if entries[name]["kind"] == "questions"]
-    return [name for name in asked if entries[name]["topic"] in topics]
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:

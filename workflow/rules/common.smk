@@ -122,15 +122,14 @@ def benchmark_files():
     return [f"{OUT}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
 
 
-def questions(*topics):
-    """{benchmark: settings} of the study's questions, on all topics or on given ones."""
-    asked = {name: entry for name, entry in CHOSEN["benchmarks"].items() if entry["kind"] == "questions"}
-    return {name: entry for name, entry in asked.items() if not topics or entry["topic"] in topics}
+def questions(topics=None):
+    """{benchmark: settings} of the study's plain questions, on all topics or on given ones."""
+    return {name: config["benchmarks"][name] for name in sweep.plain_questions(config, topics)}
 
 
-def question_files(*topics):
+def question_files(topics=None):
     """The files of `questions`."""
-    return [f"{OUT}/benchmarks/{name}.jsonl" for name in questions(*topics)]
+    return [f"{OUT}/benchmarks/{name}.jsonl" for name in questions(topics)]
 
 
 def plan(run):

@@ -47,7 +47,7 @@ rule relearn:
         overlay=f"{MODEL}/{{run}}/overlay.safetensors",
         junk=junk,
         forget=corpora(STUDY["forget"]),
-        benchmarks=question_files(*sweep.hazardous_topics(config)),
+        benchmarks=question_files(sweep.hazardous_topics(config)),
         control=control_model(),
     output:
         relearning=f"{MODEL}/{{run}}/relearning.parquet",
@@ -67,7 +67,7 @@ rule relearn:
         settings={key: STUDY["relearn"][key] for key in ("examples", "lr", "batch", "length")},
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         topics=sweep.hazardous_topics(config),
-        benchmarks=questions(*sweep.hazardous_topics(config)),
+        benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
         dtype=dtype(),
         code=code("relearn.py"),
@@ -85,7 +85,7 @@ rule trace_emergence:
         snapshots=f"{MODEL}/{{run}}/snapshots.safetensors",
         base=f"{MODEL}/base/activations/none.safetensors",
         prompts=[f"{OUT}/prompts/{name}.jsonl" for name in hazardous_prompts().values()],
-        benchmarks=question_files(*sweep.hazardous_topics(config)),
+        benchmarks=question_files(sweep.hazardous_topics(config)),
     output:
         emergence=f"{MODEL}/{{run}}/emergence.parquet",
         job=f"{MODEL}/{{run}}/emergence.job.json",
@@ -103,7 +103,7 @@ rule trace_emergence:
     params:
         primary={STUDY["primary"]: config["clearings"][STUDY["primary"]]},
         topics=hazardous_prompts(),
-        benchmarks=questions(*sweep.hazardous_topics(config)),
+        benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
         dtype=dtype(),
         code=code("trace_emergence.py"),
