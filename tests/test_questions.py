@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_evaluation import PRIOR, cache, evaluate, questions, write  # noqa: F401 - fixtures
+from test_evaluation import PRIOR, evaluate, questions, write  # noqa: F401 - fixtures
 
 from overpaint import questions as asking
 from overpaint.likelihood import log_likelihoods
