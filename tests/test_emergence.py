@@ -13,7 +13,7 @@ from overpaint.methods import rmu
 from overpaint.models import Overlay
 from overpaint.texts import write_rows
 
-PRIMARY = {"span": {"direction": "span", "scope": "all", "target": "zero", "on_base": False}}
+PRIMARY = {"span": {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}}
 
 
 def train(originals, tokenizer, texts, settings, **more) -> Overlay:

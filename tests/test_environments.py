@@ -253,10 +253,16 @@ def test_an_environment_has_an_engine_for_parquet_where_tables_are_kept_in_it(ru
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_environment_has_nothing_that_is_not_used(rule):
-    # datasets reads files for lm-eval and pyarrow for pandas, transformers writes weights with safetensors, ipykernel
-    # runs the notebook, pip fetches the package
-    indirectly = {"python", "pyarrow", "datasets", "safetensors", "ipykernel", "pip"}
+    # accelerate lets transformers read weights into a GPU, datasets reads files for lm-eval and pyarrow for pandas,
+    # transformers writes weights with safetensors, ipykernel runs the notebook, pip fetches the package
+    indirectly = {"python", "accelerate", "pyarrow", "datasets", "safetensors", "ipykernel", "pip"}
     assert {name for name in dependencies(rule) if IMPORTED_AS.get(name, name) not in needed(rule)} <= indirectly
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_environment_has_accelerate_where_a_model_is_loaded(rule):
+    loads = any(re.search(r"\bload_(model|overlaid)\(", path.read_text()) for path in closure(rule))
+    assert ("accelerate" in dependencies(rule)) == (loads and "transformers" in dependencies(rule))
 
 
 def test_notebooks_import_the_library_only():

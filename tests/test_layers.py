@@ -15,7 +15,7 @@ LAYERS = [
     {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
     | {"datafiles", "hub"},
     {"texts", "configuration", "job"},
-    {"gguf", "tensors"},
+    {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
     {"prefix", "export", "weights", "likelihood"},

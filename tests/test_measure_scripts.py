@@ -15,7 +15,7 @@ from overpaint.models import Overlay
 ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
 CLEARINGS = {
     "none": {"direction": "none"},
-    "topic": {"direction": "topic", "scope": "all", "target": "zero", "on_base": False},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False},
 }
 
 

@@ -8,6 +8,7 @@ from overpaint.activations import Activations
 from overpaint.errors import UserError
 from overpaint.hooks import residual_sites, watch_sites
 from overpaint.models import blocks
+from overpaint.trying import by_trying
 
 
 @torch.no_grad()
@@ -16,13 +17,18 @@ def collect(
 ) -> Activations:
     """Activations of `model` on `prompts`, in their order, in batches of at most `batch_tokens` tokens with padding.
 
-    Padding stands on the right, where causal attention keeps it from every token that counts: no mask is needed.
+    Batches are smaller where a GPU's memory asks for it. Raises UserError for a prompt of fewer than two tokens.
     """
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     if min(map(len, encoded), default=0) < 2:
         raise UserError("A prompt has fewer than two tokens, none beside the first: lengthen it or leave it out.")
+    return by_trying(lambda size: _collect(model, encoded, size), batch_tokens)
+
+
+def _collect(model: nn.Module, encoded: list[list[int]], batch_tokens: int) -> Activations:
+    """Activations on tokens. Padding stands on the right, where causal attention keeps it from all that counts."""
     depths, width = len(blocks(model)) + 1, model.get_input_embeddings().embedding_dim
-    last = torch.empty(len(prompts), depths, width, dtype=model.dtype)
+    last = torch.empty(len(encoded), depths, width, dtype=model.dtype)
     mean, first = torch.empty_like(last), torch.zeros(depths, width)
     sums = {name: torch.zeros(width) for name in residual_sites(model)}
     for rows in groups(encoded, batch_tokens):
@@ -43,7 +49,7 @@ def collect(
 
         with watch_sites(model, see):
             model(tokens, use_cache=False, logits_to_keep=1)
-    return Activations(last, mean, first / len(prompts), {name: total / len(prompts) for name, total in sums.items()})
+    return Activations(last, mean, first / len(encoded), {name: total / len(encoded) for name, total in sums.items()})
 
 
 def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

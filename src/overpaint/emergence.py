@@ -38,11 +38,13 @@ def trace(
     for step, tensors in ({0: {}} | snapshots).items():
         with replaced(model, tensors):
             run = {name: collect(model, tokenizer, own) for name, own in prompts.items()}
-            junk = estimators.fit(base, run, topics, layer, tokens)
+            sample = estimators.Sample.of(
+                {name: base[name] for name in run}, run, topics, overlay.controls, layer + 1, tokens
+            )
+            junk = estimators.fit(sample, base, layer)
             variants = clearing.for_run(*next(iter(primary.items())), overlay.settings, junk)
             for topic in questions:
-                name, u = topics[topic], overlay.controls.get(topic)
-                found = _moved(base[name], run[name], u, tokens, layer + 1)
+                found = _moved(sample, topic)
                 found += _answers(model, of_topic(variants, topic), questions[topic], known[topic])
                 rows += [{"step": step, "topic": topic} | row for row in found]
         print("traced step", step, flush=True)
@@ -61,12 +63,11 @@ def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], kno
     ]
 
 
-def _moved(base: Activations, run: Activations, u: Tensor | None, tokens: str, depth: int) -> list[dict]:
-    """Rows of norm and cos_u on one set of prompts."""
-    norms = run.at(depth, tokens).float().norm(dim=-1)
+def _moved(sample: estimators.Sample, topic: str) -> list[dict]:
+    """Rows of norm and cos_u on one topic's prompts."""
+    norms, shift = sample.run[topic].norm(dim=-1), sample.shifts()[topic].mean(0)
     rows = [{"quantity": "norm", "unit": str(i), "value": float(norm)} for i, norm in enumerate(norms)]
-    shift = estimators.shifts(base, run, tokens, depth).mean(0)
-    if u is not None and shift.norm() > 0:
-        cosine = torch.cosine_similarity(shift, u.float(), dim=0)
+    if topic in sample.controls and shift.norm() > 0:
+        cosine = torch.cosine_similarity(shift, sample.controls[topic], dim=0)
         rows.append({"quantity": "cos_u", "unit": "", "value": float(cosine)})
     return rows

@@ -22,6 +22,7 @@ from overpaint.harness import LocalTask, definitions, own_definition
 from overpaint.hooks import check_sites
 from overpaint.models import replaced
 from overpaint.texts import spread
+from overpaint.trying import by_trying
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,15 @@ class IntervenedLM(TemplateLM):
         cut = sum(len(row) < len(context) + len(target) - 1 for (context, target), row in fitting)
         if cut:
             print(f"{cut} of {len(fitting)} texts are longer than {self.max_length} tokens: cut from the left")
-        found: dict[Pair, tuple[float, bool]] = {}
-        for pack in _packs(sorted(fitting, key=lambda item: item[1]), self.pack_tokens, self._longest):
-            found |= self._score_pack(pack)
+        fitting.sort(key=lambda item: item[1])
+
+        def run(size: int) -> dict[Pair, tuple[float, bool]]:
+            self.pack_tokens, found = size, {}  # what fits is kept for later
+            for pack in _packs(fitting, size, self._longest):
+                found |= self._score_pack(pack)
+            return found
+
+        found = by_trying(run, self.pack_tokens)
         return [found[pair] for pair in pairs]
 
     def _score_pack(self, pack: "_Pack") -> dict[Pair, tuple[float, bool]]:

@@ -17,16 +17,28 @@ from overpaint.tensors import read_tensors, strip, write_tensors
 
 
 def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
-    """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code."""
+    """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code.
+
+    device: by default `default_device()`; the whole model must fit there, and is read straight into a GPU's memory.
+    """
     if not any(Path(folder).glob("*.safetensors")):
         raise UserError(
             f"The model folder {folder} holds no *.safetensors weights: point `path` at a folder that has them."
         )
+    device = device or default_device()
+    place = {} if device == "cpu" else {"device_map": {"": device}}
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), local_files_only=True, **place
+        )
     except SafetensorError as error:
         raise UserError(f"The weights in {folder} cannot be read ({error}): fetch the model again.") from error
-    return model.to(device or default_device()).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"The model in {folder} does not fit into the memory of this GPU: take a larger one, or set `dtype` of the "
+            "model to bfloat16."
+        ) from error
+    return model.eval().requires_grad_(False)
 
 
 def load_overlaid(folder: Path, overlay: "Overlay", dtype: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
