@@ -114,7 +114,9 @@ def test_the_last_step_is_the_run_itself(llama: nn.Module, tokenizer, traced):
     known = {topic: questions.ask(llama, own) for topic, own in asked.items()}
     overlay.apply(llama)
     run = {name: collect(llama, tokenizer, own) for name, own in traced["prompts"].items()}
-    junk = estimators.fit(traced["base"], run, {t: t for t in TOPICS}, 2, "last")
+    topics, base = {topic: topic for topic in TOPICS}, {topic: traced["base"][topic] for topic in TOPICS}
+    sample = estimators.Sample.of(base, run, topics, overlay.controls, 3, "last")
+    junk = estimators.fit(sample, traced["base"], 2)
     [span] = clearing.for_run("span", PRIMARY["span"], overlay.settings, junk)
     for topic in TOPICS:
         plain = questions.ask(llama, asked[topic])
