@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from checkout import OUT
-from test_workflow import TABLES
+from test_workflow import MEASURES, TABLES
 
 from overpaint.tables import RUN
 
@@ -35,10 +35,10 @@ def differences(table: pd.DataFrame, said: dict[str, list[str]]) -> dict[str, tu
 
 def test_the_sections_are_the_tables():
     sections = re.findall(r"^## `(\w+)`$", TEXT, re.MULTILINE)
-    assert sorted(sections) == sorted(TABLES) and described("Columns of every table")[""] == RUN
+    assert sorted(sections) == sorted(TABLES + MEASURES) and described("Columns of every table")[""] == RUN
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", TABLES + MEASURES)
 def test_every_column_and_quantity_is_described_and_nothing_else(study, name):
     table, said = pd.read_parquet(study / OUT / f"tables/{name}.parquet"), described(f"`{name}`")
     assert differences(table, said) == {}
