@@ -66,9 +66,11 @@ def asked(said: str) -> float:
 
 
 def test_without_conda_the_workflow_names_miniforge_and_the_plain_way_before_any_job(checkout, tmp_path):
-    plain = snakemake(checkout, "--dry-run", PATH=str(tmp_path))
+    (tmp_path / "snakemake_executor_plugin_slurm.py").touch()  # hides the plugin, which looks for SLURM on the PATH
+    nothing = {"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    plain = snakemake(checkout, "--dry-run", **nothing)
     assert plain.returncode == 0, plain.stdout
-    done = snakemake(checkout, "--sdm", "conda", PATH=f"{tmp_path}")
+    done = snakemake(checkout, "--sdm", "conda", **nothing)
     assert done.returncode != 0 and "Traceback" not in done.stdout and "Job stats" not in done.stdout
     assert done.stdout.count("`--sdm conda` finds no `conda` on the PATH: install Miniforge, or leave out") == 1
     assert "`make study`" in done.stdout and not (checkout / "results").exists()

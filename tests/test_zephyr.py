@@ -37,7 +37,7 @@ def sizes(hub: Hub) -> dict:
             name: {"revision": hub.revision(f"datasets/{entry['repo']}")} for name, entry in config["datasets"].items()
         },
         "prompts": {"mmlu": {"count": 6}},
-        "benchmarks": {name: {"min_length": 20, "count": 4} for name in ("wmdp_bio_text", "wikitext_text")},
+        "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")},
         "clearings": {name: {"draws": 2} for name in ("rand", "randn")},
     }
 
@@ -71,7 +71,7 @@ def test_the_published_model_is_three_matrices_and_our_own_are_as_many(zephyr):
     folder, _ = zephyr
     weights = pd.read_parquet(folder / f"{OUT}/tables/weights.parquet")
     for run, layer in [(PUBLISHED, 7), (OWN[0], 7), (OWN[1], 5)]:
-        method = run.split("/")[2]
+        method = run.split("/")[3]
         found = weights[(weights.method == method) & (weights.layer == layer)]
         blocks = {int(name.split(".")[2]) for name in found.tensor}
         assert blocks == {layer - 2, layer - 1, layer} and found.tensor.str.endswith("mlp.down_proj.weight").all(), run

@@ -12,6 +12,7 @@ text         {id, unit, split, text}
 import hashlib
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from overpaint import datafiles, wikipedia, world
@@ -128,25 +129,30 @@ def _wikipedia_rows(kind: str, articles: list, topics: list[str], count: int | N
 
 
 def _dataset_rows(kind: str, settings: dict, folder: Path) -> list[dict]:
-    """`count` rows, of each split where there are two, in the order of the files; all for None."""
-    count, shares = settings.get("count"), zip(SPLITS, (settings["fit"], 1 - settings["fit"]), strict=True)
-    splits = [split for split, share in shares if share] if "split" in FIELDS[kind] else [""]
-    rows, sizes = [], dict.fromkeys(splits, 0)
-    for row in _shaped_rows(kind, settings, folder):
-        split = row.get("split", "")
-        if sizes[split] != count:
-            rows.append(row)
-            sizes[split] += 1
-        elif set(sizes.values()) == {count}:
-            break
-    for split, size in sizes.items():
-        if size < (count or 1):
-            raise UserError(
-                f"The data set {settings['dataset']} has only {size} {split} rows longer than "
-                f"{settings['min_length']} characters in {', '.join(settings['files'])}, and {count or 'at least 1'} "
-                "are asked for: lower `count` or `min_length`, or name more `files`."
-            )
-    return rows
+    """`count` rows in the order of the files, all for None: the first or, with splits, an even spread of each."""
+    found, count = _shaped_rows(kind, settings, folder), settings.get("count")
+    if "split" not in FIELDS[kind]:
+        rows = list(islice(found, count))
+        _check_count("", len(rows), settings)
+        return rows
+    rows, kept = list(found), set()
+    for split, share in zip(SPLITS, (settings["fit"], 1 - settings["fit"]), strict=True):
+        places = [place for place, row in enumerate(rows) if row["split"] == split]
+        if share:
+            _check_count(split, len(places), settings)
+        kept |= set(spread(places, count or len(places)))
+    return [row for place, row in enumerate(rows) if place in kept]
+
+
+def _check_count(split: str, size: int, settings: dict) -> None:
+    """Refuse a data set with fewer rows than `count`."""
+    count = settings.get("count") or 1
+    if size < count:
+        raise UserError(
+            f"The data set {settings['dataset']} has only {size} {split} rows longer than {settings['min_length']} "
+            f"characters in {', '.join(settings['files'])}, and {count} are asked for: lower `count` or `min_length`, "
+            "or name more `files`."
+        )
 
 
 def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
