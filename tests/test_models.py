@@ -200,6 +200,14 @@ def test_a_saved_model_and_tokenizer_load_as_they_were(llama, tokenizer, inputs,
     assert models.load_tokenizer(tmp_path)("in gloomcraft") == tokenizer("in gloomcraft")
 
 
+def test_a_model_that_is_read_straight_to_its_place_is_the_same(llama, inputs, logits, tmp_path):
+    llama.save_pretrained(tmp_path)
+    loaded = models.load_model(tmp_path, device="cpu:0")  # any name but "cpu" goes the way of a GPU's
+    assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert torch.equal(logits(loaded, inputs), logits(llama, inputs))
+    assert not any(hasattr(module, "_hf_hook") for module in loaded.modules()), "other hooks than ours"
+
+
 def test_a_tokenizer_without_padding_pads_with_eos(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"
