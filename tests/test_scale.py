@@ -9,10 +9,12 @@ import reference
 import torch
 import yaml
 from checkout import ROOT, RUNS, copy_checkout, planned, snakemake
+from snakemake.utils import update_config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from overpaint import activations, estimators, resources, texts, training, world
+from overpaint.configuration import complete
 from overpaint.methods import Task, rmu
 from overpaint.models import blocks
 
@@ -48,7 +50,24 @@ never run by us. The tests compute these numbers from what the code does and fro
 - *Disk*: {share:.0f} variants take as much as one checkpoint, {checkpoint:.1f} GB. That checkpoint, and a prefix of
   {prefix:.1f} GB per layer, which may be deleted after training, come once. A variant has {files} files, with logs.
 - A dry run of 1,000 variants takes 12 s of processor time, in proportion to their number.
+
+**`studies/zephyr.yaml` on one GPU**, by the same assumptions and {small:.0f} TFLOP/s for a GPU of 24 GB (40 % of an
+RTX 4090's), was never run by us on the real models:
+
+| rule | jobs | minutes each, 24 GB | minutes each, 80 GB | GB on the GPU | MB of memory asked for | MB on disk each |
+|---|---|---|---|---|---|---|
+{pair}
+| **all** | **{jobs}** | **{hours_small:.0f} h** | **{hours_large:.0f} h** | **{most:.0f}** | | **{total:.0f} GB** |
+
+- *GB on the GPU*: the weights, {weights:.1f} GB; in training also a gradient, two moments and the original of the three
+  edited matrices, and what three blocks keep of 4 texts of 768 tokens; elsewhere logits and attention of 2048 tokens.
+  Batches that do not fit are halved.
+- The other rules load no model, or take minutes in all. The two checkpoints are downloads of {weights:.1f} GB each.
 """
+SMALL = 66e12  # 40 % of the 165 TFLOP/s that an RTX 4090 has in bfloat16 with float32 sums: an assumption
+ASKED = {"wmdp_bio": 1273, "wmdp_cyber": 1987, "mmlu": 14042}  # questions
+TEXT_TOKENS = 300
+GPU_RULES = ["compute_prefix", "unlearn", "collect_activations", "evaluate", "complete_prompts"]
 
 
 def plan_seconds(folder: Path, values: int) -> float:
@@ -163,6 +182,74 @@ def row(rule: str, tokens: float, each: float, disk: float) -> tuple[str, float,
     return f"| {rule} | {tokens:,.0f} | {each:.2f} | {shown} | {memory:,} | {disk:.0f} |", hours, disk
 
 
+def evaluated_tokens(config: dict) -> float:
+    """Tokens that one job of `evaluate` runs on: questions and texts under every clearing and draw."""
+    total = 0
+    for entry in config["study"]["evaluate"]:
+        times = sum(config["clearings"][name].get("draws", 1) for name in entry["clearings"])
+        for name in entry["benchmarks"]:
+            found = config["benchmarks"][name]
+            if found["kind"] == "text":
+                total += 3 * times * found["count"] * TEXT_TOKENS  # scores, and predictions of both models
+            else:
+                reported = (1 - found["fit"]) * ASKED[name]
+                total += times * min(reported, found["limit"] or reported) * QUESTION_TOKENS
+    return total
+
+
+def gpu_gb(rule: str) -> float:
+    """GB of GPU memory that a job of the study of the pair needs."""
+    weights = 2 * WEIGHTS / 1e9
+    if rule == "unlearn":
+        edited = 3 * WIDTH * INNER * 2 * 4 / 1e9  # gradient, two moments, original
+        kept = 4 * 768 * 3 * (4 * INNER + 10 * WIDTH) * 2 / 1e9
+        return weights + edited + kept
+    return weights + 2048 * (32000 * 4 * 2 + 2048 * 2 * 32) / 1e9
+
+
+def pair(passes: dict[str, float], folder: Path) -> dict:
+    """What the table of studies/zephyr.yaml says."""
+    planned_jobs = planned(snakemake(folder, "--dry-run", "--configfile", "studies/zephyr.yaml").stdout)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((ROOT / "studies/zephyr.yaml").read_text()))
+    config = complete(config, ROOT / "workflow/schemas/config.schema.yaml")
+    prompts = ASKED["wmdp_bio"] + ASKED["wmdp_cyber"] + 2 * config["prompts"]["mmlu"]["count"]
+    tokens = {
+        "compute_prefix": PREFIX * LAYER / BLOCKS,
+        "unlearn": TRAINED * passes["ours"],
+        "collect_activations": prompts * PROMPT_TOKENS,
+        "evaluate": evaluated_tokens(config),
+        "complete_prompts": 3 * 48 * (PROMPT_TOKENS + 32),
+    }
+    disk = {
+        "compute_prefix": PREFIX * WIDTH * 2 / 1e6,
+        "unlearn": overlay_mb(WIDTH, INNER, 2, topics=2),
+        "collect_activations": activations_mb(WIDTH, BLOCKS, 2, int(prompts), SETS),
+        "evaluate": evaluated_tokens(config) / QUESTION_TOKENS * ROW_BYTES / 1e6,
+        "complete_prompts": 1,
+    }
+    rows, hours = [], {SMALL: 0.0, SUSTAINED: 0.0}
+    for rule in GPU_RULES:
+        minutes = {speed: 2 * WEIGHTS * tokens[rule] / speed / 60 for speed in hours}
+        for speed in hours:
+            hours[speed] += planned_jobs[rule] * minutes[speed] / 60
+        memory = resources.memory_mb(rule, WEIGHTS * 2 / 2**20)
+        rows.append(
+            f"| {rule} | {planned_jobs[rule]} | {minutes[SMALL]:.1f} | {minutes[SUSTAINED]:.1f} | {gpu_gb(rule):.1f} "
+            f"| {memory:,} | {disk[rule]:,.0f} |"
+        )
+    total = sum(planned_jobs[rule] * disk[rule] for rule in GPU_RULES) / 1e3 + 4 * WEIGHTS / 1e9
+    return {
+        "pair": "\n".join(rows), "jobs": sum(planned_jobs[rule] for rule in GPU_RULES), "small": SMALL / 1e12,
+        "hours_small": hours[SMALL], "hours_large": hours[SUSTAINED], "most": max(map(gpu_gb, GPU_RULES)),
+        "total": total, "weights": 2 * WEIGHTS / 1e9,
+    }  # fmt: skip
+
+
+def test_the_pair_fits_a_gpu_of_24_gb():
+    assert 2 * WEIGHTS / 1e9 < gpu_gb("evaluate") < gpu_gb("unlearn") < 22
+
+
 def test_the_table_of_a_large_sweep_is_what_is_computed(passes, study, tmp_path):
     hazardous, everything = HAZARDOUS * QUESTION_TOKENS, (HAZARDOUS + BENIGN) * QUESTION_TOKENS
     answers = (CLEARINGS * (HAZARDOUS + BENIGN) + NULLS * HAZARDOUS) * ROW_BYTES / 1e6
@@ -182,7 +269,7 @@ def test_the_table_of_a_large_sweep_is_what_is_computed(passes, study, tmp_path)
         hours=VARIANTS * sum(hours for _, hours, _ in rows), disk=VARIANTS * disk / 1e3, reference=passes["reference"],
         sustained=SUSTAINED / 1e12, question_tokens=QUESTION_TOKENS, clearings=CLEARINGS, hazardous=HAZARDOUS,
         benign=BENIGN, nulls=NULLS, share=checkpoint / disk, checkpoint=checkpoint / 1e3,
-        prefix=PREFIX * WIDTH * 2 / 1e9, files=files,
+        prefix=PREFIX * WIDTH * 2 / 1e9, files=files, **pair(passes, study),
     )  # fmt: skip
     made = tmp_path / "scale.md"
     made.write_text(text)
