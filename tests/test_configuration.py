@@ -436,10 +436,6 @@ MISTAKES = {
         put("study", "main", value={"layer": 3, "c": 5}),
         ["study.main", "'c': 5", "layer and c of the runs"],
     ),
-    "a run to read that the study does not have": (
-        put("study", "depth", value=[{"method": "rmu", "layer": 3, "c": 5, "seed": 0}]),
-        ["study.depth", "rmu/layer=3/c=5/seed=0", "study.runs does not have", "rmu/layer=3/c=4/seed=0"],
-    ),
     "a run to relearn of an unknown method": (
         put("study", "relearn", "runs", 0, "method", value="x"),
         ["study.relearn.runs", "'x'", "adaptive_rmu, base, rmu"],

@@ -186,7 +186,8 @@ def evaluated_tokens(config: dict) -> float:
     """Tokens that one job of `evaluate` runs on: questions and texts under every clearing and draw."""
     total = 0
     for entry in config["study"]["evaluate"]:
-        times = sum(config["clearings"][name].get("draws", 1) for name in entry["clearings"])
+        chosen = [config["clearings"][name] for name in entry["clearings"]]
+        times = sum(found["draws"] if found["direction"] in ("rand", "randn") else 1 for found in chosen)
         for name in entry["benchmarks"]:
             found = config["benchmarks"][name]
             if found["kind"] == "text":

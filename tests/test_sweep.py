@@ -96,7 +96,7 @@ def test_long_seeds_stay_apart():
 # -- runs that are looked into
 
 
-def test_grids_choose_runs_of_the_studys_methods_and_none_of_others():
+def test_grids_choose_runs_of_the_study_and_no_others():
     config = {"study": {"runs": [GRID]}, "methods": METHODS}
     chosen = [
         {"method": "rmu", "layer": 3, "c": [2, 20], "seed": 0},
@@ -109,6 +109,7 @@ def test_grids_choose_runs_of_the_studys_methods_and_none_of_others():
     assert sweep.picked(config, [{"method": ["other", "rmu"], "layer": 2, "c": 2, "seed": 0}]) == [
         "rmu/layer=2/c=2/seed=0"
     ]
+    assert sweep.picked(config, [{"method": "rmu", "layer": [3, 9], "c": 2, "seed": 0}]) == ["rmu/layer=3/c=2/seed=0"]
     assert sweep.picked(config, []) == []
 
 

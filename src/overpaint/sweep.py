@@ -50,8 +50,11 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
 
 
 def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
-    """The runs of `grids` whose method the study runs: a list that a study of other methods inherits chooses none."""
-    return [run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base"]
+    """Those runs of `grids` that the study has: a list that a study of other runs inherits chooses none."""
+    known = expand_runs(config["study"]["runs"], config["methods"])
+    return [
+        run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base" and run in known
+    ]
 
 
 def control(config: dict[str, Any]) -> list[str]:
@@ -252,7 +255,7 @@ def _check_tasks(config: dict[str, Any]) -> None:
 
 
 def _check_picked(config: dict[str, Any]) -> None:
-    """Refuse runs to look into that the study does not have, or that cannot be looked into."""
+    """Refuse runs to look into that cannot be looked into."""
     study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
     _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
     chosen = {"depth": study["depth"]}
@@ -261,11 +264,6 @@ def _check_picked(config: dict[str, Any]) -> None:
         for grid in grids:
             _known(config, "methods", f"study.{where}", as_list(grid["method"]))
         for run in picked(config, grids):
-            if run not in runs:
-                near = ", ".join(get_close_matches(run, runs)) or "none"
-                raise UserError(
-                    f"study.{where} names the run {run}, which study.runs does not have: use one as {near}."
-                )
             if where == "emergence.runs" and "updated" not in runs[run]:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
             if not plain_questions(config, hazardous_topics(config)):
