@@ -46,11 +46,12 @@ def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
     datasets = {"wmdp": {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parquet"]}}
     own = {"study": {"output": out, "name": "with_tasks"}, "datasets": datasets, "benchmarks": benchmarks}
     own["study"]["evaluate"] = [{"clearings": ["none", "span"], "benchmarks": ["everyday", *benchmarks]}]
+    own["study"] |= {"depth": [], "relearn": {"runs": []}, "emergence": {"runs": []}}
     (fresh / "tasks.yaml").write_text(yaml.safe_dump(own))
-    (fresh / out / "downloads/datasets/wmdp").mkdir(parents=True)
     done = snakemake(fresh, "--dry-run", *SMOKE, "tasks.yaml")
     jobs = planned(done.stdout)
     assert (jobs["prepare_task"], jobs["prepare_benchmark"], jobs["evaluate"]) == (2, 1, 3), done.stdout[-3000:]
+    assert jobs["download_dataset"] == 1
     assert "prepare_task" not in planned(snakemake(fresh, "--dry-run", *SMOKE).stdout)
 
 
