@@ -268,9 +268,8 @@ def _check_picked(config: dict[str, Any]) -> None:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
             if not plain_questions(config, hazardous_topics(config)):
                 raise UserError(
-                    f"study.{where} needs questions on a hazardous topic scored by the words of their options, "
-                    "not by letters, a chat template or a task of the harness: list some in study.evaluate, or choose no "
-                    "runs here."
+                    f"study.{where} needs questions on a hazardous topic scored by the words of their options, not by "
+                    "letters, a chat template or a task of the harness: list some in study.evaluate, or no runs here."
                 )
     _check_control(config)
 
