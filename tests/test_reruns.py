@@ -282,7 +282,7 @@ def table(study, tmp_path_factory) -> dict[str, dict[str, dict[str, int]]]:
 def test_a_value_of_c_added_to_a_finished_sweep_trains_its_runs_alone(table):
     new = {"unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "complete_prompts": 1}
     new["analyse_weights"] = 1  # one quick job for all runs
-    assert table["The sweep"]["a value of c added, with one seed"] == new | TOGETHER["tables and reports"]
+    assert table["The sweep"]["a value of c added, with one seed"] == new | TOGETHER["all tables and reports"]
 
 
 def test_words_and_machines_run_nothing_again_and_code_does(table):

@@ -117,7 +117,7 @@ def test_what_was_harmed_is_not_packed(there, tmp_path, monkeypatch):
     ("arguments", "sentence"),
     [
         (["pack", "results/none", "x.tar"], "There are no results in results/none"),
-        (["pack", OUT, "x.tar", "fit_jnk"], "No fit_jnk has run in results/smoke: choose among collect_activations"),
+        (["pack", OUT, "x.tar", "fit_jnk"], "No fit_jnk has run in results/smoke: choose among analyse_weights"),
         (["unpack", "none.tar"], "There is no file none.tar"),
         (["upack"], "usage: python -m overpaint.bundle"),
     ],
