@@ -50,7 +50,8 @@ def plain(tmp_path_factory) -> Path:
 def prefixes(study, conda) -> dict[str, Path]:
     """{rule: its environment}, also of the rules that the smoke study does without."""
     create = ["--sdm", "conda", "--conda-create-envs-only"]
-    for target in ([f"{RUNS[0]}/export/span", *SMOKE], ["--configfile", "studies/smollm2.yaml"]):
+    others = [["--configfile", f"studies/{name}.yaml"] for name in ("smollm2", "zephyr")]
+    for target in [[f"{RUNS[0]}/export/span", *SMOKE], *others]:
         done = snakemake(study, *create, *target, **conda)
         assert done.returncode == 0, done.stdout[-5000:]
     return environments(study)
