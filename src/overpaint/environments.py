@@ -12,11 +12,12 @@ OLDEST = "24.7.1"  # Snakemake 9 drives no older conda
 # MB on disk, unpacked, that a package with all that it brings adds to an environment; the others are small.
 PACKAGE_MB = {
     "pytorch": 1000,  # without CUDA
-    "lm_eval": 320,
+    "lm_eval": 400,
     "matplotlib-base": 180,
     "pyarrow": 180,
     "transformers": 180,
     "papermill": 100,
+    "datasets": 120,
     "pandas": 100,
     "numpy": 80,
     "huggingface_hub": 40,
