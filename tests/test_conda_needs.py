@@ -100,7 +100,7 @@ def test_no_room_is_said_with_what_is_needed_and_where(conda, free, tmp_path):
     conda("25.1.0")
     free(1.5)
     said = complaint(tmp_path / "a/b/envs")
-    assert f" GB in {tmp_path}, where 1.5 GB are free" in said and 2 < asked(said) < 3
+    assert f" GB in {tmp_path}, where 1.5 GB are free" in said and 2 < asked(said) < 3.5
     assert "--conda-prefix" in said and "CONDA_PKGS_DIRS" in said
     free(asked(said) + 0.1)
     assert complaint(tmp_path / "a/b/envs") == ""
