@@ -20,6 +20,7 @@ from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
 from overpaint.harness import LocalTask, definitions, own_definition
 from overpaint.hooks import check_sites
+from overpaint.likelihood import start_token
 from overpaint.models import replaced
 from overpaint.texts import spread
 from overpaint.trying import by_trying
@@ -84,7 +85,7 @@ class IntervenedLM(TemplateLM):
         self.prior = ""
         self.max_length = resolve_max_length(model.config, tokenizer)
         self._encoded: dict[tuple[str, bool | None], list[int]] = {}
-        self._start = [*tokenizer("")["input_ids"], tokenizer.eos_token_id][0]
+        self._start = start_token(tokenizer)
         self._longest = self._longest_packed()
 
     @property

@@ -1,7 +1,6 @@
 """Multiple-choice tasks of lm-evaluation-harness: definitions as installed, data from local files only."""
 
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from lm_eval.tasks import _factory
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 
 from overpaint.errors import UserError
-from overpaint.texts import split_of
+from overpaint.texts import split_of, unit_of
 
 TASKS = Path(lm_eval.tasks.__file__).parent
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -98,8 +97,8 @@ def task_rows(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
                 left_out += 1
                 continue
             stem = _stem(task, document)
-            unit = hashlib.sha256(" ".join(stem.split()).encode()).hexdigest()[:16]
-            head = {"id": f"{name}/{number}", "unit": unit, "split": split_of(stem, settings["fit"]), "task": name}
+            split = split_of(stem, settings["fit"])
+            head = {"id": f"{name}/{number}", "unit": unit_of(stem), "split": split, "task": name}
             rows.append(head | {"document": document})
     if left_out:
         print(f"{left_out} documents name no right answer among their options: left out")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from overpaint import statistics
 from overpaint.statistics import Estimate
-from overpaint.tables import RUN, run_columns, typed
+from overpaint.tables import FIT, RUN, named, run_columns, typed
 
 KEYS = {
     "agreement": ["clearing", "benchmark", "metric"],
@@ -70,8 +70,9 @@ def agreement(frames: Frames, study: Study) -> pd.DataFrame:
 
     frames: rows of `agreement.compare` per run.
     """
-    named = {run: _named(frame, study.hazardous) for run, frame in frames.items()}
-    return _ratios("agreement", named, study, ["clearing", "benchmark"], AGREEMENT)
+    found = {run: named(frame, study.hazardous) for run, frame in frames.items()}
+    found = {run: frame[~frame.clearing.str.contains(f"/{FIT}")] for run, frame in found.items()}  # told of together
+    return _ratios("agreement", found, study, ["clearing", "benchmark"], AGREEMENT)
 
 
 def coherence(frames: Frames, study: Study) -> pd.DataFrame:
@@ -162,14 +163,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
         samples = statistics.means(above) / statistics.means(below)
     low, high = np.nanquantile(samples[1:], [0.025, 0.975])
     return _values(above.shape[1], Estimate(float(samples[0]), float(low), float(high)))
-
-
-def _named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
-    """Clearings named as in the table of scores: `other_...`, and random draws alone (`rand/0`) and together."""
-    other = frame.variant.isin(hazardous) & frame.topic.isin(hazardous) & (frame.variant != frame.topic)
-    frame = frame.assign(clearing=frame.clearing.where(~other, "other_" + frame.clearing))
-    draws = frame[frame.variant.str.isdigit()]
-    return pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)], ignore_index=True)
 
 
 def _values(count: int, found: Estimate) -> dict:

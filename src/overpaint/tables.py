@@ -68,18 +68,24 @@ def cells(runs: dict[str, dict]) -> list[list[str]]:
     return list(found.values())
 
 
+def named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
+    """The rows by the names that clearings have in every table.
+
+    A topic's direction on the texts of another hazardous topic is renamed `other_...`; random draws (`rand/0`) and
+    refits (`span_boot/fit0`) stand alone and together (`rand`).
+    """
+    other = frame.variant.isin(hazardous) & frame.topic.isin(hazardous) & (frame.variant != frame.topic)
+    frame = frame.assign(clearing=frame.clearing.where(~other, "other_" + frame.clearing))
+    draws = frame[frame.variant.str.fullmatch(rf"({FIT})?\d+")]
+    return pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)], ignore_index=True)
+
+
 def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
     """Per (clearing, benchmark): the mean over a unit's rows of correct, nll and tokens, indexed by unit.
 
-    A topic's direction on the questions of another hazardous topic is renamed `other_...`; random draws (`rand/0`) and
-    refits (`span_boot/fit0`) stand alone and averaged (`rand`); what else has variants is averaged over them.
+    Clearings are those of `named`; what else has variants is averaged over them.
     """
-    frame = answers.assign(correct=answers.correct.astype(float))
-    is_topic, is_hazardous = frame.variant.isin(hazardous), frame.topic.isin(hazardous)
-    other = is_topic & is_hazardous & (frame.variant != frame.topic)
-    frame.loc[other, "clearing"] = "other_" + frame.clearing[other]
-    draws = frame[frame.variant.str.fullmatch(rf"({FIT})?\d+")]
-    frame = pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)])
+    frame = named(answers.assign(correct=answers.correct.astype(float)), hazardous)
     keys = ["clearing", "benchmark", "topic", "kind", "unit"]
     means = frame.groupby(keys, sort=False)[["correct", "nll", "tokens"]].mean().reset_index()
     return {key: part.set_index("unit") for key, part in means.groupby(["clearing", "benchmark"], sort=False)}

@@ -1,18 +1,15 @@
 """What unlearning did to the weights: how much, of which rank, along which directions of the residual stream."""
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from overpaint.diagnosis import centre, with_null
+from overpaint.diagnosis import NOTHING, NULLS, centre, with_null
 from overpaint.junk import orthonormal, unit
 from overpaint.models import attention, blocks, last_matrix, mlp, parameter_names
 
-NULLS = 1000  # fresh `rand` vectors of which the 2.5 and 97.5 percentiles are the range of a null
 TOP = 8  # singular values of which each has its share told
-NOTHING = (math.nan, math.nan)
 
 
 def analyse(

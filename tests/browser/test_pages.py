@@ -78,7 +78,7 @@ def test_hostile_text_is_text(opened, width):
     assert complaints == []
     shown = page.locator("main").inner_text()
     for piece in ("<script>alert(1)</script>", "**bold**", "$\\frac{1}{2}$", "[link](javascript:alert(1))", "שלום"):
-        assert piece in HOSTILE + shown and piece in shown
+        assert piece in HOSTILE and piece in shown
     assert "tower" * 20_000 in shown  # the line of 100 kB is whole, and wraps
     assert page.locator("main script, main img, main b, main a[href^=javascript]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
