@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkout import SMOKE, copy_checkout, files, snakemake
+from checkout import OUT, SMOKE, copy_checkout, files, snakemake
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -190,4 +190,13 @@ def study(tmp_path_factory) -> Path:
     done = snakemake(folder, *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert files(folder) == before, "the study wrote outside results/ and logs/"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Path:
+    """A copy in which the smoke study has run here, in the environment of these tests, to its tables."""
+    folder = copy_checkout(tmp_path_factory.mktemp("plain"))
+    done = snakemake(folder, f"{OUT}/tables/scores.csv", *SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
     return folder

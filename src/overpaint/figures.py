@@ -771,21 +771,25 @@ def junk(table: pd.DataFrame, cell: Cell | None) -> Figure:
     names = seeds[["direction", "topic"]].drop_duplicates().itertuples(index=False)
     names = sorted(names, key=lambda name: order.index(name.direction))
     quantities = [name for name in titles if name in set(seeds.quantity)]
+
+    def kind(name: tuple) -> str:
+        return "null" if name.direction in CONTROLS else "cleared"
+
     drawn, grid = _grid(len(quantities), 1.3 + 0.26 * len(names), sharey=True)
     for axes, quantity in zip(grid, quantities, strict=True):
         here = seeds[seeds.quantity == quantity]
         for y, name in enumerate(names):
-            _junk_row(axes, y, here[(here.direction == name.direction) & (here.topic == name.topic)])
+            _junk_row(axes, y, here[(here.direction == name.direction) & (here.topic == name.topic)], kind(name))
         axes.set(title=titles[quantity], xlim=(min(0, here.value.min(), here.null_low.min()) - 0.04, 1.04))
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     texts = [name.direction if name.topic in ("", "all") else f"{name.direction}, {name.topic}" for name in names]
-    _rows_axis(grid[0], texts, ["cleared"] * len(names))
+    _rows_axis(grid[0], texts, map(kind, names))
     _key(drawn, [("direction: mean and seeds", "cleared"), ("range of null directions", "null")])
     return drawn
 
 
-def _junk_row(axes: Axes, y: int, rows: pd.DataFrame) -> None:
+def _junk_row(axes: Axes, y: int, rows: pd.DataFrame, kind: str) -> None:
     if rows.empty:
         return
     if rows.null_low.notna().any():
@@ -797,14 +801,14 @@ def _junk_row(axes: Axes, y: int, rows: pd.DataFrame) -> None:
             solid_capstyle="butt",
             zorder=1,
         )
-    axes.plot(rows.value, [y] * len(rows), ".", color=COLOURS["cleared"], ms=5, alpha=0.5, mew=0, zorder=2)
-    axes.plot([rows.value.mean()], [y], "o", color=COLOURS["cleared"], ms=6, zorder=3)
+    axes.plot(rows.value, [y] * len(rows), ".", color=COLOURS[kind], ms=5, alpha=0.5, mew=0, zorder=2)
+    axes.plot([rows.value.mean()], [y], "o", color=COLOURS[kind], ms=6, zorder=3)
     axes.text(
         1.03,
         y,
         f"{rows.value.mean():.2f}",
         transform=axes.get_yaxis_transform(),
-        color=COLOURS["cleared"],
+        color=COLOURS[kind],
         va="center",
         fontsize=8,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import one_node_slurm
 import pytest
-from checkout import OUT, SMOKE, copy_checkout, snakemake
+from checkout import copy_checkout
 from documented import QUICKSTART, as_written
 
 
@@ -36,12 +36,3 @@ def study(slurm, tmp_path_factory) -> Path:
 def copied(study, tmp_path) -> Path:
     """That copy once more, to be spoilt."""
     return shutil.copytree(study, tmp_path / "copied", symlinks=True)
-
-
-@pytest.fixture(scope="session")
-def plain(tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run on this machine alone, to its tables."""
-    folder = copy_checkout(tmp_path_factory.mktemp("plain"))
-    done = snakemake(folder, f"{OUT}/tables/scores.csv", *SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder

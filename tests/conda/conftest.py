@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from checkout import OUT, RUNS, SMOKE, copy_checkout, snakemake
+from checkout import RUNS, SMOKE, copy_checkout, snakemake
 from real_conda import ROOT, build, cache, environments
 
 CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}
@@ -33,15 +33,6 @@ def study(conda, tmp_path_factory) -> Path:
         notebook["cells"].append(CELL | {"source": "import sys\nprint('prefix', sys.prefix)"})
         path.write_text(json.dumps(notebook))
     done = snakemake(folder, "--sdm", "conda", *SMOKE, **conda)
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder
-
-
-@pytest.fixture(scope="session")
-def plain(tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run, to its tables, in the environment of these tests."""
-    folder = copy_checkout(tmp_path_factory.mktemp("plain"))
-    done = snakemake(folder, f"{OUT}/tables/scores.parquet", *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
     return folder
 
