@@ -52,9 +52,7 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
 def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     """Those runs of `grids` that the study has: a list that a study of other runs inherits chooses none."""
     known = expand_runs(config["study"]["runs"], config["methods"])
-    return [
-        run for run in expand_runs(_ours(config["study"], grids), config["methods"]) if run != "base" and run in known
-    ]
+    return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in known]
 
 
 def control(config: dict[str, Any]) -> list[str]:
