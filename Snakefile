@@ -4,8 +4,8 @@
 #   downloads/{package}                      one file of a registry package
 #   downloads/datasets/{dataset}/            files of a data set of the hub
 #   worlds/{world}.json                      facts of a fictional world
-#   corpora|prompts|benchmarks/{name}.jsonl  normalised texts
 #   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/corpora|prompts|benchmarks/{name}.jsonl      normalised texts
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
 #   {model}/{run}/activations/{clearing}.safetensors
@@ -49,5 +49,4 @@ rule all:
     default_target: True
     input:
         index=f"{OUT}/reports/index.html",
-        measures=expand(f"{OUT}/tables/{{table}}.parquet", table=MEASURES),
         runs=every("overlay.safetensors") + every("answers.parquet"),

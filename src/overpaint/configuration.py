@@ -13,14 +13,44 @@ from overpaint.errors import UserError
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The configuration with every default filled in; the first thing wrong with it is one sentence."""
-    schema = yaml.safe_load(schema_path.read_text())
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=_order)
-    if errors:
-        raise UserError(_sentence(errors[0], schema))
+    schema = _valid(config, schema_path, "Configuration")
     config = _fill(schema, config, schema)
     sweep.check(config)
     _check_files(config)
     return config
+
+
+def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
+    study, path = config["study"], Path(config["study"]["plan"])
+    try:
+        plan = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
+    _valid(plan, schema_path, str(path))
+    if study["name"] not in plan["studies"]:
+        return plan
+    if study["primary"] != plan["primary"]:
+        raise UserError(
+            f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
+            f"{plan['primary']!r}: use that, or take the study out of its `studies`."
+        )
+    for name, entry in plan["hypotheses"].items():
+        if entry.get("draws", study["primary"]) not in sweep.evaluated(study, "clearings"):
+            raise UserError(
+                f"{path}: hypotheses.{name}.draws is {entry['draws']!r}, which study.evaluate does not list: use one "
+                f"of {', '.join(sweep.evaluated(study, 'clearings'))}."
+            )
+    return plan
+
+
+def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
+    """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
+    schema = yaml.safe_load(schema_path.read_text())
+    errors = sorted(Draft202012Validator(schema).iter_errors(data), key=_order)
+    if errors:
+        raise UserError(f"{name}: {_sentence(errors[0], schema)}")
+    return schema
 
 
 def _order(error: ValidationError) -> tuple:
@@ -35,19 +65,19 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
         if len({e.schema_path[0] for e in kinds}) == len(error.validator_value):
             where = ".".join(map(str, kinds[0].absolute_path))
             valid = ", ".join(e.validator_value for e in kinds)
-            return f"Configuration: {where} is {kinds[0].instance!r}: use one of {valid}."
+            return f"{where} is {kinds[0].instance!r}: use one of {valid}."
         error = _closest(error)
-    where = ".".join(map(str, error.absolute_path)) or "the configuration"
+    where = ".".join(map(str, error.absolute_path)) or "the file"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         known = _properties(error.schema, error.instance, root)
         unknown = sorted(set(error.instance) - set(known))
-        return f"Configuration: {where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
+        return f"{where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
-        return f"Configuration: {where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
+        return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
     hint = _number_hint(error)
     valid = error.schema.get("description", "")
-    return f"Configuration: {where} is wrong: {error.message}{hint}." + (f" Valid: {valid}" if valid else "")
+    return f"{where} is wrong: {error.message}{hint}." + (f" Valid: {valid}" if valid else "")
 
 
 def _closest(error: ValidationError) -> ValidationError:

@@ -114,6 +114,7 @@ def _of_shift(topic: str, shift: Tensor, sample: Sample, scales: dict[str, float
     if topic in sample.controls:
         for quantity, rows in (("attained", sample.run[topic]), ("attained_base", sample.base[topic])):
             yield quantity, (float((rows @ sample.controls[topic]).mean()) / scales[topic], *NOTHING)
+        yield "c_in_norms", (scales[topic] / float(sample.base[topic].norm(dim=1).mean()), *NOTHING)
 
 
 def _alignment(own: Tensor, u: Tensor | None, nulls: Tensor) -> dict[str, Value]:

@@ -90,7 +90,7 @@ def check(config: dict[str, Any]) -> None:
     """Refuse a configuration whose study names entries that no catalogue has, or that does not fit together."""
     study = config["study"]
     _known(config, "methods", "the workflow", ["base"])
-    _known(config, "models", "study.model", [study["model"]])
+    _known(config, "models", "study.model", as_list(study["model"]))
     for key in ("forget", "retain"):
         _known(config, "corpora", f"study.{key}", study[key])
     _known(config, "prompts", "study.prompts", study["prompts"])
@@ -105,12 +105,19 @@ def check(config: dict[str, Any]) -> None:
             for key, kind in SOURCES.items():
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
+    _check_worlds(config)
     _check_topics(config)
     _check_layers(config)
     _check_methods(config)
     _check_clearings(config)
     _check_tasks(config)
     _check_picked(config)
+
+
+def of_model(config: dict[str, Any], entry: dict[str, Any], model: str) -> dict[str, Any]:
+    """A text's entry for one model: texts of a fictional world are of the model's own, unless they name one."""
+    own = config["models"][model].get("world")
+    return {"world": own} | entry if entry["source"] == "miniature" and own else entry
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -124,11 +131,13 @@ def evaluated(study: dict[str, Any], key: str) -> list[str]:
 
 
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
-    """What a run with `settings` is evaluated on: all that the study says, or where its method saved no control vectors
-    all but clearings by them."""
+    """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
+    no control vectors all but clearings by them."""
     kept = [n for n, entry in config["clearings"].items() if entry["direction"] != "control" or "model" not in settings]
     chosen = [
-        entry | {"clearings": [n for n in entry["clearings"] if n in kept]} for entry in config["study"]["evaluate"]
+        {"clearings": [n for n in entry["clearings"] if n in kept], "benchmarks": entry["benchmarks"]}
+        for entry in config["study"]["evaluate"]
+        if all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
     ]
     return [entry for entry in chosen if entry["clearings"]]
 
@@ -158,7 +167,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     study = config["study"]
     names = {
         "models": [
-            study["model"],
+            *as_list(study["model"]),
             *control(config),
             *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
         ],
@@ -175,6 +184,25 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     for key, catalogue in SOURCES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used
+
+
+def _check_worlds(config: dict[str, Any]) -> None:
+    """Refuse a text of a fictional world that is nowhere named."""
+    study = config["study"]
+    listed = {
+        "corpora": [*study["forget"], *study["retain"]],
+        "prompts": study["prompts"],
+        "benchmarks": evaluated(study, "benchmarks"),
+    }
+    for catalogue, model in product(listed, as_list(study["model"])):
+        for name in listed[catalogue]:
+            entry = of_model(config, config[catalogue][name], model)
+            if entry["source"] == "miniature" and "world" not in entry:
+                valid = ", ".join(config["worlds"])
+                raise UserError(
+                    f"{catalogue}.{name} is of a fictional world, and the model {model!r} of none: give the text a "
+                    f"`world`, one of {valid}."
+                )
 
 
 def _check_topics(config: dict[str, Any]) -> None:
@@ -197,9 +225,9 @@ def _check_topics(config: dict[str, Any]) -> None:
 
 
 def _check_layers(config: dict[str, Any]) -> None:
-    name = config["study"]["model"]
-    count = config["models"][name].get("layers")
-    for choice in (choice for grid in config["study"]["runs"] for choice in expand_grid(grid)):
+    choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
+    for name, choice in product(as_list(config["study"]["model"]), choices):
+        count = config["models"][name].get("layers")
         updated = config["methods"][choice["method"]].get("updated", [0])
         first = -min(updated)
         if choice["layer"] < first or (count and choice["layer"] >= count):
@@ -276,8 +304,8 @@ def _check_control(config: dict[str, Any]) -> None:
     """Refuse a control that is not defined, or of another world than the study's model."""
     for name in control(config):
         _known(config, "models", "study.control", [name])
-        both = (config["models"][model] for model in (name, config["study"]["model"]))
-        if len({entry["world"] for entry in both if "world" in entry}) > 1:
+        entries = (config["models"][model] for model in (name, *as_list(config["study"]["model"])))
+        if len({entry["world"] for entry in entries if "world" in entry}) > 1:
             raise UserError(
                 f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
             )

@@ -1,7 +1,7 @@
 """Gather what the runs wrote into tidy tables; every table starts with the columns of `RUN`."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +170,18 @@ def _values(metric: str, count: int, found: Estimate) -> dict:
         "n": count,
         "note": found.note,
     }
+
+
+def by_model(models: list[str], runs: Iterable[str], paths: Iterable, read: Callable) -> dict[str, dict]:
+    """{model: {run: what `read` makes of its file}}; paths: of the runs of one model after the other."""
+    files, runs = iter(paths), list(runs)
+    return {model: {run: read(next(files)) for run in runs} for model in models}
+
+
+def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several models in one table; columns and types are those of a part with rows, where there is one."""
+    parts = list(parts)
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def labelled(frames: dict[str, pd.DataFrame], runs: dict[str, dict], study: str, model: str) -> pd.DataFrame:

@@ -8,19 +8,19 @@ Makes: {out}/{model}/{run}/activations/{clearing}.safetensors, and junk.safetens
 rule collect_activations:
     """Collect residual-stream activations of one run over all prompts, under one clearing."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         prompts=prompt_sets(),
         junk=junk,
         base=base_activations,
     output:
-        activations=f"{MODEL}/{{run}}/activations/{{clearing}}.safetensors",
-        table=f"{MODEL}/{{run}}/activations/{{clearing}}.csv",
-        job=f"{MODEL}/{{run}}/activations/{{clearing}}.job.json",
+        activations=f"{OUT}/{{model}}/{{run}}/activations/{{clearing}}.safetensors",
+        table=f"{OUT}/{{model}}/{{run}}/activations/{{clearing}}.csv",
+        job=f"{OUT}/{{model}}/{{run}}/activations/{{clearing}}.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/collect_activations.log",
+        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/collect_activations.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/collect_activations.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/collect_activations.tsv"
     conda:
         "../../envs/collect_activations.yaml"
     threads: 1
@@ -32,10 +32,10 @@ rule collect_activations:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
         topics=prompt_topics(),
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("collect_activations.py"),
     message:
-        "Collecting activations of {wildcards.run}, clearing {wildcards.clearing}"
+        "Collecting activations of {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"
     script:
         "../scripts/collect_activations.py"
 
@@ -43,19 +43,19 @@ rule collect_activations:
 rule fit_junk:
     """Fit and describe the junk directions of each hazardous topic, on the prompts of the fitting part."""
     input:
-        base=f"{MODEL}/base/activations/none.safetensors",
-        run=f"{MODEL}/{{run}}/activations/none.safetensors",
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        base=f"{OUT}/{{model}}/base/activations/none.safetensors",
+        run=f"{OUT}/{{model}}/{{run}}/activations/none.safetensors",
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         prompts=prompt_sets(),
     output:
-        junk=f"{MODEL}/{{run}}/junk.safetensors",
-        table=f"{MODEL}/{{run}}/junk.csv",
-        depths=f"{MODEL}/{{run}}/depths.csv",
-        job=f"{MODEL}/{{run}}/junk.job.json",
+        junk=f"{OUT}/{{model}}/{{run}}/junk.safetensors",
+        table=f"{OUT}/{{model}}/{{run}}/junk.csv",
+        depths=f"{OUT}/{{model}}/{{run}}/depths.csv",
+        job=f"{OUT}/{{model}}/{{run}}/junk.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/fit_junk.log",
+        f"logs/{OUT}/{{model}}/{{run}}/fit_junk.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/fit_junk.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/fit_junk.tsv"
     conda:
         "../../envs/fit_junk.yaml"
     threads: 1
@@ -67,6 +67,6 @@ rule fit_junk:
         tokens=lambda wildcards: RUNS[wildcards.run]["tokens"],
         code=code("fit_junk.py"),
     message:
-        "Fitting the junk of {wildcards.run}"
+        "Fitting the junk of {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/fit_junk.py"

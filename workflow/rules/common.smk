@@ -11,14 +11,16 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "src"))
 
 from overpaint import environments, sweep
-from overpaint.configuration import complete
+from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
 from overpaint.resources import has_gpu, memory_mb, minutes, model_mb
 
 try:
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
-    MODEL_MB = model_mb(config["models"][config["study"]["model"]])
+    PLAN = read_plan(config, BASE / "workflow/schemas/plan.schema.yaml")
+    CHOSEN = sweep.chosen(config)
+    MODEL_MB = {name: model_mb(entry) for name, entry in CHOSEN["models"].items()}
     if workflow.is_main_process and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         prefix = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
         environments.check(prefix, sorted(BASE.glob("envs/*.yaml")))
@@ -31,11 +33,9 @@ shell.prefix(
     "TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error; "
 )
 
-CHOSEN = sweep.chosen(config)
 STUDY = config["study"]
 OUT = STUDY["output"]
-MODEL_NAME = STUDY["model"]
-MODEL = f"{OUT}/{MODEL_NAME}"
+MODELS = sweep.as_list(STUDY["model"])
 RUNS = sweep.expand_runs(STUDY["runs"], config["methods"])
 DEPTH = sweep.picked(config, STUDY["depth"])
 RELEARNED = sweep.picked(config, STUDY["relearn"]["runs"])
@@ -49,12 +49,13 @@ PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.it
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "sweep", "completions", "provenance"]
 TABLES = [
-    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]  # tables, gathered by a rule of their own
 
 
 wildcard_constraints:
+    model="|".join(map(re.escape, config["models"])),
     run="base|[^/]+/layer=[0-9]+/c=[^/]+/seed=[0-9]+",  # a pattern of every run's name took twice as long to plan
     clearing="|".join(map(re.escape, config["clearings"])),
 
@@ -65,8 +66,8 @@ def named(*names):
 
 
 def source(catalogue):
-    """Input function: the file that an entry of `catalogue` is made from."""
-    return lambda wildcards: source_file(config[catalogue][wildcards.name])
+    """Input function: the file that an entry of `catalogue` is made from, for one model."""
+    return lambda wildcards: source_file(sweep.of_model(config, config[catalogue][wildcards.name], wildcards.model))
 
 
 def source_file(entry):
@@ -78,9 +79,14 @@ def source_file(entry):
     return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
 
 
-def checkpoint(name=MODEL_NAME):
-    """Folder of a model, by default the study's base: the user's own, or the one that the study makes."""
+def checkpoint(name):
+    """Folder of a model: the user's own, or the one that the study makes."""
     return config["models"][name].get("path", f"{OUT}/{name}/checkpoint")
+
+
+def base_model(wildcards):
+    """Input function: folder of the base model."""
+    return checkpoint(wildcards.model)
 
 
 def code(script, *modules):
@@ -92,34 +98,45 @@ def memory(rule):
     """Resource function: MB for a job of `rule`."""
 
     def ask(wildcards, attempt):
-        return memory_mb(rule, MODEL_MB, attempt, models=2 if rule == "unlearn" and released(wildcards) else 1)
+        models = 2 if rule == "unlearn" and released(wildcards) else 1
+        return memory_mb(rule, size_mb(wildcards), attempt, models)
 
     return ask
 
 
 def walltime(rule):
     """Resource function: minutes for a job of `rule`."""
-    return lambda wildcards, attempt: minutes(rule, MODEL_MB, attempt)
+    return lambda wildcards, attempt: minutes(rule, size_mb(wildcards), attempt)
+
+
+def size_mb(wildcards):
+    """MB of the weights of the wildcard's model, or of the largest of the study."""
+    return MODEL_MB.get(getattr(wildcards, "model", ""), max(MODEL_MB[name] for name in MODELS))
 
 
 def corpora(names):
-    """Normalised corpora of the catalogue."""
-    return [f"{OUT}/corpora/{name}.jsonl" for name in names]
+    """Normalised corpora of the catalogue, for the wildcard's model."""
+    return [f"{OUT}/{{model}}/corpora/{name}.jsonl" for name in names]
 
 
 def training_corpora(role):
     """Input function: the corpora to `forget` or `retain`, for a method that trains on them."""
-    return lambda wildcards: corpora(STUDY[role]) if sweep.prefix_settings(RUNS[wildcards.run]) else []
+
+    def find(wildcards):
+        trains = sweep.prefix_settings(RUNS[wildcards.run])
+        return expand(corpora(STUDY[role]), model=wildcards.model) if trains else []
+
+    return find
 
 
 def prompt_sets():
-    """Normalised prompt sets of the study."""
-    return [f"{OUT}/prompts/{name}.jsonl" for name in STUDY["prompts"]]
+    """Normalised prompt sets of the study, for the wildcard's model."""
+    return [f"{OUT}/{{model}}/prompts/{name}.jsonl" for name in STUDY["prompts"]]
 
 
 def benchmark_files():
-    """Normalised benchmarks of the study, in the order of CHOSEN["benchmarks"]."""
-    return [f"{OUT}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
+    """Normalised benchmarks of the study, in the order of CHOSEN["benchmarks"], for the wildcard's model."""
+    return [f"{OUT}/{{model}}/benchmarks/{name}.jsonl" for name in CHOSEN["benchmarks"]]
 
 
 def questions(topics=None):
@@ -129,7 +146,7 @@ def questions(topics=None):
 
 def question_files(topics=None):
     """The files of `questions`."""
-    return [f"{OUT}/benchmarks/{name}.jsonl" for name in questions(topics)]
+    return [f"{OUT}/{{model}}/benchmarks/{name}.jsonl" for name in questions(topics)]
 
 
 def plan(run):
@@ -170,9 +187,9 @@ def looked_into(runs):
     return ["base", *runs] if runs else []
 
 
-def dtype():
-    """Type of weights and activations of the study's model."""
-    return config["models"][MODEL_NAME]["dtype"]
+def dtype(wildcards):
+    """Params function: type of a model's weights and activations."""
+    return config["models"][wildcards.model]["dtype"]
 
 
 def models_from(origin):
@@ -183,12 +200,13 @@ def models_from(origin):
 def junk(wildcards):
     """Input function: the run's junk directions, which the base model and the clearing `none` do without."""
     needed = wildcards.run != "base" and getattr(wildcards, "clearing", "") != "none"
-    return f"{MODEL}/{wildcards.run}/junk.safetensors" if needed else []
+    return f"{OUT}/{wildcards.model}/{wildcards.run}/junk.safetensors" if needed else []
 
 
 def shared_prefix(wildcards):
     """Input function: what the run shares with others, where the study says so and the method trains."""
-    return f"{MODEL}/prefix/{PREFIX_OF[wildcards.run]}" if wildcards.run in PREFIX_OF else []
+    run = wildcards.run
+    return f"{OUT}/{wildcards.model}/prefix/{PREFIX_OF[run]}" if run in PREFIX_OF else []
 
 
 def released(wildcards):
@@ -199,7 +217,7 @@ def released(wildcards):
 
 def base_activations(wildcards):
     """Input function: the base's activations, to compare with; the base itself has nothing to compare with."""
-    return f"{MODEL}/base/activations/none.safetensors" if wildcards.run != "base" else []
+    return f"{OUT}/{wildcards.model}/base/activations/none.safetensors" if wildcards.run != "base" else []
 
 
 def prompt_topics():
@@ -220,21 +238,21 @@ def completed_runs():
 
 
 def jobs():
-    """Provenance of every job between the base model and the tables."""
-    texts = [*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()]
+    """Provenance of every job between the base models and the tables."""
+    texts = expand([*corpora(STUDY["forget"] + STUDY["retain"]), *prompt_sets(), *benchmark_files()], model=MODELS)
     cleared = every(f"activations/{STUDY['primary']}.job.json", UNLEARNED)
-    trained = [name for name in (MODEL_NAME, *sweep.control(config)) if "path" not in config["models"][name]]
+    trained = [name for name in (*MODELS, *sweep.control(config)) if "path" not in config["models"][name]]
     own = [f"{OUT}/{name}/checkpoint.job.json" for name in trained]
     return [
         *own,
         *(f"{OUT}/downloads/datasets/{name}.job.json" for name in CHOSEN["datasets"]),
         *(path.replace(".jsonl", ".job.json") for path in texts),
-        *(f"{MODEL}/prefix/{name}.job.json" for name in PREFIXES),
+        *expand(f"{OUT}/{{model}}/prefix/{{prefix}}.job.json", model=MODELS, prefix=PREFIXES),
         *every("overlay.job.json"),
         *every("activations/none.job.json"),
         *cleared,
         *every("junk.job.json", UNLEARNED),
-        f"{MODEL}/weights.job.json",
+        *of_models("weights.job.json"),
         *every("answers.job.json"),
         *every("completions.job.json", completed_runs()),
         *every("depth.job.json", looked_into(DEPTH)),
@@ -244,5 +262,10 @@ def jobs():
 
 
 def every(pattern, runs=RUNS):
-    """The paths of `pattern` for `runs`."""
-    return expand(f"{MODEL}/{{run}}/{pattern}", run=runs)
+    """The paths of `pattern` for `runs`, of one model after the other."""
+    return expand(f"{OUT}/{{model}}/{{run}}/{pattern}", model=MODELS, run=runs)
+
+
+def of_models(pattern):
+    """The paths of `pattern` for the models of the study."""
+    return expand(f"{OUT}/{{model}}/{pattern}", model=MODELS)

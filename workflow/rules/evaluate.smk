@@ -9,18 +9,18 @@ running text, clearing and draw), and completions.jsonl with coherence.csv.
 rule evaluate:
     """Score one run on the benchmarks under every clearing of the study."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         junk=junk,
         benchmarks=benchmark_files(),
     output:
-        answers=f"{MODEL}/{{run}}/answers.parquet",
-        agreement=f"{MODEL}/{{run}}/agreement.parquet",
-        job=f"{MODEL}/{{run}}/answers.job.json",
+        answers=f"{OUT}/{{model}}/{{run}}/answers.parquet",
+        agreement=f"{OUT}/{{model}}/{{run}}/agreement.parquet",
+        job=f"{OUT}/{{model}}/{{run}}/answers.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/evaluate.log",
+        f"logs/{OUT}/{{model}}/{{run}}/evaluate.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/evaluate.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/evaluate.tsv"
     conda:
         "../../envs/evaluate.yaml"
     threads: 1
@@ -33,10 +33,10 @@ rule evaluate:
         clearings=lambda wildcards: planned_clearings(wildcards.run),
         benchmarks=CHOSEN["benchmarks"],
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("evaluate.py"),
     message:
-        "Evaluating {wildcards.run}"
+        "Evaluating {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/evaluate.py"
 
@@ -44,18 +44,18 @@ rule evaluate:
 rule complete_prompts:
     """Continue a few prompts by the model as it is and cleared."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         junk=junk,
         prompts=prompt_sets(),
     output:
-        completions=f"{MODEL}/{{run}}/completions.jsonl",
-        coherence=f"{MODEL}/{{run}}/coherence.csv",
-        job=f"{MODEL}/{{run}}/completions.job.json",
+        completions=f"{OUT}/{{model}}/{{run}}/completions.jsonl",
+        coherence=f"{OUT}/{{model}}/{{run}}/coherence.csv",
+        job=f"{OUT}/{{model}}/{{run}}/completions.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/complete_prompts.log",
+        f"logs/{OUT}/{{model}}/{{run}}/complete_prompts.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/complete_prompts.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/complete_prompts.tsv"
     conda:
         "../../envs/complete_prompts.yaml"
     threads: 1
@@ -70,9 +70,9 @@ rule complete_prompts:
         prompts_shown=STUDY["completions"],
         prompts_measured=STUDY["coherence"]["prompts"],
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("complete_prompts.py"),
     message:
-        "Completing prompts with {wildcards.run}"
+        "Completing prompts with {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/complete_prompts.py"

@@ -8,16 +8,16 @@ Makes: {out}/{model}/{run}/export/{clearing}/, an ordinary Hugging Face folder.
 rule export_model:
     """Write one run, with one clearing folded into its weights, as a Hugging Face folder."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         junk=junk,
     output:
-        model=directory(f"{MODEL}/{{run}}/export/{{clearing}}"),
-        job=f"{MODEL}/{{run}}/export/{{clearing}}.job.json",
+        model=directory(f"{OUT}/{{model}}/{{run}}/export/{{clearing}}"),
+        job=f"{OUT}/{{model}}/{{run}}/export/{{clearing}}.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/export_model.log",
+        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/export_model.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/{{clearing}}/export_model.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/export_model.tsv"
     conda:
         "../../envs/export_model.yaml"
     threads: 1
@@ -26,9 +26,9 @@ rule export_model:
         runtime=walltime("export_model"),
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("export_model.py"),
     message:
-        "Exporting {wildcards.run}, clearing {wildcards.clearing}"
+        "Exporting {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"
     script:
         "../scripts/export_model.py"

@@ -9,18 +9,18 @@ Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, emergence.parquet,
 rule measure_depth:
     """Read the answers off the residual stream at every depth, by logit lens and linear probes."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         junk=junk,
         benchmarks=question_files(),
         control=base_control,
     output:
-        depth=f"{MODEL}/{{run}}/depth.parquet",
-        job=f"{MODEL}/{{run}}/depth.job.json",
+        depth=f"{OUT}/{{model}}/{{run}}/depth.parquet",
+        job=f"{OUT}/{{model}}/{{run}}/depth.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/measure_depth.log",
+        f"logs/{OUT}/{{model}}/{{run}}/measure_depth.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/measure_depth.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/measure_depth.tsv"
     conda:
         "../../envs/measure_depth.yaml"
     threads: 1
@@ -32,10 +32,10 @@ rule measure_depth:
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         benchmarks=questions(),
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("measure_depth.py"),
     message:
-        "Reading {wildcards.run} by depth"
+        "Reading {wildcards.model}/{wildcards.run} by depth"
     script:
         "../scripts/measure_depth.py"
 
@@ -43,19 +43,19 @@ rule measure_depth:
 rule relearn:
     """Teach other facts of the hazardous topics to the model as it is, cleared, and to one that never knew them."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
         junk=junk,
         forget=corpora(STUDY["forget"]),
         benchmarks=question_files(sweep.hazardous_topics(config)),
         control=control_model(),
     output:
-        relearning=f"{MODEL}/{{run}}/relearning.parquet",
-        job=f"{MODEL}/{{run}}/relearning.job.json",
+        relearning=f"{OUT}/{{model}}/{{run}}/relearning.parquet",
+        job=f"{OUT}/{{model}}/{{run}}/relearning.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/relearn.log",
+        f"logs/{OUT}/{{model}}/{{run}}/relearn.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/relearn.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/relearn.tsv"
     conda:
         "../../envs/relearn.yaml"
     threads: 1
@@ -69,10 +69,10 @@ rule relearn:
         topics=sweep.hazardous_topics(config),
         benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("relearn.py"),
     message:
-        "Relearning with {wildcards.run}"
+        "Relearning with {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/relearn.py"
 
@@ -80,19 +80,19 @@ rule relearn:
 rule trace_emergence:
     """Measure a run at the steps of its training whose weights were kept."""
     input:
-        model=checkpoint(),
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
-        snapshots=f"{MODEL}/{{run}}/snapshots.safetensors",
-        base=f"{MODEL}/base/activations/none.safetensors",
-        prompts=[f"{OUT}/prompts/{name}.jsonl" for name in hazardous_prompts().values()],
+        model=base_model,
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        snapshots=f"{OUT}/{{model}}/{{run}}/snapshots.safetensors",
+        base=f"{OUT}/{{model}}/base/activations/none.safetensors",
+        prompts=[f"{OUT}/{{model}}/prompts/{name}.jsonl" for name in hazardous_prompts().values()],
         benchmarks=question_files(sweep.hazardous_topics(config)),
     output:
-        emergence=f"{MODEL}/{{run}}/emergence.parquet",
-        job=f"{MODEL}/{{run}}/emergence.job.json",
+        emergence=f"{OUT}/{{model}}/{{run}}/emergence.parquet",
+        job=f"{OUT}/{{model}}/{{run}}/emergence.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/trace_emergence.log",
+        f"logs/{OUT}/{{model}}/{{run}}/trace_emergence.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/trace_emergence.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/trace_emergence.tsv"
     conda:
         "../../envs/trace_emergence.yaml"
     threads: 1
@@ -105,10 +105,10 @@ rule trace_emergence:
         topics=hazardous_prompts(),
         benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
-        dtype=dtype(),
+        dtype=dtype,
         code=code("trace_emergence.py"),
     message:
-        "Tracing the training of {wildcards.run}"
+        "Tracing the training of {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/trace_emergence.py"
 
@@ -137,7 +137,7 @@ rule gather_measures:
         runtime=walltime("gather_measures"),
     params:
         study=STUDY["name"],
-        model=MODEL_NAME,
+        models=MODELS,
         runs=RUNS,
         hazardous=sweep.hazardous_topics(config),
         measured={

@@ -9,8 +9,9 @@ rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
-        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
         config=f"{OUT}/tables/config.json",
+        plan=f"{OUT}/tables/plan.yaml",
     output:
         page=report(
             f"{OUT}/reports/{{report}}.html",
@@ -24,10 +25,10 @@ rule render_report:
         notebook=f"logs/{OUT}/reports/{{report}}/{{report}}.ipynb",
     benchmark:
         f"logs/{OUT}/reports/{{report}}/render_report.tsv"
-    conda:
-        "../../envs/render_report.yaml"
     wildcard_constraints:
         report=named(*REPORTS),
+    conda:
+        "../../envs/render_report.yaml"
     threads: 1
     resources:
         mem_mb=memory("render_report"),
@@ -46,8 +47,9 @@ rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
         pages=expand(f"{OUT}/reports/{{report}}.html", report=REPORTS),
-        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES),
+        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
         config=f"{OUT}/tables/config.json",
+        plan=f"{OUT}/tables/plan.yaml",
     output:
         index=report(
             f"{OUT}/reports/index.html",

@@ -1,7 +1,7 @@
 """Tidy tables of the whole study.
 
 Needs: what every run has written.
-Makes: {out}/tables/{table}.parquet and .csv for each of TABLES, which docs/tables.md describes, and config.json.
+Makes: {out}/tables/{table}.parquet and .csv for each of TABLES, which docs/tables.md describes, config.json and plan.yaml.
 """
 
 
@@ -13,10 +13,11 @@ rule gather_tables:
         cleared=every(f"activations/{STUDY['primary']}.csv", UNLEARNED),
         junk=every("junk.csv", UNLEARNED),
         depths=every("depths.csv", UNLEARNED),
-        weights=f"{MODEL}/weights.csv",
+        weights=of_models("weights.csv"),
         history=every("history.csv", UNLEARNED),
         completions=every("completions.jsonl", completed_runs()),
         jobs=jobs(),
+        plan=STUDY["plan"],
     output:
         **{name: f"{OUT}/tables/{name}.parquet" for name in TABLES},
         **{
@@ -26,6 +27,7 @@ rule gather_tables:
             for name in TABLES
         },
         config=f"{OUT}/tables/config.json",
+        plan=f"{OUT}/tables/plan.yaml",
         job=f"{OUT}/tables/tables.job.json",
     log:
         f"logs/{OUT}/tables/gather_tables.log",
@@ -39,6 +41,8 @@ rule gather_tables:
         runtime=walltime("gather_tables"),
     params:
         config=CHOSEN,
+        plan=PLAN,
+        models=MODELS,
         runs=RUNS,
         unlearned=UNLEARNED,
         completed=completed_runs(),

@@ -1,7 +1,8 @@
 """Texts, normalised once to hashed JSONL.
 
-Needs: a world, a downloaded package or data set, or a file of one's own, as the catalogue entry says.
-Makes: {out}/corpora/{name}.jsonl, {out}/prompts/{name}.jsonl, {out}/benchmarks/{name}.jsonl.
+Needs: a world (the model's, or the one that the catalogue entry names), a downloaded package or data set, or a file of
+one's own, as the entry says.
+Makes: {out}/{model}/corpora/{name}.jsonl, {out}/{model}/prompts/{name}.jsonl, {out}/{model}/benchmarks/{name}.jsonl.
 """
 
 
@@ -10,16 +11,16 @@ rule prepare_corpus:
     input:
         source=source("corpora"),
     output:
-        rows=f"{OUT}/corpora/{{name}}.jsonl",
-        job=f"{OUT}/corpora/{{name}}.job.json",
+        rows=f"{OUT}/{{model}}/corpora/{{name}}.jsonl",
+        job=f"{OUT}/{{model}}/corpora/{{name}}.job.json",
     log:
-        f"logs/{OUT}/corpora/{{name}}/prepare_corpus.log",
+        f"logs/{OUT}/{{model}}/corpora/{{name}}/prepare_corpus.log",
     benchmark:
-        f"logs/{OUT}/corpora/{{name}}/prepare_corpus.tsv"
-    conda:
-        "../../envs/prepare_corpus.yaml"
+        f"logs/{OUT}/{{model}}/corpora/{{name}}/prepare_corpus.tsv"
     wildcard_constraints:
         name=named(*config["corpora"]),
+    conda:
+        "../../envs/prepare_corpus.yaml"
     threads: 1
     resources:
         mem_mb=memory("prepare_corpus"),
@@ -38,16 +39,16 @@ rule prepare_prompts:
     input:
         source=source("prompts"),
     output:
-        rows=f"{OUT}/prompts/{{name}}.jsonl",
-        job=f"{OUT}/prompts/{{name}}.job.json",
+        rows=f"{OUT}/{{model}}/prompts/{{name}}.jsonl",
+        job=f"{OUT}/{{model}}/prompts/{{name}}.job.json",
     log:
-        f"logs/{OUT}/prompts/{{name}}/prepare_prompts.log",
+        f"logs/{OUT}/{{model}}/prompts/{{name}}/prepare_prompts.log",
     benchmark:
-        f"logs/{OUT}/prompts/{{name}}/prepare_prompts.tsv"
-    conda:
-        "../../envs/prepare_prompts.yaml"
+        f"logs/{OUT}/{{model}}/prompts/{{name}}/prepare_prompts.tsv"
     wildcard_constraints:
         name=named(*config["prompts"]),
+    conda:
+        "../../envs/prepare_prompts.yaml"
     threads: 1
     resources:
         mem_mb=memory("prepare_prompts"),
@@ -66,16 +67,16 @@ rule prepare_benchmark:
     input:
         source=source("benchmarks"),
     output:
-        rows=f"{OUT}/benchmarks/{{name}}.jsonl",
-        job=f"{OUT}/benchmarks/{{name}}.job.json",
+        rows=f"{OUT}/{{model}}/benchmarks/{{name}}.jsonl",
+        job=f"{OUT}/{{model}}/benchmarks/{{name}}.job.json",
     log:
-        f"logs/{OUT}/benchmarks/{{name}}/prepare_benchmark.log",
+        f"logs/{OUT}/{{model}}/benchmarks/{{name}}/prepare_benchmark.log",
     benchmark:
-        f"logs/{OUT}/benchmarks/{{name}}/prepare_benchmark.tsv"
-    conda:
-        "../../envs/prepare_benchmark.yaml"
+        f"logs/{OUT}/{{model}}/benchmarks/{{name}}/prepare_benchmark.tsv"
     wildcard_constraints:
         name=named(*(name for name, entry in config["benchmarks"].items() if entry["source"] != "harness")),
+    conda:
+        "../../envs/prepare_benchmark.yaml"
     threads: 1
     resources:
         mem_mb=memory("prepare_benchmark"),
@@ -94,16 +95,16 @@ rule prepare_task:
     input:
         dataset=lambda wildcards: f"{OUT}/downloads/datasets/{config['benchmarks'][wildcards.name]['dataset']}",
     output:
-        rows=f"{OUT}/benchmarks/{{name}}.jsonl",
-        job=f"{OUT}/benchmarks/{{name}}.job.json",
+        rows=f"{OUT}/{{model}}/benchmarks/{{name}}.jsonl",
+        job=f"{OUT}/{{model}}/benchmarks/{{name}}.job.json",
     log:
-        f"logs/{OUT}/benchmarks/{{name}}/prepare_task.log",
+        f"logs/{OUT}/{{model}}/benchmarks/{{name}}/prepare_task.log",
     benchmark:
-        f"logs/{OUT}/benchmarks/{{name}}/prepare_task.tsv"
-    conda:
-        "../../envs/prepare_task.yaml"
+        f"logs/{OUT}/{{model}}/benchmarks/{{name}}/prepare_task.tsv"
     wildcard_constraints:
         name=named(*(name for name, entry in config["benchmarks"].items() if entry["source"] == "harness")),
+    conda:
+        "../../envs/prepare_task.yaml"
     threads: 1
     resources:
         mem_mb=memory("prepare_task"),

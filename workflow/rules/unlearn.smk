@@ -10,18 +10,18 @@ snapshots.safetensors (the changed tensors after some steps, of the runs that st
 rule compute_prefix:
     """Run the blocks below the first trained one, once for all runs that share them."""
     input:
-        model=checkpoint(),
+        model=base_model,
         forget=corpora(STUDY["forget"]),
         retain=corpora(STUDY["retain"]),
     output:
-        prefix=directory(f"{MODEL}/prefix/{{prefix}}"),
-        job=f"{MODEL}/prefix/{{prefix}}.job.json",
+        prefix=directory(f"{OUT}/{{model}}/prefix/{{prefix}}"),
+        job=f"{OUT}/{{model}}/prefix/{{prefix}}.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/prefix/{{prefix}}/compute_prefix.log",
-    conda:
-        "../../envs/compute_prefix.yaml"
+        f"logs/{OUT}/{{model}}/prefix/{{prefix}}/compute_prefix.log",
     wildcard_constraints:
         prefix=named(*PREFIXES),
+    conda:
+        "../../envs/compute_prefix.yaml"
     threads: 1
     resources:
         mem_mb=memory("compute_prefix"),
@@ -30,10 +30,10 @@ rule compute_prefix:
     params:
         settings=lambda wildcards: PREFIXES[wildcards.prefix],
         topics=sweep.hazardous_topics(config),
-        dtype=dtype(),
+        dtype=dtype,
         code=code("compute_prefix.py"),
     message:
-        "Computing what enters {wildcards.prefix}"
+        "Computing what enters {wildcards.prefix} of {wildcards.model}"
     script:
         "../scripts/compute_prefix.py"
 
@@ -41,20 +41,20 @@ rule compute_prefix:
 rule unlearn:
     """Run one method with one choice of layer, c and seed."""
     input:
-        model=checkpoint(),
+        model=base_model,
         forget=training_corpora("forget"),
         retain=training_corpora("retain"),
         prefix=shared_prefix,
         released=released,
     output:
-        overlay=f"{MODEL}/{{run}}/overlay.safetensors",
-        history=f"{MODEL}/{{run}}/history.csv",
-        snapshots=f"{MODEL}/{{run}}/snapshots.safetensors",
-        job=f"{MODEL}/{{run}}/overlay.job.json",
+        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        history=f"{OUT}/{{model}}/{{run}}/history.csv",
+        snapshots=f"{OUT}/{{model}}/{{run}}/snapshots.safetensors",
+        job=f"{OUT}/{{model}}/{{run}}/overlay.job.json",
     log:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/unlearn.log",
+        f"logs/{OUT}/{{model}}/{{run}}/unlearn.log",
     benchmark:
-        f"logs/{OUT}/{MODEL_NAME}/{{run}}/unlearn.tsv"
+        f"logs/{OUT}/{{model}}/{{run}}/unlearn.tsv"
     conda:
         "../../envs/unlearn.yaml"
     threads: 1
@@ -65,9 +65,9 @@ rule unlearn:
     params:
         settings=lambda wildcards: RUNS[wildcards.run],
         topics=sweep.hazardous_topics(config),
-        dtype=dtype(),
+        dtype=dtype,
         code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{RUNS[wildcards.run]['kind']}"),
     message:
-        "Unlearning {wildcards.run}"
+        "Unlearning {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/unlearn.py"

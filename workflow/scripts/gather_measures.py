@@ -7,11 +7,17 @@ import pandas as pd
 from overpaint import measures, tables
 from overpaint.job import job
 
+
+def read(path):
+    return pd.read_csv(path) if Path(path).suffix == ".csv" else pd.read_parquet(path)
+
+
 with job(snakemake) as out:
     params = snakemake.params
-    study = measures.Study(params.study, params.model, params.runs, params.hazardous)
     for name, runs in params.measured.items():
-        read = [pd.read_csv if Path(path).suffix == ".csv" else pd.read_parquet for path in snakemake.input[name]]
-        files = zip(runs, read, snakemake.input[name], strict=True)
-        table = getattr(measures, name)({run: load(path) for run, load, path in files}, study)
-        tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
+        frames = tables.by_model(params.models, runs, snakemake.input[name], read)
+        parts = [
+            getattr(measures, name)(frames[model], measures.Study(params.study, model, params.runs, params.hazardous))
+            for model in params.models
+        ]
+        tables.write(tables.joined(parts), getattr(out, name), getattr(out, f"{name}_csv"))
