@@ -26,7 +26,7 @@ def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float], pri
     """
     rows = []
     for cell, part in scores[scores.seed == "all"].groupby(CELL, sort=False, dropna=False):
-        fitted = junk[(junk[CELL] == cell).all(axis=1)]
+        fitted = junk[(junk[CELL] == pd.Series(cell, CELL)).all(axis=1)]
         found = dict(_of_cell(part, fitted, primary))
         mark = _mark(found, marks)
         columns = part[tables.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
@@ -142,7 +142,8 @@ def _below_one(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.
 def _layer_over_c(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.DataFrame) -> Judgement:
     """The recovered fraction ranges more widely over layers at one c than over c at one layer, on average."""
     recovered = _quantity(wide, "value")
-    ranges = {key: recovered.groupby(key).agg(["min", "max", "size"]).query("size > 1") for key in ("c", "layer")}
+    levels = {key: recovered.index.get_level_values(key) for key in ("c", "layer")}
+    ranges = {key: recovered.groupby(of).agg(["min", "max", "size"]).query("size > 1") for key, of in levels.items()}
     over_layers, over_c = (float((found["max"] - found["min"]).mean()) for found in ranges.values())
     count = len(recovered) if np.isfinite(over_layers) and np.isfinite(over_c) else 0
     return count, over_layers, over_c, over_layers > over_c
@@ -151,5 +152,5 @@ def _layer_over_c(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: 
 def _quantity(wide: pd.DataFrame, column: str) -> pd.Series:
     """The defined recovered fractions, or ends of their intervals, by layer and c."""
     if ("value", "recovered_accuracy") not in wide:
-        return pd.Series(dtype=float)
+        return pd.Series(index=wide.index[:0], dtype=float)
     return wide[column, "recovered_accuracy"].dropna()
