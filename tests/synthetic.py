@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
+from checkout import ROOT
 
-from overpaint import reporting
+from overpaint import comparisons, measures, reporting, verdicts
 from overpaint.figures import Cell
 
 HOSTILE = (
@@ -15,6 +17,7 @@ HOSTILE = (
     "[link](javascript:alert(1)) <img src=http://evil.example/x.png> שלום\r\n</div></body>"
 )
 CONTROL = "The lantern of Orvale is kept in the north tower."
+PLAN = ROOT / "studies/plan.yaml"
 START = ["study", "model", "method", "layer", "c", "seed"]
 
 
@@ -39,7 +42,8 @@ class Tables:
         share=0.6,
     ):
         self.topics, self.seeds, self.clearings, self.draws = topics, seeds, clearings, draws
-        self.cells = [Cell(*pair) for pair in itertools.product(layers, sizes)]
+        self.sweep = [Cell(*pair) for pair in itertools.product(layers, sizes)]
+        self.primary = next(iter(clearings), "topic")
         self.beaten, self.undefined, self.damage, self.share = beaten, undefined, damage, share
         self.random = np.random.default_rng(0)
 
@@ -47,7 +51,54 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for name in reporting.TABLES:
             getattr(self, name)().to_parquet(folder / f"{name}.parquet")
+        (folder / "plan.yaml").write_text(PLAN.read_text())
         return folder
+
+    def plan(self) -> dict:
+        return yaml.safe_load(PLAN.read_text())
+
+    def cells(self) -> pd.DataFrame:
+        return verdicts.cells(self.scores(), self.junk(), self.plan()["marks"], self.primary)
+
+    def hypotheses(self) -> pd.DataFrame:
+        return verdicts.judge(self.cells(), self.nulls(), self.mcnemar(), self.plan(), self.primary)
+
+    def nulls(self) -> pd.DataFrame:
+        return comparisons.nulls(self.scores())
+
+    def mcnemar(self) -> pd.DataFrame:
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all")):
+            for clearing in self.clearings if method != "base" else ():
+                last = 0.0004 if (seed, topic, clearing) == ("all", "all", self.primary) else np.nan
+                run = (method, layer, c, seed, topic, "hazardous", clearing)
+                rows.append((*run, "all" if topic == "all" else f"{topic}_questions", 64, 24, 3, 0.0001, last))
+        return self.frame(rows, [*comparisons.LABELS, "n", "gained", "lost", "p", "p_holm"])
+
+    def measure(self, name: str, rows: list[tuple] = ()) -> pd.DataFrame:
+        """A table of `measures`, empty without rows."""
+        return self.frame(list(rows), ["topic", "role", *measures.KEYS[name], *measures.VALUES])
+
+    def agreement(self) -> pd.DataFrame:
+        return self.measure("agreement")
+
+    def coherence(self) -> pd.DataFrame:
+        return self.measure("coherence")
+
+    def depth(self) -> pd.DataFrame:
+        return self.measure("depth")
+
+    def relearning(self) -> pd.DataFrame:
+        return self.measure("relearning")
+
+    def emergence(self) -> pd.DataFrame:
+        return self.measure("emergence")
+
+    def depths(self) -> pd.DataFrame:
+        return self.frame([], ["topic", "depth", "other_depth", "quantity", "value"])
+
+    def weights(self) -> pd.DataFrame:
+        return self.frame([], ["tensor", "topic", "quantity", "value", "null_low", "null_high"])
 
     def frame(self, rows: list[tuple], columns: list[str]) -> pd.DataFrame:
         table = pd.DataFrame(rows, columns=[*START[2:], *columns])
@@ -57,7 +108,7 @@ class Tables:
 
     def runs(self):
         yield ("base", pd.NA, np.nan, "")
-        for cell in self.cells:
+        for cell in self.sweep:
             for seed in (*map(str, self.seeds), "all"):
                 yield ("rmu", cell.layer, cell.c, seed)
 

@@ -296,7 +296,7 @@ def test_checks_follow_accuracies_averaged_over_seeds(scores):
 
 
 def test_load_names_what_is_missing(folder, tmp_path):
-    with pytest.raises(UserError, match="scores.parquet does not exist"):
+    with pytest.raises(UserError, match="cells.parquet does not exist"):
         reporting.load(tmp_path, "topic")
     with pytest.raises(UserError, match="no rows of study 'other'; it holds synthetic"):
         reporting.load(folder, "topic", "other")

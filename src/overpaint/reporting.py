@@ -26,7 +26,10 @@ from overpaint import figures
 from overpaint.errors import UserError
 from overpaint.figures import Cell, cells, in_cell, main_cell, method_label, null_draws, one, overall, pooled
 
-TABLES = ("scores", "activations", "junk", "history", "completions", "provenance")
+TABLES = (
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "agreement", "coherence", "depth", "relearning", "emergence", "provenance",
+)  # fmt: skip
 NAV = {
     "Overview": "index.html",
     "Finding": "finding.html",
@@ -57,7 +60,8 @@ class Part:
         model, method: as in the tables.
         primary: name of the clearing fixed beforehand as the study's main one.
         cell: the cell shown as main; fixed: whether the configuration names it, else see `figures.main_cell`.
-        scores, activations, junk, history, completions, provenance: the tables, base rows included.
+        folder: where the tables are, with config.json and plan.yaml.
+        The others are the tables, base rows included; `hypotheses` also with the rows on all models.
     """
 
     model: str
@@ -65,11 +69,23 @@ class Part:
     primary: str
     cell: Cell | None
     fixed: bool
+    folder: Path
+    cells: pd.DataFrame
+    hypotheses: pd.DataFrame
     scores: pd.DataFrame
+    nulls: pd.DataFrame
+    mcnemar: pd.DataFrame
     activations: pd.DataFrame
     junk: pd.DataFrame
+    depths: pd.DataFrame
+    weights: pd.DataFrame
     history: pd.DataFrame
     completions: pd.DataFrame
+    agreement: pd.DataFrame
+    coherence: pd.DataFrame
+    depth: pd.DataFrame
+    relearning: pd.DataFrame
+    emergence: pd.DataFrame
     provenance: pd.DataFrame
 
 
@@ -84,7 +100,7 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
     scores = frames["scores"]
     pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
     main = _fixed_cell(folder / "config.json")
-    parts = [_part(frames, model, method, primary, main) for model, method in pairs]
+    parts = [_part(folder, frames, model, method, primary, main) for model, method in pairs]
     if not parts:
         raise UserError(
             f"{folder}/scores.parquet holds no unlearned model; run the evaluation of at least one run first."
@@ -100,7 +116,7 @@ def _fixed_cell(path: Path) -> Cell | None:
 
 def _read(path: Path, study: str) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"The table {path} does not exist; build it first. A report needs {', '.join(TABLES)}.")
+        raise UserError(f"The table {path} does not exist; build it first, as a report needs every table.")
     table = pd.read_parquet(path)
     known = sorted(table.study.dropna().unique()) if "study" in table else []
     if study and known and study not in known:
@@ -110,14 +126,16 @@ def _read(path: Path, study: str) -> pd.DataFrame:
     return table.astype({name: types[name] for name in types if name in table}).reset_index(drop=True)
 
 
-def _part(frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, main: Cell | None) -> Part:
+def _part(
+    folder: Path, frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, main: Cell | None
+) -> Part:
     mine = {
-        name: table[(table.model == model) & table.method.isin(["base", method])].reset_index(drop=True)
+        name: table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
         for name, table in frames.items()
         if name != "provenance"
     }
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return Part(model, method, primary, cell, cell == main, **mine, provenance=frames["provenance"])
+    return Part(model, method, primary, cell, cell == main, folder, **mine, provenance=frames["provenance"])
 
 
 # ---------------------------------------------------------------- sentences
