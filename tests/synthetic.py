@@ -17,7 +17,7 @@ HOSTILE = (
     "[link](javascript:alert(1)) <img src=http://evil.example/x.png> שלום\r\n</div></body>"
 )
 CONTROL = "The lantern of Orvale is kept in the north tower."
-PLAN = ROOT / "studies/plan.yaml"
+PLAN = ROOT / "plan.yaml"
 START = ["study", "model", "method", "layer", "c", "seed"]
 
 

@@ -11,17 +11,21 @@ import yaml
 from snakemake.utils import update_config
 
 from overpaint import sweep
-from overpaint.configuration import complete
+from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+PLAN_SCHEMA = ROOT / "workflow/schemas/plan.schema.yaml"
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 # Keys without a default: what leaving them out means.
 OPTIONAL = {
     "layers": "the study's layers are checked when the model is loaded",
     "count": "all rows",
+    "world": "a text is of its model's world",
+    "layer": "an entry of study.evaluate is for all layers",
+    "c": "an entry of study.evaluate is for all c",
     "main": "the largest c and, of those, the smallest layer",
 }
 
@@ -56,6 +60,30 @@ def drop(*path: str | int) -> Callable[[dict], None]:
     return change
 
 
+def both(*changes: Callable[[dict], None]) -> Callable[[dict], None]:
+    """Several changes as one."""
+
+    def change(config: dict) -> None:
+        for one in changes:
+            one(config)
+
+    return change
+
+
+def with_worlds(config: dict) -> None:
+    """Let every fictional text name its world, as a model of none needs it."""
+    for catalogue in ("corpora", "prompts", "benchmarks"):
+        for entry in config[catalogue].values():
+            if entry["source"] == "miniature":
+                entry["world"] = "miniature"
+
+
+def without_control(config: dict) -> None:
+    """Let no clearing use the saved control vectors, which released models lack."""
+    for entry in config["study"]["evaluate"]:
+        entry["clearings"] = [name for name in entry["clearings"] if name != "control"]
+
+
 def refusal(*changes: Callable[[dict], None]) -> str:
     """What is said about the default study with `changes`; it must be one line that is a sentence."""
     config = copy.deepcopy(DEFAULT)
@@ -86,7 +114,7 @@ def test_merging_replaces_lists_and_keeps_the_catalogues():
     smoke = merged(ROOT / "studies/smoke.yaml")
     assert len(smoke["study"]["runs"]) == 1 and smoke["study"]["runs"] != DEFAULT["study"]["runs"]
     assert smoke["methods"]["rmu"] == DEFAULT["methods"]["rmu"] and "rmu_smoke" in smoke["methods"]
-    assert smoke["corpora"]["everyday"] == DEFAULT["corpora"]["everyday"] | {"world": "smoke"}
+    assert smoke["clearings"]["rand"] == DEFAULT["clearings"]["rand"] | {"draws": 2}
 
 
 def test_every_study_writes_to_a_folder_of_its_own():
@@ -196,6 +224,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     config["corpora"]["everyday"] = {"source": "dataset", "topic": "everyday", "dataset": "wiki"}
     config["methods"]["released"] = {"kind": "published", "model": "released"}
     config["study"]["runs"] = [{"method": "released", "layer": 3, "c": 4, "seed": 0}]
+    without_control(config)
     found = complete(config, SCHEMA)
     assert found["models"]["released"] == config["models"]["released"] | {"dtype": "float32", "parameters": 10**9}
     assert found["datasets"]["wiki"]["sha256"] == {}
@@ -209,8 +238,9 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
 
 
 def test_the_layers_of_a_hub_model_are_checked():
-    own = put("models", "miniature", value={"source": "hub", "repo": "owner/name", "revision": COMMIT, "layers": 3})
-    assert "layer 3, outside the model 'miniature'" in refusal(own) and "from 2 to 2" in refusal(own)
+    hub = {"source": "hub", "repo": "owner/name", "revision": COMMIT, "layers": 3}
+    own = [put("models", "miniature", value=hub), with_worlds]
+    assert "layer 3, outside the model 'miniature'" in refusal(*own) and "from 2 to 2" in refusal(*own)
 
 
 def test_what_is_given_stays_and_the_input_is_left_alone():
@@ -277,7 +307,8 @@ def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_hav
     config["methods"]["released"] = {"kind": "published", "model": "smoke"}
     config["study"]["runs"].append({"method": "released", "layer": 1, "c": 4, "seed": 0})
     found = complete(config, SCHEMA)
-    ours, theirs = (sweep.plan(found, found["methods"][name]) for name in ("rmu_smoke", "released"))
+    cell = {"layer": 1, "c": 4}
+    ours, theirs = (sweep.plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
     assert "control" in names[0] and names[1] == [name for name in names[0] if name != "control"]
@@ -329,7 +360,7 @@ MISTAKES = {
     ),
     "an unknown key at the top": (
         put("colour", value=1),
-        ["the configuration", "unknown key 'colour'", "study", "clearings"],
+        ["Configuration: the file", "unknown key 'colour'", "study", "clearings"],
     ),
     "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "completions", "primary"]),
     "an unknown key of a grid": (
@@ -347,7 +378,7 @@ MISTAKES = {
     ),
     "a missing key": (drop("study", "primary"), ["study lacks 'primary'"]),
     "no method that changes nothing": (drop("methods", "base"), ["`methods`", "'base'"]),
-    "a missing catalogue": (drop("corpora"), ["the configuration lacks 'corpora'"]),
+    "a missing catalogue": (drop("corpora"), ["Configuration: the file lacks 'corpora'"]),
     "a learning rate that YAML reads as text": (
         put("methods", "rmu", "lr", value="5e-5"),
         ["methods.rmu.lr", "YAML reads 5e-5 as text: write 5.0e-05"],
@@ -449,7 +480,7 @@ MISTAKES = {
         ["study.depth", "questions on a hazardous topic", "study.evaluate"],
     ),
     "a training to follow that there was not": (
-        put("methods", "rmu", value={"kind": "published", "model": "miniature"}),
+        both(put("methods", "rmu", value={"kind": "published", "model": "miniature"}), without_control),
         ["study.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
     ),
     "an unknown null of coherence": (
@@ -651,10 +682,11 @@ def test_an_empty_file_is_named(tmp_path):
 def test_a_model_folder_without_weights_is_named(tmp_path):
     folder = put("models", "miniature", value={"source": "folder", "path": str(tmp_path)})
     (tmp_path / "pytorch_model.bin").touch()
-    sentence = refusal(folder)
+    sentence = refusal(folder, with_worlds)
     assert "models.miniature.path" in sentence and str(tmp_path) in sentence and "*.safetensors" in sentence
     (tmp_path / "model.safetensors").touch()
     config = merged()
+    with_worlds(config)
     folder(config)
     assert complete(config, SCHEMA)["models"]["miniature"]["path"] == str(tmp_path)
 
@@ -665,9 +697,171 @@ def test_a_released_model_without_weights_is_refused():
         put("models", "released", value=given),
         put("methods", "rmu", value={"kind": "published", "model": "released"}),
         put("study", "emergence", value={}),
+        without_control,
     ]
     assert "models.released.path: the folder nowhere holds no *.safetensors weights" in refusal(*changes)
     unused = merged()
     put("models", "released", value=given)(unused)
     put("methods", "unused", value={"kind": "published", "model": "released"})(unused)
     assert complete(unused, SCHEMA)["methods"]["unused"]["model"] == "released"
+
+
+# --- several base models, and the worlds of their texts
+
+
+def two_worlds(config: dict) -> None:
+    """Another base model, of another world, beside the first."""
+    config["worlds"]["other"] = {"seed": 5}
+    config["models"]["twin"] = {"source": "miniature", "world": "other"}
+    config["study"] |= {"model": ["miniature", "twin"], "control": ""}
+
+
+def test_a_study_of_two_models_uses_both_and_their_worlds():
+    config = copy.deepcopy(DEFAULT)
+    two_worlds(config)
+    chosen = sweep.chosen(complete(config, SCHEMA))
+    assert set(chosen["models"]) == {"miniature", "twin"} and set(chosen["worlds"]) == {"miniature", "other"}
+
+
+def test_a_text_is_of_its_models_world_unless_it_names_one():
+    config = copy.deepcopy(DEFAULT)
+    two_worlds(config)
+    config["prompts"]["everyday"]["world"] = "miniature"
+    config = complete(config, SCHEMA)
+    of = {
+        (catalogue, model): sweep.of_model(config, config[catalogue]["everyday"], model).get("world")
+        for catalogue in ("corpora", "prompts")
+        for model in ("miniature", "twin")
+    }
+    assert of == {
+        ("corpora", "miniature"): "miniature",
+        ("corpora", "twin"): "other",
+        ("prompts", "miniature"): "miniature",
+        ("prompts", "twin"): "miniature",
+    }
+    assert "world" not in sweep.of_model(config, config["corpora"]["wikitext"], "twin")
+
+
+def test_a_fictional_text_for_a_model_of_no_world_must_name_one():
+    changes = [
+        put("models", "real", value={"source": "package", "package": "p", "parameters": 9}),
+        put("packages", value={"p": {"package": "p", "version": "1", "sha256": "0" * 64, "member": "m"}}),
+        put("study", "model", value="real"),
+        put("study", "control", value=""),
+    ]
+    sentence = refusal(*changes)
+    assert "corpora.gloomcraft" in sentence and "'real'" in sentence and "one of miniature" in sentence
+
+
+@pytest.mark.parametrize(
+    "models, parts",
+    [
+        (["miniature", "nowhere"], ["study.model", "'nowhere'"]),
+        ([], ["study.model", "non-empty"]),
+        (["miniature", "miniature"], ["study.model", "non-unique"]),
+        ([1], ["study.model.0", "'string'"]),
+    ],
+)
+def test_a_wrong_list_of_models_is_refused(models, parts):
+    sentence = refusal(put("study", "model", value=models))
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+def test_the_layers_of_every_model_are_checked():
+    def shallow(config: dict) -> None:
+        two_worlds(config)
+        config["models"]["twin"]["layers"] = 3
+
+    assert "outside the model 'twin'" in refusal(shallow)
+
+
+def test_a_control_must_be_of_the_world_of_every_model():
+    sentence = refusal(two_worlds, put("study", "control", value="miniature_untaught"))
+    assert "study.control" in sentence and "another world" in sentence
+
+
+# --- what is evaluated where
+
+
+def test_an_entry_of_evaluate_may_be_for_some_cells():
+    config = copy.deepcopy(DEFAULT)
+    everywhere = {"clearings": ["none", "span"], "benchmarks": ["gloomcraft"]}
+    config["study"]["evaluate"] = [
+        everywhere,
+        {"clearings": ["top_1"], "benchmarks": ["gloomcraft"], "layer": 3, "c": [4.0, 8]},
+    ]
+    config = complete(config, SCHEMA)
+    found = {
+        (layer, c): [e["clearings"] for e in sweep.plan(config, {"method": "rmu", "layer": layer, "c": c})]
+        for layer in (2, 3)
+        for c in (2, 4, 8)
+    }
+    both = [["none", "span"], ["top_1"]]
+    assert found == dict.fromkeys(found, both[:1]) | {(3, 4): both, (3, 8): both}
+    assert sweep.plan(config, {"method": "rmu", "layer": 2, "c": 2}) == [everywhere]
+
+
+# --- the plan
+
+
+def planned(tmp_path: Path, *changes: Callable[[dict], None], name: str = "miniature") -> dict:
+    """The plan with `changes`, fixed for the study `name`, as the default study reads it."""
+    plan = yaml.safe_load((ROOT / "plan.yaml").read_text()) | {"studies": ["miniature"]}
+    for change in changes:
+        change(plan)
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    config = copy.deepcopy(DEFAULT)
+    config["study"] |= {"name": name, "plan": str(tmp_path / "plan.yaml")}
+    return read_plan(complete(config, SCHEMA), PLAN_SCHEMA)
+
+
+@pytest.mark.parametrize("files", [[], *([path] for path in STUDIES)], ids=["default", *(p.stem for p in STUDIES)])
+def test_the_plan_of_every_study_is_valid(files):
+    plan = read_plan(complete(merged(*files), SCHEMA), PLAN_SCHEMA)
+    assert set(plan["hypotheses"]) == {"shallow", "specific", "incomplete", "layered"}
+
+
+def test_the_plan_was_fixed_for_the_map():
+    assert yaml.safe_load((ROOT / "plan.yaml").read_text())["studies"] == [
+        merged(ROOT / "studies/map.yaml")["study"]["name"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "change, parts",
+    [
+        (put("hypotheses", "shallow", "test", value="x"), ["hypotheses.shallow.test", "'x'", "beats_draws"]),
+        (put("hypotheses", "shallow", "level", value=2), ["hypotheses.shallow.level", "2"]),
+        (
+            put("hypotheses", "specific", "draws", value="rund"),
+            ["hypotheses.specific.draws", "'rund'", "study.evaluate"],
+        ),
+        (drop("hypotheses", "shallow", "share"), ["hypotheses.shallow", "'share'"]),
+        (put("hypotheses", "shallow", "colour", value=1), ["hypotheses.shallow", "'colour'"]),
+        (put("marks", "collapsed", value="many"), ["marks.collapsed", "'many'"]),
+        (drop("least"), ["lacks 'least'"]),
+        (put("primary", value="topic"), ["study.primary", "'topic'", "fixed for this study"]),
+        (put("written", value="today"), ["written", "today"]),
+    ],
+)
+def test_a_mistake_in_the_plan_is_one_sentence(tmp_path, change, parts):
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, change)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and [part for part in ["plan.yaml", *parts] if part not in sentence] == [], sentence
+
+
+def test_a_plan_that_was_not_fixed_for_the_study_binds_it_to_nothing(tmp_path):
+    assert planned(tmp_path, put("primary", value="topic"), name="another")["primary"] == "topic"
+
+
+@pytest.mark.parametrize("text", [None, "a: [", b"\xff\xfe\x00"])
+def test_a_plan_that_cannot_be_read_is_named(tmp_path, text):
+    path = tmp_path / "plan.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    config = complete(copy.deepcopy(DEFAULT), SCHEMA)
+    config["study"]["plan"] = str(path)
+    with pytest.raises(UserError, match="study.plan: .*plan.yaml cannot be read") as caught:
+        read_plan(config, PLAN_SCHEMA)
+    assert "\n" not in str(caught.value)

@@ -93,7 +93,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     measured = {name: [] for name in names} | {"agreement": ["base"]}
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
-        study="small", model="tiny", runs=runs, hazardous=["fire"], measured=measured,
+        study="small", models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}

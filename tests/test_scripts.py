@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from checkout import ROOT
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
 from overpaint import activations, harness, models, texts, world
@@ -18,10 +20,12 @@ from overpaint.junk import Junk
 from overpaint.models import Overlay
 from overpaint.provenance import write_record
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+SCRIPTS = ROOT / "workflow/scripts"
+PLAN = ROOT / "plan.yaml"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 TABLES = [
-    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "provenance",
 ]  # fmt: skip
 
 
@@ -257,8 +261,8 @@ def activation_rows() -> pd.DataFrame:
     return frame.assign(prompts=frame.topic, position="last", depth=[0, 1, 0, 1], n=10)
 
 
-def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
-    """Run the gathering on a base and one run, with or without completions."""
+def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)) -> dict[str, Path]:
+    """Run the gathering on a base and one run of each model, all alike, with or without completions."""
     source = folder / "inputs"
     source.mkdir()
     for name, shares in (("base", {"none": 1.0}), ("run", {"none": 0.2, "span": 0.6, "rand": 0.3})):
@@ -286,15 +290,18 @@ def gather(folder: Path, shown: bool = True) -> dict[str, Path]:
         "cleared": [source / "cleared.csv"],
         "junk": [source / "junk.csv"],
         "depths": [source / "depths.csv"],
-        "weights": source / "weights.csv",
+        "weights": [source / "weights.csv"],
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
+        "plan": PLAN,
     }
-    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config"]
+    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "plan")}
+    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "plan"]
     return run(
         "gather_tables", folder, inputs, outputs,
-        config=CONFIG, runs=RUNS, unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
+        config=CONFIG, plan=yaml.safe_load(PLAN.read_text()), models=list(models), runs=RUNS,
+        unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
     )  # fmt: skip
 
 
@@ -340,6 +347,22 @@ def test_gather_tables_keeps_what_a_model_wrote_as_text(gathered):
 
 def test_gather_tables_keeps_the_whole_configuration(gathered):
     assert json.loads(gathered["config"].read_text()) == CONFIG
+
+
+def test_gather_tables_keeps_the_models_apart_and_judges_them_together(tmp_path, gathered):
+    both = gather(tmp_path, models=("tiny", "twin"))
+    for name in set(TABLES) - {"provenance", "hypotheses"}:
+        table, single = pd.read_parquet(both[name]), pd.read_parquet(gathered[name])
+        parts = [table[table.model == model].reset_index(drop=True) for model in ("tiny", "twin")]
+        pd.testing.assert_frame_equal(parts[0], single)
+        pd.testing.assert_frame_equal(parts[1], single.assign(model="twin"))
+    judged = pd.read_parquet(both["hypotheses"])
+    assert judged.model.value_counts().to_dict() == {"tiny": 4, "twin": 4, "all": 4}
+    assert "all" not in set(pd.read_parquet(gathered["hypotheses"]).model)
+
+
+def test_gather_tables_keeps_the_plan_as_it_is(gathered):
+    assert gathered["plan"].read_bytes() == PLAN.read_bytes()
 
 
 def test_gather_tables_manages_without_completions(tmp_path):
