@@ -28,7 +28,7 @@ from overpaint import provenance
 from overpaint.errors import UserError
 
 EXPORT = f"{RUNS[0]}/export/span"
-TARGETS = ["all", EXPORT, f"{OUT}/packed/checkpoint", f"{OUT}/zephyr/checkpoint", f"{OUT}/benchmarks/wmdp_bio.jsonl"]
+TARGETS = ["all", EXPORT, f"{OUT}/packed/checkpoint", f"{OUT}/zephyr/checkpoint", f"{MODEL}/benchmarks/wmdp_bio.jsonl"]
 EXTRA = dict.fromkeys(
     ["export_model", "download_package", "convert_model", "download_model", "download_dataset", "prepare_task"], 1
 )

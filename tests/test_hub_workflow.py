@@ -21,8 +21,8 @@ DOWNLOADS = ["download_model", "download_dataset"]
 FETCHED = [f"{OUT}/{name}/checkpoint" for name in ("zephyr", "zephyr_rmu")] + [
     f"{OUT}/downloads/datasets/{name}" for name in ("forget", "wmdp", "wikitext")
 ]
-TARGETS = [f"{RUN}/junk.safetensors", f"{OUT}/corpora/bio.jsonl", f"{OUT}/corpora/wiki.jsonl"]
-TARGETS += [f"{OUT}/benchmarks/{name}.jsonl" for name in ("bio", "bio_text")]
+TARGETS = [f"{RUN}/junk.safetensors", f"{OUT}/zephyr/corpora/bio.jsonl", f"{OUT}/zephyr/corpora/wiki.jsonl"]
+TARGETS += [f"{OUT}/zephyr/benchmarks/{name}.jsonl" for name in ("bio", "bio_text")]
 
 
 def settings(hub: Hub) -> dict:
@@ -118,9 +118,9 @@ def test_the_rest_needs_no_hub(finished):
     assert facts["layer"] == 7 and changed == {}, "a released model has no known control vectors"
     weights, _ = tensors.read_tensors(finished / f"{RUN}/overlay.safetensors", "settings", "base")
     assert sorted(weights) == [f"weight/model.layers.{block}.mlp.down_proj.weight" for block in (5, 6, 7)]
-    assert len(texts.read_texts(finished / f"{OUT}/corpora/bio.jsonl")) == 12
-    assert len(texts.read_rows(finished / f"{OUT}/benchmarks/bio.jsonl", "questions")) == 64
-    assert len(texts.read_prompts(finished / f"{OUT}/prompts/bio.jsonl", "fit")) == 6
+    assert len(texts.read_texts(finished / f"{OUT}/zephyr/corpora/bio.jsonl")) == 12
+    assert len(texts.read_rows(finished / f"{OUT}/zephyr/benchmarks/bio.jsonl", "questions")) == 64
+    assert len(texts.read_prompts(finished / f"{OUT}/zephyr/prompts/bio.jsonl", "fit")) == 6
 
 
 def test_another_run_has_nothing_to_do(finished, downloaded):
@@ -155,7 +155,7 @@ def test_the_token_is_nowhere(finished, downloaded):
 def test_the_cache_between_studies_takes_the_place_of_the_hub(finished, downloaded, tmp_path):
     folder = copy_checkout(tmp_path / "other")
     shutil.copy(downloaded.folder / "hub.yaml", folder)
-    corpus = f"{OUT}/corpora/bio.jsonl"
+    corpus = f"{OUT}/zephyr/corpora/bio.jsonl"
     given = [corpus, FETCHED[0], "--configfile", "hub.yaml", "--cache", *DOWNLOADS]
     done = snakemake(folder, *given, **downloaded.environment)
     assert done.returncode == 0, done.stdout[-5000:]

@@ -96,7 +96,7 @@ def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(fresh)
 
 BAD = {
     "study.primary names 'x', which `clearings` does not define": {"study": {"primary": "x"}},
-    "the configuration has the unknown key 'colour'": {"colour": 1},
+    "Configuration: the file has the unknown key 'colour'": {"colour": 1},
     "YAML reads 5e-5 as text: write 5.0e-05": {"methods": {"rmu": {"lr": "5e-5"}}},
     "study.runs asks for layer 7, outside the model 'smoke'": {
         "study": {"runs": [{"method": "rmu_smoke", "layer": [1, 7], "c": 4, "seed": 0}]}
@@ -338,13 +338,40 @@ def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
     assert not {"pretrain_model", "compute_prefix"} & set(jobs) and jobs["complete_prompts"] == 1
 
 
-def test_another_place_and_time_gives_the_same_numbers(study, tmp_path):
-    copy = copy_checkout(tmp_path)
-    own = tmp_path / "own.yaml"  # each run computes for itself what runs may share, which changes no number
-    own.write_text(yaml.safe_dump({"study": {"share_prefix": False}}))
-    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, str(own))
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory) -> Path:
+    """The smoke study elsewhere, beside another base model of another world; what runs may share is not shared."""
+    copy = copy_checkout(tmp_path_factory.mktemp("twins"))
+    smoke = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
+    changes = {
+        "study": {"share_prefix": False, "model": ["smoke", "twin"]},
+        "worlds": {"twin": smoke["worlds"]["smoke"] | {"seed": 1}},
+        "models": {"twin": smoke["models"]["smoke"] | {"world": "twin"}},
+    }
+    (copy / "own.yaml").write_text(yaml.safe_dump(changes))
+    done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, "own.yaml")
     assert done.returncode == 0 and not (copy / MODEL / "prefix").exists(), done.stdout[-5000:]
-    for name in ("scores", "junk", "history", "activations"):
-        one, other = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, copy))
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
-        assert one.select_dtypes(float).nunique().max() > 10, "a table of one number"
+    return copy
+
+
+@pytest.mark.parametrize("name", ["scores", "junk", "history", "activations", "cells"])
+def test_another_place_and_time_and_model_beside_it_give_the_same_numbers(study, twins, name):
+    one, both = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, twins))
+    other = both[both.model == "smoke"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert one.select_dtypes(float).nunique().max() > 10, "a table of one number"
+
+
+def test_another_model_is_of_its_own_world_and_has_its_own_numbers(twins):
+    folders = [twins / OUT / name for name in ("smoke", "twin")]
+    for name in ("corpora/gloomcraft.jsonl", "prompts/everyday.jsonl", "benchmarks/riftlore.jsonl"):
+        assert len({(folder / name).read_text() for folder in folders}) == 2, name
+    scores = pd.read_parquet(twins / OUT / "tables/scores.parquet")
+    values = [scores.value[scores.model == name].to_numpy() for name in ("smoke", "twin")]
+    assert len(values[0]) == len(values[1]) and (values[0] != values[1]).mean() > 0.5
+
+
+def test_what_is_claimed_is_judged_in_each_model_and_in_all(study, twins):
+    one, both = (pd.read_parquet(folder / OUT / "tables/hypotheses.parquet") for folder in (study, twins))
+    assert list(one.model.unique()) == ["smoke"] and list(both.model.unique()) == ["smoke", "twin", "all"]
+    assert set(both.groupby("model").size()) == {len(one)} and not both.confirmatory.any()

@@ -98,8 +98,8 @@ def test_the_published_model_answers_otherwise_than_its_base(zephyr):
 def test_hazardous_prompts_are_no_reported_questions(zephyr):
     folder, _ = zephyr
     for name in ("wmdp_bio", "wmdp_cyber", "mmlu"):
-        prompts = pd.read_json(folder / f"{OUT}/prompts/{name}.jsonl", lines=True)
-        questions = pd.read_json(folder / f"{OUT}/benchmarks/{name}.jsonl", lines=True)
+        prompts = pd.read_json(folder / f"{OUT}/zephyr/prompts/{name}.jsonl", lines=True)
+        questions = pd.read_json(folder / f"{OUT}/zephyr/benchmarks/{name}.jsonl", lines=True)
         fitted, reported = prompts[prompts.split == "fit"], questions[questions.split == "report"]
         assert len(fitted) and len(reported) and not set(fitted.unit) & set(reported.unit)
         assert set(prompts[prompts.split == "report"].unit) & set(reported.unit), "units are not comparable"
