@@ -48,5 +48,5 @@ rule all:
     """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True
     input:
-        index=f"{OUT}/reports/index.html",
+        pages=expand(f"{OUT}/reports/{{report}}.html", report=["index", *REPORTS]),
         runs=every("overlay.safetensors") + every("answers.parquet"),

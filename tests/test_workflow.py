@@ -24,7 +24,8 @@ from overpaint.junk import Junk
 from overpaint.tensors import read_overlay
 
 TABLES = [
-    "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "provenance",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]
 SCORES = ["study", "model", "method", "layer", "c", "seed", "topic", "role", "clearing", "benchmark", "metric"]

@@ -46,7 +46,6 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
-        pages=expand(f"{OUT}/reports/{{report}}.html", report=REPORTS),
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
         config=f"{OUT}/tables/config.json",
         plan=f"{OUT}/tables/plan.yaml",
