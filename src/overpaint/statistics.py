@@ -53,7 +53,7 @@ def means(values: np.ndarray) -> np.ndarray:
     over_rows, over_units = _weights(len(values), values.shape[-1])
     if values.ndim == 3:
         over_rows = _fit_weights(*values.shape)
-    return np.einsum("ru,ru->r", over_rows @ values.reshape(-1, values.shape[-1]), over_units)
+    return ((over_units @ values.reshape(-1, values.shape[-1]).T) * over_rows).sum(1)
 
 
 def estimate(samples: np.ndarray, note: str = "") -> Estimate:
