@@ -8,17 +8,17 @@ What has arrived of an interrupted download lies in a hidden folder beside the o
 
 
 rule download_model:
+    """Fetch the weights, tokenizer and configuration of a model at one commit, and verify every file."""
+    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
     output:
         model=directory(f"{OUT}/{{model}}/checkpoint"),
         job=f"{OUT}/{{model}}/checkpoint.job.json",
     log:
         f"logs/{OUT}/{{model}}/download_model.log",
-    wildcard_constraints:
-        model=models_from("hub"),
-    """Fetch the weights, tokenizer and configuration of a model at one commit, and verify every file."""
-    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
     conda:
         "../../envs/download_model.yaml"
+    wildcard_constraints:
+        model=models_from("hub"),
     threads: 1
     resources:
         mem_mb=memory("download_model"),
@@ -34,17 +34,17 @@ rule download_model:
 
 
 rule download_dataset:
+    """Fetch files of a data set at one commit, and verify every one."""
+    localrule: True  # as above
     output:
         files=directory(f"{OUT}/downloads/datasets/{{dataset}}"),
         job=f"{OUT}/downloads/datasets/{{dataset}}.job.json",
     log:
         f"logs/{OUT}/downloads/datasets/{{dataset}}/download_dataset.log",
-    wildcard_constraints:
-        dataset=named(*config["datasets"]),
-    """Fetch files of a data set at one commit, and verify every one."""
-    localrule: True  # as above
     conda:
         "../../envs/download_dataset.yaml"
+    wildcard_constraints:
+        dataset=named(*config["datasets"]),
     threads: 1
     resources:
         mem_mb=memory("download_dataset"),

@@ -31,17 +31,17 @@ rule generate_world:
 
 
 rule download_package:
+    """Fetch one file of a registry package and verify its hash; the only rule that needs a network."""
+    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
     output:
         file=f"{OUT}/downloads/{{package}}",
         job=f"{OUT}/downloads/{{package}}.job.json",
     log:
         f"logs/{OUT}/downloads/{{package}}/download_package.log",
-    wildcard_constraints:
-        package=named(*config["packages"]),
-    """Fetch one file of a registry package and verify its hash; the only rule that needs a network."""
-    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
     conda:
         "../../envs/download_package.yaml"
+    wildcard_constraints:
+        package=named(*config["packages"]),
     threads: 1
     resources:
         mem_mb=memory("download_package"),
@@ -64,10 +64,10 @@ rule pretrain_model:
         job=f"{OUT}/{{model}}/checkpoint.job.json",
     log:
         f"logs/{OUT}/{{model}}/pretrain_model.log",
-    wildcard_constraints:
-        model=models_from("miniature"),
     conda:
         "../../envs/pretrain_model.yaml"
+    wildcard_constraints:
+        model=models_from("miniature"),
     threads: 1  # sums depend on the number of threads: one, so that every machine trains the same model
     resources:
         mem_mb=memory("pretrain_model"),
@@ -91,10 +91,10 @@ rule convert_model:
         job=f"{OUT}/{{model}}/checkpoint.job.json",
     log:
         f"logs/{OUT}/{{model}}/convert_model.log",
-    wildcard_constraints:
-        model=models_from("package"),
     conda:
         "../../envs/convert_model.yaml"
+    wildcard_constraints:
+        model=models_from("package"),
     threads: 1
     resources:
         mem_mb=memory("convert_model"),
