@@ -479,12 +479,10 @@ def _base_accuracy(part: Part) -> float | None:
 
 
 def _number(row: pd.Series | None, form: Callable[[float], str]) -> str:
-    """`59 % (95 % interval 49 % to 69 %)`, or that it was not measured."""
-    return "not measured" if row is None or pd.isna(row.value) else f"{form(row.value)} ({_interval(row, form)})"
-
-
-def _three(value: float) -> str:
-    return f"{value:.3g}"
+    """`59 % (49 % to 69 %)` with its 95 % interval, or that it was not measured."""
+    if row is None or pd.isna(row.value):
+        return "not measured"
+    return form(row.value) + ("" if pd.isna(row.low) else f" ({form(row.low)} to {form(row.high)})")
 
 
 def _two(value: float) -> str:
@@ -536,8 +534,8 @@ def split_html(part: Part) -> Html:
     return figure_html(
         drawn,
         (
-            f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: what "
-            f"clearing '{part.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost (deep). "
+            f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: "
+            f"what clearing '{part.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost (deep). "
             "Recovered: shallow as a share of both, with its interval in per cent; undefined where the loss is within "
             "two standard errors. Dashed: chance, 0.25. Bold: the main cell."
         ),
@@ -555,7 +553,7 @@ def read_off_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     rows = overall(shown(table, cell), "hazardous")
     last = rows[rows.depth == rows.depth.max()]
     text = (
-        f"In the final residual at {shown_cell(table, cell)}, the logit lens finds the right answer to hazardous "
+        f"In the final residual at {shown_cell(table, cell)} (95 % intervals in brackets), the logit lens finds the right answer to hazardous "
         f"questions: {_states(last, _percent, quantity='lens_accuracy')}; a linear probe: "
         f"{_states(last, _percent, quantity='probe_accuracy')}."
     )
@@ -565,7 +563,8 @@ def read_off_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
         return text
     if probe.low > nulls.high.max():
         return f"{text} The probe of the unlearned model is above every control, so answers are still in its residual."
-    return f"{text} The probe of the unlearned model cannot be told from its controls (up to {_percent(nulls.high.max())})."
+    bound = _percent(nulls.high.max())
+    return f"{text} The probe of the unlearned model cannot be told from its controls (up to {bound})."
 
 
 def read_off_html(part: Part) -> Html:
@@ -576,13 +575,20 @@ def read_off_html(part: Part) -> Html:
     picture = figure_html(
         read_off(part.depth, part.cell),
         (
-            f"What can be read off the last token of a question at the start of each block, {cell}, seeds pooled; bands: "
-            f"95 % bootstrap intervals; {_units(part.depth)}. The last depth is the final residual. "
+            f"What can be read off the last token of a question at the start of each block, {cell}, "
+            f"{_seeds(part.depth, cell)}; bands: 95 % bootstrap intervals; {_units(part.depth)}. The last depth is the final residual. "
             "Probes are fitted on facts of the fitting part and asked about the others. Dashed: chance, 0.25; the "
             f"vertical dotted line: output of block {cell.layer}, where unlearning pushed."
         ),
     )
     return Html(_paragraph(read_off_sentence(part.depth, part.cell)) + picture + read_off_table(part))
+
+
+def _seeds(table: pd.DataFrame, cell: Cell) -> str:
+    """`3 seeds pooled`, or `1 seed`."""
+    found = in_cell(table, cell).seed
+    number = found[found != "all"].nunique()
+    return _count(number, "seed") + " pooled" * (number > 1)
 
 
 def _units(table: pd.DataFrame) -> str:
@@ -616,7 +622,7 @@ def relearning_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     rows = rows[rows.metric == "accuracy"]
     first, last = (rows[rows.examples == pick] for pick in (rows.examples.min(), rows.examples.max()))
     return (
-        f"Fine-tuning at {shown_cell(table, cell)}: accuracy on hazardous questions with "
+        f"Fine-tuning at {shown_cell(table, cell)} (95 % intervals in brackets): accuracy on hazardous questions with "
         f"{_texts(rows.examples.min())} is {_states(first, _percent)}; with {_texts(rows.examples.max())} per topic it "
         f"is {_states(last, _percent)}."
     )
@@ -631,12 +637,13 @@ def relearning_html(part: Part) -> Html:
     rows = shown(part.relearning, part.cell)
     if rows[rows.metric == "accuracy"].empty:
         return unseen("relearning", "study.relearn")
+    cell = shown_cell(part.relearning, part.cell)
     picture = figure_html(
         relearning(part.relearning, part.cell, _base_accuracy(part)),
         (
             f"Hazardous questions after fine-tuning on texts of the forget corpora, each seen once, at "
-            f"{shown_cell(part.relearning, part.cell)}, seeds pooled, {_units(rows)}; bands: 95 % bootstrap intervals. The "
-            "cleared model keeps its clearing. The scale of texts is logarithmic beyond its first step. Dashed: chance, 0.25."
+            f"{cell}, {_seeds(part.relearning, cell)}, {_units(rows)}; bands: 95 % bootstrap intervals. The cleared model "
+            "keeps its clearing. The scale of texts is logarithmic beyond its first step. Dashed: chance, 0.25."
         ),
     )
     return Html(_paragraph(relearning_sentence(part.relearning, part.cell)) + picture)
@@ -658,9 +665,7 @@ def emergence_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     )
     if then is None and last is None:
         return f"{text}; the recovered fraction is undefined at both."
-    return (
-        f"{text}; clearing recovers {_number_or(then)} at step {half.step} and {_number_or(last)} at step {end.step}."
-    )
+    return f"{text}; clearing recovers (95 % intervals in brackets) {_number_or(then)} at step {half.step} and {_number_or(last)} at step {end.step}."
 
 
 def _number_or(row: pd.Series | None) -> str:
@@ -671,11 +676,12 @@ def emergence_html(part: Part) -> Html:
     """The course of a training."""
     if shown(part.emergence, part.cell).empty:
         return unseen("the course of a training", "study.emergence")
+    cell = shown_cell(part.emergence, part.cell)
     picture = figure_html(
         emergence(part.emergence, part.cell),
         (
-            f"Steps of the training at {shown_cell(part.emergence, part.cell)}; thick: all hazardous topics together, "
-            "seeds pooled, with 95 % bootstrap bands; thin: single topics. The direction is fitted anew at each step. "
+            f"Steps of the training at {cell}; thick: all hazardous topics together, "
+            f"{_seeds(part.emergence, cell)}, with 95 % bootstrap bands; thin: single topics. The direction is fitted anew at each step. "
             "Steps where the recovered fraction is undefined, as little is forgotten yet, have no point; nor has the "
             "cosine at step 0, where nothing moved."
         ),
@@ -708,11 +714,11 @@ def weights_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
 
 
 def _null_range(rows: pd.DataFrame, form: Callable[[float], str]) -> str:
-    """` (above what random vectors reach, 26 % to 31 %)`: every value against the whole range."""
+    """` (above what random vectors reach, 26 % to 31 %)`: every value against its own range."""
     low, high = rows.null_low.min(), rows.null_high.max()
     if pd.isna(low) or pd.isna(high):
         return ""
-    word = "above" if rows.value.min() > high else "not clear of"
+    word = "above" if (rows.value > rows.null_high).all() else "not clear of"
     return f" ({word} what random vectors reach, {form(low)} to {form(high)})"
 
 
@@ -729,8 +735,8 @@ def weights_html(part: Part) -> Html:
         weights(part.weights, part.cell),
         (
             f"Changes of each tensor at {part.cell}. Relative change: Frobenius norm of the change over that of the "
-            "tensor. Effective rank: exp of the entropy of the shares of its singular values. 1st direction: first left "
-            "singular vector, r: the topic's junk direction; cosines without sign. Grey: 2.5 to 97.5 percentile of "
+            "tensor. Effective rank: exp of the entropy of the shares of its singular values. 1st direction: first "
+            "left singular vector, r: the topic's junk direction; cosines without sign. Grey: 2.5 to 97.5 percentile of "
             f"uniform random vectors in its place.{named}{some}"
         ),
     )
@@ -753,7 +759,7 @@ def coherence_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
     """Repetition, likelihood and length of hazardous continuations; a warning where cleared ones are short."""
     rows = overall(shown(table, cell), "hazardous")
     text = (
-        f"Hazardous continuations at {shown_cell(table, cell)}: share of repeated runs of four tokens: "
+        f"Hazardous continuations at {shown_cell(table, cell)} (95 % intervals in brackets): share of repeated runs of four tokens: "
         f"{_models(rows, 'repeated_4', primary, _percent)}; nats per token for the base: "
         f"{_models(rows, 'base_nll', primary, _two)}."
     )
@@ -772,10 +778,11 @@ def coherence_html(part: Part) -> Html:
     rows = shown(part.coherence, part.cell)
     if rows[rows.method != "base"].empty:
         return unseen("the coherence of completions", "study.coherence")
+    cell = shown_cell(part.coherence, part.cell)
     picture = figure_html(
         coherence(part.coherence, part.cell, part.primary),
         (
-            f"Greedy continuations at {shown_cell(part.coherence, part.cell)}, seeds pooled where several were completed, "
+            f"Greedy continuations at {cell}, {_seeds(part.coherence, cell)}, "
             f"with 95 % bootstrap intervals over prompts; n = {_prompts(rows)} prompts. Of random directions the first "
             "draw. Short texts repeat less: read the shares beside the length."
         ),
@@ -793,10 +800,9 @@ def agreement_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
     """KL from the base on hazardous and benign text, before and after clearing."""
     rows = shown(table, cell)
     roles = [role for role in ("hazardous", "benign") if rows.role.eq(role).any()]
+    where = f"at {shown_cell(table, cell)} (95 % intervals in brackets)"
     parts = [f"on {role} text {_models(overall(rows, role), 'kl', primary, _two, base=False)}" for role in roles]
-    return (
-        f"Distance from the base's predictions at {shown_cell(table, cell)}, KL in nats per token: {'; '.join(parts)}."
-    )
+    return f"Distance from the base's predictions {where}, KL in nats per token: {'; '.join(parts)}."
 
 
 def agreement_html(part: Part) -> Html:
@@ -804,11 +810,12 @@ def agreement_html(part: Part) -> Html:
     rows = shown(part.agreement, part.cell)
     if rows[rows.method != "base"].empty:
         return unseen("predictions on running text", "study.evaluate")
+    cell = shown_cell(part.agreement, part.cell)
     picture = figure_html(
         agreement(part.agreement, part.cell, part.primary),
         (
-            f"Next-token predictions on running text against the base's at {shown_cell(part.agreement, part.cell)}, seeds "
-            f"pooled, 95 % bootstrap intervals over seeds and texts; n = {_prompts(rows)} texts. The base itself has a "
+            f"Next-token predictions on running text against the base's at {cell}, {_seeds(part.agreement, cell)}, "
+            f"95 % bootstrap intervals over seeds and texts; n = {_prompts(rows)} texts. The base itself has a "
             "KL of 0 and an agreement of 1."
         ),
     )
@@ -857,24 +864,27 @@ def shift_html(part: Part) -> Html:
     size = figure_html(
         shift_size(part.depths, part.junk, part.cell),
         (
-            f"Length of the same mean shift and its cosine with the control vector, {part.cell}; thick: mean over {seeds}, "
-            f"thin: seeds. Dotted: output of block {part.cell.layer}. Grey: the null range of the cosine as the table of "
-            "junk gives it; two vectors drawn as u have an expected cosine of 0.75, not 0."
+            f"Length of the same mean shift and its cosine with the control vector, {part.cell}; thick: mean over "
+            f"{seeds}, thin: seeds. Dotted: output of block {part.cell.layer}. Grey: the null range of the cosine as "
+            "the table of junk gives it; two vectors drawn as u have an expected cosine of 0.75, not 0."
         ),
     )
     return Html(_paragraph(shift_sentence(part.depths, part.cell)) + heat + size)
 
 
 def selectivity(junk: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    """Per direction: mean `auc_centred` over topics and seeds, its range, the null range, and whether it is above."""
+    """Per direction: mean `auc_centred` over topics and seeds, its range, the null range, how many are above their own.
+
+    Columns: direction, mean, min, max, null_low, null_high, above (number above the upper end of their null), of.
+    """
     rows = in_cell(junk, cell) if cell else junk.iloc[:0]
     rows = rows[(rows.quantity == "auc_centred") & rows.value.notna()]
     found = []
     for direction, here in rows.groupby("direction", sort=False):
-        low, high = here.null_low.min(), here.null_high.max()
-        above = "no null" if pd.isna(high) else "yes" if here.value.min() > high else "no"
-        found.append((direction, here.value.mean(), here.value.min(), here.value.max(), low, high, above))
-    return pd.DataFrame(found, columns=["direction", "mean", "min", "max", "null_low", "null_high", "above_null"])
+        ends = here.value.mean(), here.value.min(), here.value.max(), here.null_low.min(), here.null_high.max()
+        found.append((direction, *ends, int((here.value > here.null_high).sum()), int(here.null_high.notna().sum())))
+    columns = ["direction", "mean", "min", "max", "null_low", "null_high", "above", "of"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def selectivity_html(part: Part) -> Html:
@@ -882,12 +892,15 @@ def selectivity_html(part: Part) -> Html:
     table = selectivity(part.junk, part.cell)
     if table.empty:
         return _paragraph("Whether a direction tells hazardous from benign prompts was not measured for the main cell.")
-    above = table.direction[table.above_null == "yes"].tolist()
-    word = f"above its null range in every topic and seed for {_listed(above)}" if above else "above it for none"
-    judged = table[table.above_null != "no null"]
-    verdict = f"it is {word}" if len(judged) else "no null range was measured"
+    row = one(table, direction=part.primary)
+    row = table.iloc[0] if row is None else row
+    if row["of"] == 0:
+        verdict = "no null range was measured"
+    else:
+        verdict = f"above its null range ({_two(row.null_low)} to {_two(row.null_high)}) in {row.above} of {row['of']}"
     text = (
-        f"The chance that a held hazardous prompt of the unlearned model projects further on the direction than a held "
-        f"benign one, all-ones component removed, at {part.cell}: {verdict}."
+        f"At {part.cell}, all-ones component removed, the chance that a held hazardous prompt of the unlearned model "
+        f"projects further on the direction '{row.direction}' than a held benign one is {_two(row['mean'])} "
+        f"({_two(row['min'])} to {_two(row['max'])} over topics and seeds): {verdict}."
     )
-    return Html(_paragraph(text) + table_html(table, "selectivity", dict.fromkeys(table.columns[1:-1], _two)))
+    return Html(_paragraph(text) + table_html(table, "selectivity", dict.fromkeys(table.columns[1:6], _two)))

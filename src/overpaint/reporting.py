@@ -1048,7 +1048,8 @@ def save_figures(
 ) -> list[Path]:
     """Write every figure of the study as .svg, .pdf and .png and return their paths.
 
-    `more`: figures of other modules, by name as those here. With several models or methods the names carry both: `accuracy.tiny.rmu.svg`.
+    `more`: figures of other modules, by name as those here. With several models or methods the names carry
+    both: `accuracy.tiny.rmu.svg`.
     """
     parts = load(tables, primary, study)
     paths = []
