@@ -196,14 +196,8 @@ def shallow_deep(table: pd.DataFrame, cell: Cell | None, method: str = "unlearne
             axes.plot([low, high], [y, y], color=COLOURS[kind], lw=1, zorder=2)
             axes.plot([getattr(row, kind)], [y], MARKERS[kind], color=COLOURS[kind], ms=5.5, zorder=3)
         share = "undefined" if pd.isna(row.recovered) else _share(row)
-        for x, text, kind in [
-            (1.04, _points(row.shallow), "cleared"),
-            (1.13, _points(row.deep), "unlearned"),
-            (1.22, share, "base"),
-        ]:
-            axes.text(x, y, text, transform=axes.get_yaxis_transform(), color=COLOURS[kind], va="center", fontsize=8)
-    for x, text, kind in [(1.04, "shallow", "cleared"), (1.13, "deep", "unlearned"), (1.22, "recovered", "base")]:
-        axes.text(x, 1.0, text, transform=axes.transAxes, color=COLOURS[kind], va="bottom", fontsize=8)
+        _columns(axes, y, [_points(row.shallow), _points(row.deep), share])
+    _columns(axes, -0.7, ["shallow", "deep", "recovered"])
     names = [str(Cell(row.layer, row.c)) + (f" ({row.mark})" if row.mark else "") for row in table.itertuples()]
     bold = next((y for y, row in enumerate(table.itertuples()) if Cell(row.layer, row.c) == cell), None)
     _rows_axis(axes, names, ["base"] * len(names), bold)
@@ -212,6 +206,15 @@ def shallow_deep(table: pd.DataFrame, cell: Cell | None, method: str = "unlearne
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _legend(drawn, [(method, "unlearned", ""), ("cleared", "cleared", ""), ("base", "base", "")])
     return drawn
+
+
+def _columns(axes: Axes, y: float, texts: list[str]) -> None:
+    """Texts on shallow part, deep part and recovered fraction at the right of a row."""
+    for text, points, kind in zip(texts, (10, 52, 84), ("cleared", "unlearned", "base"), strict=True):
+        axes.annotate(
+            text, (1, y), (points, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            color=COLOURS[kind], va="center", fontsize=8,
+        )  # fmt: skip
 
 
 def _share(row: tuple) -> str:
@@ -290,7 +293,7 @@ def relearning(table: pd.DataFrame, cell: Cell | None, base: float | None = None
         axes.set_xticks(examples, [f"{n:g}" for n in examples], minor=False)
         axes.set_xticks([], minor=True)
         axes.set(title=RELEARNED[metric], xlabel="texts per topic seen")
-        _label_ends(axes, ends, gap=0.12)
+        _label_ends(axes, ends, gap=0.09)
     return drawn
 
 
@@ -325,7 +328,7 @@ def weights(table: pd.DataFrame, cell: Cell | None) -> Figure:
     size = rows[rows.quantity == "relative_change"].groupby("tensor", sort=False).value.mean()
     kept = set(size.nlargest(TENSORS).index) if len(size) else set(rows.tensor.unique()[:TENSORS])
     tensors = [name for name in rows.tensor.unique() if name in kept]
-    names, pattern = short_names(tensors)
+    names, _ = short_names(tensors)
     panels = [quantity for quantity in CHANGED if rows.quantity.eq(quantity).any()]
     drawn, grid = _grid(len(panels), 0.95 + 0.26 * len(tensors), columns=4, sharey=True)
     for index, (axes, quantity) in enumerate(zip(grid, panels, strict=True)):
@@ -337,7 +340,7 @@ def weights(table: pd.DataFrame, cell: Cell | None) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         if index % 4 == 0:
-            axes.set_ylabel(plain(pattern) if len(pattern) < 40 else "tensor", fontsize=7.5)
+            axes.set_ylabel("tensor")
     _rows_axis(grid[0], [names[name] for name in tensors], ["base"] * len(tensors))
     _key(drawn, [("mean, and seeds (of cosines also topics)", "unlearned"), ("range of random vectors", "null")])
     return drawn
@@ -535,8 +538,8 @@ def split_html(part: Part) -> Html:
         drawn,
         (
             f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: "
-            f"what clearing '{part.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost (deep). "
-            "Recovered: shallow as a share of both, with its interval in per cent; undefined where the loss is within "
+            f"what clearing '{part.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost "
+            "(deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the loss is within "
             "two standard errors. Dashed: chance, 0.25. Bold: the main cell."
         ),
     )
@@ -553,8 +556,8 @@ def read_off_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     rows = overall(shown(table, cell), "hazardous")
     last = rows[rows.depth == rows.depth.max()]
     text = (
-        f"In the final residual at {shown_cell(table, cell)} (95 % intervals in brackets), the logit lens finds the right answer to hazardous "
-        f"questions: {_states(last, _percent, quantity='lens_accuracy')}; a linear probe: "
+        f"In the final residual at {shown_cell(table, cell)} (95 % intervals in brackets), the logit lens "
+        f"finds the right answer to hazardous questions: {_states(last, _percent, quantity='lens_accuracy')}; a linear probe: "
         f"{_states(last, _percent, quantity='probe_accuracy')}."
     )
     probe = one(last, state="unlearned", quantity="probe_accuracy")
@@ -576,7 +579,8 @@ def read_off_html(part: Part) -> Html:
         read_off(part.depth, part.cell),
         (
             f"What can be read off the last token of a question at the start of each block, {cell}, "
-            f"{_seeds(part.depth, cell)}; bands: 95 % bootstrap intervals; {_units(part.depth)}. The last depth is the final residual. "
+            f"{_seeds(part.depth, cell)}; bands: 95 % bootstrap intervals; {_units(part.depth)}. The last depth is the "
+            "final residual. "
             "Probes are fitted on facts of the fitting part and asked about the others. Dashed: chance, 0.25; the "
             f"vertical dotted line: output of block {cell.layer}, where unlearning pushed."
         ),
@@ -641,8 +645,8 @@ def relearning_html(part: Part) -> Html:
     picture = figure_html(
         relearning(part.relearning, part.cell, _base_accuracy(part)),
         (
-            f"Hazardous questions after fine-tuning on texts of the forget corpora, each seen once, at "
-            f"{cell}, {_seeds(part.relearning, cell)}, {_units(rows)}; bands: 95 % bootstrap intervals. The cleared model "
+            f"Hazardous questions after fine-tuning on texts of the forget corpora, each seen once, at {cell}, "
+            f"{_seeds(part.relearning, cell)}, {_units(rows)}; bands: 95 % bootstrap intervals. The cleared model "
             "keeps its clearing. The scale of texts is logarithmic beyond its first step. Dashed: chance, 0.25."
         ),
     )
@@ -665,7 +669,8 @@ def emergence_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     )
     if then is None and last is None:
         return f"{text}; the recovered fraction is undefined at both."
-    return f"{text}; clearing recovers (95 % intervals in brackets) {_number_or(then)} at step {half.step} and {_number_or(last)} at step {end.step}."
+    return f"{text}; clearing recovers (95 % intervals in brackets) {_number_or(then)} at step {half.step} "
+        f"and {_number_or(last)} at step {end.step}."
 
 
 def _number_or(row: pd.Series | None) -> str:
@@ -681,7 +686,8 @@ def emergence_html(part: Part) -> Html:
         emergence(part.emergence, part.cell),
         (
             f"Steps of the training at {cell}; thick: all hazardous topics together, "
-            f"{_seeds(part.emergence, cell)}, with 95 % bootstrap bands; thin: single topics. The direction is fitted anew at each step. "
+            f"{_seeds(part.emergence, cell)}, with 95 % bootstrap bands; thin: single topics. The direction "
+            "is fitted anew at each step. "
             "Steps where the recovered fraction is undefined, as little is forgotten yet, have no point; nor has the "
             "cosine at step 0, where nothing moved."
         ),
@@ -736,8 +742,8 @@ def weights_html(part: Part) -> Html:
         (
             f"Changes of each tensor at {part.cell}. Relative change: Frobenius norm of the change over that of the "
             "tensor. Effective rank: exp of the entropy of the shares of its singular values. 1st direction: first "
-            "left singular vector, r: the topic's junk direction; cosines without sign. Grey: 2.5 to 97.5 percentile of "
-            f"uniform random vectors in its place.{named}{some}"
+            "left singular vector, r: the topic's junk direction; cosines without sign. Grey: 2.5 to 97.5 percentile "
+            f"of uniform random vectors in its place.{named}{some}"
         ),
     )
     return Html(_paragraph(weights_sentence(part.weights, part.cell)) + picture)
@@ -759,8 +765,8 @@ def coherence_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
     """Repetition, likelihood and length of hazardous continuations; a warning where cleared ones are short."""
     rows = overall(shown(table, cell), "hazardous")
     text = (
-        f"Hazardous continuations at {shown_cell(table, cell)} (95 % intervals in brackets): share of repeated runs of four tokens: "
-        f"{_models(rows, 'repeated_4', primary, _percent)}; nats per token for the base: "
+        f"Hazardous continuations at {shown_cell(table, cell)} (95 % intervals in brackets): share of repeated runs "
+        f"of four tokens: {_models(rows, 'repeated_4', primary, _percent)}; nats per token for the base: "
         f"{_models(rows, 'base_nll', primary, _two)}."
     )
     length = rows[rows.metric == "length"]
