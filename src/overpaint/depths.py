@@ -539,8 +539,8 @@ def split_html(part: Part) -> Html:
         (
             f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: "
             f"what clearing '{part.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost "
-            "(deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the loss is within "
-            "two standard errors. Dashed: chance, 0.25. Bold: the main cell."
+            "(deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the "
+            "loss is within two standard errors. Dashed: chance, 0.25. Bold: the main cell."
         ),
     )
 
@@ -557,8 +557,8 @@ def read_off_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     last = rows[rows.depth == rows.depth.max()]
     text = (
         f"In the final residual at {shown_cell(table, cell)} (95 % intervals in brackets), the logit lens "
-        f"finds the right answer to hazardous questions: {_states(last, _percent, quantity='lens_accuracy')}; a linear probe: "
-        f"{_states(last, _percent, quantity='probe_accuracy')}."
+        f"finds the right answer to hazardous questions: {_states(last, _percent, quantity='lens_accuracy')}; "
+        f"a linear probe: {_states(last, _percent, quantity='probe_accuracy')}."
     )
     probe = one(last, state="unlearned", quantity="probe_accuracy")
     nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("control") & (last.quantity == "probe_accuracy"))]
@@ -669,8 +669,10 @@ def emergence_sentence(table: pd.DataFrame, cell: Cell | None) -> str:
     )
     if then is None and last is None:
         return f"{text}; the recovered fraction is undefined at both."
-    return f"{text}; clearing recovers (95 % intervals in brackets) {_number_or(then)} at step {half.step} "
+    return (
+        f"{text}; clearing recovers (95 % intervals in brackets) {_number_or(then)} at step {half.step} "
         f"and {_number_or(last)} at step {end.step}."
+    )
 
 
 def _number_or(row: pd.Series | None) -> str:
