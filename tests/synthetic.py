@@ -79,26 +79,110 @@ class Tables:
         """A table of `measures`, empty without rows."""
         return self.frame(list(rows), ["topic", "role", *measures.KEYS[name], *measures.VALUES])
 
+    def roles(self):
+        """(topic, role) of all topics and of the hazardous ones together."""
+        yield from ((topic, "hazardous") for topic in (*self.topics, "all"))
+        yield "plain", "benign"
+
     def agreement(self) -> pd.DataFrame:
-        return self.measure("agreement")
+        rows = []
+        for (method, layer, c, seed), (topic, role) in itertools.product(self.runs(), self.roles()):
+            for clearing in ["none"] if method == "base" else ["none", *self.clearings[:3]]:
+                far = 0 if method == "base" else 2.0 if clearing == "none" else 1.2
+                far *= 0.1 if role == "benign" else 1
+                bench = "all" if topic == "all" else f"{topic}_text"
+                for metric, value in [("kl", far), ("top1_agreement", 1 - far / 4)]:
+                    key = (method, layer, c, seed, topic, role, clearing, bench, metric)
+                    rows.append((*key, value, value - 0.1, value + 0.1, 24, ""))
+        return self.measure("agreement", rows)
 
     def coherence(self) -> pd.DataFrame:
-        return self.measure("coherence")
+        rows = []
+        nulls = ["rand", "randn"] if self.draws else []
+        for (method, layer, c, seed), (topic, role) in itertools.product(self.runs(), self.roles()):
+            for clearing in ["none"] if method == "base" else ["none", *self.clearings[:1], *nulls]:
+                lost = method != "base" and clearing == "none" and role == "hazardous"
+                values = {"distinct_1": 0.3 if lost else 0.5, "distinct_2": 0.4 if lost else 0.6}
+                values |= {"repeated_4": 0.7 if lost else 0.2, "base_nll": 6.0 if lost else 0.5, "length": 30.0}
+                for metric, value in values.items():
+                    key = (method, layer, c, seed, topic, role, clearing, metric)
+                    rows.append((*key, value, value * 0.9, value * 1.1, 16, ""))
+        return self.measure("coherence", rows)
 
     def depth(self) -> pd.DataFrame:
-        return self.measure("depth")
+        """In the main cell alone, as a study may choose."""
+        rows, blocks = [], 7
+        for (method, layer, c, seed), (topic, role) in itertools.product(self.looked_into(), self.roles()):
+            for state, depth in itertools.product(
+                ("base", "control") if method == "base" else ("unlearned", "cleared"), range(blocks)
+            ):
+                top = {"base": 0.9, "unlearned": 0.5, "cleared": 0.7, "control": 0.26}[state]
+                right = 0.25 + (top - 0.25) * depth / (blocks - 1)
+                values = {"lens_accuracy": right, "lens_probability": right - 0.02}
+                values |= {"probe_accuracy": right + 0.05, "probe_shuffled": 0.24}
+                for quantity, value in values.items():
+                    key = (method, layer, c, seed, topic, role, state, depth, quantity)
+                    rows.append((*key, value, value - 0.06, value + 0.06, 48, ""))
+        return self.measure("depth", rows)
 
     def relearning(self) -> pd.DataFrame:
-        return self.measure("relearning")
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.looked_into(), (*self.topics, "all")):
+            for state, examples in itertools.product(("unlearned", "cleared", "control"), (0, 4, 16, 56)):
+                start, end = {"unlearned": (0.4, 0.9), "cleared": (0.7, 0.92), "control": (0.25, 0.3)}[state]
+                right = start + (end - start) * examples / 56
+                for metric, value in [("accuracy", right), ("nll", 5 - 4 * right)] if method != "base" else []:
+                    key = (method, layer, c, seed, topic, "hazardous", state, examples, metric)
+                    rows.append((*key, value, value - 0.05, value + 0.05, 48, ""))
+        return self.measure("relearning", rows)
 
     def emergence(self) -> pd.DataFrame:
-        return self.measure("emergence")
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.looked_into(), (*self.topics, "all")):
+            for step in (0, 100, 200, 400) if method != "base" else ():
+                back = 1.1 - step / 800 if step else np.nan
+                values = {"norm": 50 + step, "forgotten_accuracy": step / 1000, "recovered_accuracy": back}
+                values |= {"cos_u": 0.9 + step / 5000} if step else {}
+                for quantity, value in values.items():
+                    note = "undefined: the gap to base is within 2 standard errors" if np.isnan(value) else ""
+                    key = (method, layer, c, seed, topic, "hazardous", step, quantity)
+                    rows.append((*key, value, value - 0.05, value + 0.05, 48, note))
+        return self.measure("emergence", rows)
+
+    def looked_into(self):
+        """The base and the runs of the cell that has the largest c and the lowest layer."""
+        cell = min(self.sweep, key=lambda cell: (-cell.c, cell.layer))
+        return [run for run in self.runs() if run[0] == "base" or run[1:3] == cell]
 
     def depths(self) -> pd.DataFrame:
-        return self.frame([], ["topic", "depth", "other_depth", "quantity", "value"])
+        """Shifts that turn by a tenth of a cosine a block; block `layer - 1` is the first that moves."""
+        rows = []
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), self.topics):
+            if method == "base" or seed == "all":
+                continue
+            for depth in range(6):
+                rows.append((method, layer, c, seed, topic, depth, pd.NA, "norm", max(0.0, depth - layer + 1) * c))
+                if depth >= layer:
+                    rows.append((method, layer, c, seed, topic, depth, pd.NA, "cos_u", min(0.95, 0.3 * depth)))
+                    for other in range(depth, 6):
+                        cosine = 1 - 0.1 * (other - depth)
+                        rows.append((method, layer, c, seed, topic, depth, other, "cosine", cosine))
+        table = self.frame(rows, ["topic", "depth", "other_depth", "quantity", "value"])
+        return table.astype({"depth": "Int64", "other_depth": "Int64"})
 
     def weights(self) -> pd.DataFrame:
-        return self.frame([], ["tensor", "topic", "quantity", "value", "null_low", "null_high"])
+        rows = []
+        for method, layer, c, seed in self.runs():
+            for block in range(layer - 2, layer + 1) if method != "base" and seed != "all" else ():
+                name, nulls = f"model.layers.{block}.mlp.down_proj.weight", (np.nan, np.nan)
+                target = block == layer
+                values = {"relative_change": 0.1 * (block + 1), "effective_rank": 20.0 - block, "share_1": 0.4}
+                rows += [(method, layer, c, seed, name, "all", key, value, *nulls) for key, value in values.items()]
+                null = (0.2, 0.3)
+                rows.append((method, layer, c, seed, name, "all", "removed_share", 0.5 if target else 0.25, *null))
+                for topic, key in itertools.product(self.topics, ("cos_r", "cos_r_centred", "cos_u", "cos_u_centred")):
+                    rows.append((method, layer, c, seed, name, topic, key, 0.9 if target else 0.25, *null))
+        return self.frame(rows, ["tensor", "topic", "quantity", "value", "null_low", "null_high"])
 
     def frame(self, rows: list[tuple], columns: list[str]) -> pd.DataFrame:
         table = pd.DataFrame(rows, columns=[*START[2:], *columns])
@@ -215,6 +299,7 @@ class Tables:
                 ("cos_u", 0.96, (0.68, 0.82)),
                 ("cos_u_centred", 0.88, (-0.2, 0.2)),
                 ("attained", 0.6, (np.nan, np.nan)),
+                ("auc_centred", 0.9, (0.2, 0.8)),
             ]:
                 rows.append((method, layer, c, seed, topic, direction, quantity, value + noise, *null))
         return self.frame(rows, ["topic", "direction", "quantity", "value", "null_low", "null_high"])

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from synthetic import CONTROL, HOSTILE, ONE, Tables
 
-from overpaint import figures, reporting
+from overpaint import depths, figures, reporting
 from overpaint.errors import UserError
 from overpaint.figures import Cell
 
@@ -206,7 +206,7 @@ def test_figures_of_empty_tables_say_so(scores):
     ]
     assert all(" no " in text for drawn in nothing for text in texts(drawn))
     figures.published(scores[:0], None, "topic")
-    assert set(figures.FIGURES) == {
+    assert {name for name, draw in figures.FIGURES.items() if draw.__module__ == figures.__name__} == {
         "accuracy",
         "recovery",
         "sweep",
@@ -232,7 +232,7 @@ def test_saved_figures_are_whole_and_repeatable(scores, tmp_path):
 
 def test_save_figures_writes_each_figure_three_times(tmp_path_factory, tmp_path):
     folder = Tables(**ONE).write(tmp_path_factory.mktemp("one"))
-    paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path)
+    paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path, depths.all_figures)
     assert {path.stem for path in paths} == {*figures.FIGURES, "activations_first"}
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert {path.suffix for path in paths} == {".svg", ".pdf", ".png"}
@@ -444,5 +444,6 @@ def test_notebooks_are_stripped_and_only_call(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     parameters = next(cell for cell in code if "parameters" in cell.metadata.get("tags", []))
     assert {"tables", "primary", "study"} <= {line.split(" =")[0] for line in parameters.source.splitlines()}
-    names = [name for cell in code for name in re.findall(r"report\.(\w+)", cell.source)]
-    assert len(names) > 3 and all(hasattr(reporting, name) for name in names)
+    modules = {"report": reporting, "depths": depths}
+    names = [name for cell in code for name in re.findall(r"(report|depths)\.(\w+)", cell.source)]
+    assert len(names) > 3 and all(hasattr(modules[module], name) for module, name in names)

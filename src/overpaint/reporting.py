@@ -35,6 +35,7 @@ NAV = {
     "Finding": "finding.html",
     "Activations": "activations.html",
     "Sweep": "sweep.html",
+    "Depth": "depth.html",
     "Completions": "completions.html",
     "Provenance": "provenance.html",
 }
@@ -1042,16 +1043,20 @@ def sweep_html(part: Part) -> Html:
     )
 
 
-def save_figures(tables: Path, primary: str, study: str, folder: Path) -> list[Path]:
+def save_figures(
+    tables: Path, primary: str, study: str, folder: Path, *more: Callable[[Part], dict[str, Figure]]
+) -> list[Path]:
     """Write every figure of the study as .svg, .pdf and .png and return their paths.
 
-    With several models or methods the names carry both: `accuracy.tiny.rmu.svg`.
+    `more`: figures of other modules, by name as those here. With several models or methods the names carry
+    both: `accuracy.tiny.rmu.svg`.
     """
     parts = load(tables, primary, study)
     paths = []
     for part in parts:
         suffix = f".{part.model}.{part.method}" if len(parts) > 1 else ""
-        for name, drawn in _all_figures(part).items():
+        drawn_by = (_all_figures, *more)
+        for name, drawn in (item for draw in drawn_by for item in draw(part).items()):
             for kind in ("svg", "pdf", "png"):
                 paths.append(Path(folder) / f"{name}{suffix}.{kind}")
                 figures.save(drawn, paths[-1])

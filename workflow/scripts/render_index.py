@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from overpaint import reporting
+from overpaint import depths, reporting
 from overpaint.job import job
 
 with job(snakemake) as out:
     tables, params = Path(snakemake.input.tables[0]).parent, snakemake.params
-    reporting.save_figures(tables, params.primary, params.study, out.figures)
+    reporting.save_figures(tables, params.primary, params.study, out.figures, depths.all_figures)
     reporting.render_index(
         tables, params.primary, params.study, out.index, out.summary, shown_as=Path(snakemake.output.index)
     )
