@@ -43,8 +43,6 @@ SECTIONS = [
     "activations_answer",
     "activations_html",
     "history_html",
-    "sweep_answer",
-    "sweep_html",
     "completions_answer",
     "completions_html",
     "measured",
@@ -148,16 +146,6 @@ def test_recovery_says_undefined_only_where_it_is(scores):
     assert "undefined" not in texts(figures.recovery(Tables(undefined=()).scores(), "topic"))
 
 
-def test_sweep_annotates_value_and_half_width_and_undefined(scores):
-    forgetting, recovered, damage = (
-        [text.get_text() for text in axes.texts] for axes in figures.sweep(scores, "topic").axes
-    )
-    assert forgetting.count("64\n\u00b13") == 2
-    assert recovered.count("un-\ndefined") == 1
-    assert recovered.count("60\n\u00b18") == 5
-    assert damage == ["2\n\u00b13"] * 6
-
-
 def test_published_numbers_are_labelled_and_hollow(scores):
     drawn = figures.published(scores, Cell(2, 8.0), "topic")
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
@@ -199,7 +187,6 @@ def test_figures_of_empty_tables_say_so(scores):
     nothing = [
         figures.accuracy(scores[:0], None, "topic"),
         figures.recovery(scores[:0], "topic"),
-        figures.sweep(scores[:0], "topic"),
         figures.activations(Tables().activations()[:0], None, "topic"),
         figures.history(Tables().history()[:0], None),
         figures.junk(Tables().junk()[:0], None),
@@ -209,7 +196,6 @@ def test_figures_of_empty_tables_say_so(scores):
     assert {name for name, draw in figures.FIGURES.items() if draw.__module__ == figures.__name__} == {
         "accuracy",
         "recovery",
-        "sweep",
         "activations",
         "history",
         "junk",
@@ -224,7 +210,7 @@ def test_dollar_signs_in_names_are_not_formulas():
 
 def test_saved_figures_are_whole_and_repeatable(scores, tmp_path):
     for name in ("a.svg", "b.svg", "a.png", "a.pdf", "b.pdf"):
-        figures.save(figures.sweep(scores, "topic"), tmp_path / name)
+        figures.save(figures.recovery(scores, "topic"), tmp_path / name)
     for kind in ("svg", "pdf"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "a.svg", "b.pdf", "b.svg"]

@@ -34,7 +34,7 @@ NAV = {
     "Overview": "index.html",
     "Finding": "finding.html",
     "Activations": "activations.html",
-    "Sweep": "sweep.html",
+    "Map": "map.html",
     "Depth": "depth.html",
     "Completions": "completions.html",
     "Provenance": "provenance.html",
@@ -385,37 +385,6 @@ def _moved(rows: pd.DataFrame, part: Part) -> str:
     )
 
 
-def sweep_answer(part: Part) -> Html:
-    """Range of the recovered fraction over the sweep, undefined cells counted."""
-    table = checks(part.scores, part.primary)
-    rows = part.scores[(part.scores.metric == "recovered_accuracy") & (part.scores.clearing == part.primary)]
-    rows = overall(pooled(rows), "hazardous")
-    defined = rows.dropna(subset="value")
-    left = len(table) - len(defined)
-    missing = f" In {left} of {len(table)} it is undefined or was not measured." if left else ""
-    if defined.empty:
-        return lead(
-            f"In none of {_count(len(table), 'cell')} is the fraction recovered by clearing '{part.primary}' defined."
-        )
-    ends = [_at(defined.loc[pick]) for pick in (defined.value.idxmin(), defined.value.idxmax())]
-    wins = f"it beats every null direction in {table.beats_every_null.eq('yes').sum()}"
-    if table.beats_every_null.isin(["yes", "no"]).sum() == 0:
-        wins = "null directions were not measured"
-    if len(defined) == 1:
-        return lead(
-            f"In the one cell where it is defined, clearing '{part.primary}' recovered {ends[0]}; {wins}.{missing}"
-        )
-    return lead(
-        f"Over the {len(defined)} cells where it is defined, clearing '{part.primary}' recovered from "
-        f"{ends[0]} "
-        f"to {ends[1]} of the lost accuracy; {wins}.{missing}"
-    )
-
-
-def _at(row: pd.Series) -> str:
-    return f"{_percent(row.value)} ({_interval(row, _percent)}; {Cell(int(row.layer), row.c)})"
-
-
 def completions_answer(part: Part) -> Html:
     """Perplexity of hazardous text before, after and cleared: accuracy can return without fluency."""
     rows = part.scores[part.scores.metric == "perplexity"]
@@ -477,6 +446,68 @@ def measured(part: Part) -> Html:
     return Html(
         "<dl class=facts>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"
     )
+
+
+# ---------------------------------------------------------------- what was claimed beforehand
+
+
+def verdict_sentence(parts: list[Part]) -> str:
+    """How many of the claims hold, over all base models where there are several."""
+    rows = final(parts)
+    if rows.empty:
+        return "No claim was judged."
+    counts = [_counted(count, verdict) for verdict, count in rows.verdict.value_counts().items()]
+    kind = "fixed before the study ran" if rows.confirmatory.all() else "of a plan that was not fixed for this study"
+    return f"Of {_count(len(rows), 'claim')} {kind}: {', '.join(counts)}."
+
+
+def _counted(count: int, verdict: str) -> str:
+    """`3 hold`, `1 holds`, `2 with too few cells`, `1 undecided`."""
+    if verdict in ("holds", "fails"):
+        return f"{count} {verdict if count == 1 else verdict.removesuffix('s')}"
+    return f"{count} with {verdict}" if verdict.startswith("too") else f"{count} {verdict}"
+
+
+def final(parts: list[Part]) -> pd.DataFrame:
+    """The judgements over all models, or those of the only one."""
+    rows = pd.concat([part.hypotheses for part in parts]).drop_duplicates()
+    return rows[rows.model == "all"] if rows.model.eq("all").any() else rows
+
+
+def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
+    """The claims and their verdicts; every: also those of single base models."""
+    rows = pd.concat([part.hypotheses for part in parts]).drop_duplicates() if every else final(parts)
+    if rows.empty:
+        return Html("<p>No claim was judged.</p>")
+    confirmed = bool(rows.confirmatory.all())
+    label = (
+        "Confirmatory: the plan was fixed for this study before it ran."
+        if confirmed
+        else "Exploratory: the plan was not written for this study, so these verdicts describe it and test nothing."
+    )
+    shown = rows.assign(method=[name.upper() if len(name) <= 4 else name for name in rows.method])
+    columns = ["claim", "model", "cells", "value", "needed", "verdict"]
+    if rows.method.nunique() > 1:
+        columns.insert(2, "method")
+    forms = {"value": _percent, "needed": _percent}
+    note = (
+        "Cells: those without a mark, where it was measured. Value: the share of them in which it is so; of the claim "
+        "on layers, the mean range of the recovered fraction over layers, and needed the one over c."
+    )
+    return Html(f"<p><b>{label}</b></p>{table_html(shown[columns], 'hypotheses', forms)}<p class=note>{note}</p>")
+
+
+def plan_html(part: Part) -> Html:
+    """The plan as it was when the tables were made, with its hash."""
+    path = part.folder / "plan.yaml"
+    if not path.is_file():
+        return Html("<p>No plan lies beside the tables.</p>")
+    content = path.read_bytes()
+    text = content.decode(errors="replace")
+    written = re.search(r"^written: *[\"']?([\d-]+)", text, re.MULTILINE)
+    when = f"fixed on {written[1]}" if written else "without a date"
+    summary = f"The plan, {when}, SHA-256 {hashlib.sha256(content).hexdigest()}"
+    return details(summary, f'<pre class="text">{escape(visible(text))}</pre>')
 
 
 # ---------------------------------------------------------------- markup
@@ -914,6 +945,10 @@ def render_index(
             each(parts, accuracy_html),
             "<h2>Three numbers</h2>",
             each(parts, headline_html),
+            "<h2>What was claimed beforehand</h2>",
+            f"<p>{escape(verdict_sentence(parts))}</p>",
+            hypotheses_html(parts, every=False),
+            '<p>By base model, with the plan itself: <a href="map.html">the map</a>.</p>',
             "<h2>Checks in every cell</h2>",
             each(parts, checks_html),
             "<p class=note>A null direction is beaten when clearing leaves a higher accuracy on "
@@ -935,8 +970,9 @@ def _summary(parts: list[Part], study: str, index: Path) -> str:
     lines += [
         f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary, part.cell), 1)
     ]
+    lines.append(verdict_sentence(parts))
     if len(parts) > 1:
-        lines.append(f"These are of {part.model}; the page holds {len(parts) - 1} more.")
+        lines.append(f"The numbers are of {part.model}; the page holds {len(parts) - 1} more.")
     return "\n".join(lines) + "\n"
 
 
@@ -1023,26 +1059,6 @@ def history_html(part: Part) -> Html:
     )
 
 
-def sweep_html(part: Part) -> Html:
-    """Heat maps over c and layer, all hazardous topics pooled, then each."""
-    topics = figures.hazardous_topics(part.scores)
-    shown = [None, *topics] if len(topics) > 1 else [None]
-    return Html(
-        "".join(
-            figure_html(
-                figures.sweep(part.scores, part.primary, topic),
-                (
-                    f"{topic or 'All hazardous topics'}: accuracy lost to unlearning, share of it "
-                    f"that clearing '{part.primary}' "
-                    "gives back, and accuracy lost on benign questions; pooled over seeds, with half "
-                    "the width of the 95 % interval."
-                ),
-            )
-            for topic in shown
-        )
-    )
-
-
 def save_figures(
     tables: Path, primary: str, study: str, folder: Path, *more: Callable[[Part], dict[str, Figure]]
 ) -> list[Path]:
@@ -1071,7 +1087,6 @@ def _all_figures(part: Part) -> dict[str, Figure]:
         "published": figures.published(part.scores, part.cell, part.primary),
         "activations": figures.activations(part.activations, part.cell, part.primary),
         "activations_first": figures.activations(part.activations, part.cell, part.primary, "first"),
-        "sweep": figures.sweep(part.scores, part.primary),
         "history": figures.history(part.history, part.cell),
         "junk": figures.junk(part.junk, part.cell),
     }

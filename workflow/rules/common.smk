@@ -47,7 +47,7 @@ SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_setting
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
-REPORTS = ["finding", "activations", "sweep", "depth", "completions", "provenance"]
+REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
 ]  # fmt: skip

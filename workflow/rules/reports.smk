@@ -36,7 +36,7 @@ rule render_report:
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
-        code=code("render_report.py", "overpaint.figures", "overpaint.depths"),
+        code=code("render_report.py", "overpaint.figures", "overpaint.depths", "overpaint.maps"),
     message:
         "Rendering the report {wildcards.report}"
     script:
