@@ -58,8 +58,8 @@ def own_texts(folder: Path) -> None:
     (folder / "own").mkdir()
     for kind in ("corpora", "prompts", "benchmarks"):
         for end in (".jsonl", ".job.json"):
-            shutil.copy2(folder / OUT / kind / f"everyday{end}", folder / OUT / kind / f"own{end}")
-        shutil.copy(folder / OUT / kind / "everyday.jsonl", folder / "own" / f"{kind}.jsonl")
+            shutil.copy2(folder / MODEL / kind / f"everyday{end}", folder / MODEL / kind / f"own{end}")
+        shutil.copy(folder / MODEL / kind / "everyday.jsonl", folder / "own" / f"{kind}.jsonl")
     (folder / "own.yaml").write_text(yaml.safe_dump(OWN, sort_keys=False))
     (folder / "edit.yaml").write_text("{}")
     done = snakemake(folder, "--touch", *SMOKE, "own.yaml", "edit.yaml")
@@ -181,6 +181,7 @@ EDITS: dict[str, dict[str, Edit]] = {
         ),
         "`study.primary`, the clearing of the headline": setting(study__primary="topic"),
         "`study.completions`": setting(study__completions=2),
+        "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
         "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),
     },
     "Texts and the base model": {
@@ -188,6 +189,9 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a question added": row("benchmarks", unit="new", split="fit", question="who ?", choices=["a", "b"], answer=0),
         "a text added to the retain corpus": row("corpora", text="one more text"),
         "a setting of the base model": setting(models__smoke__steps=151),
+        "a second base model": setting(
+            study__model=["smoke", "twin"], models__twin={"source": "miniature", "world": "smoke", "layers": 3}
+        ),
     },
     "Words and machines": {
         "a docstring or a comment in the library": text("src/overpaint/junk.py", '"""', '"""New: '),
@@ -205,7 +209,7 @@ EDITS: dict[str, dict[str, Edit]] = {
     },
     "Files": {
         "an intermediate file touched": lambda folder: touched(folder, f"{RUNS[0]}/overlay.safetensors"),
-        "a source file touched": lambda folder: touched(folder, "own/corpora.jsonl", "reports/sweep.ipynb"),
+        "a source file touched": lambda folder: touched(folder, "own/corpora.jsonl", "reports/map.ipynb"),
         "keys of the configuration in another order": lambda folder: edited(
             folder / "own.yaml", yaml.safe_dump(_reversed(OWN), sort_keys=False)
         ),
@@ -217,7 +221,7 @@ EDITS: dict[str, dict[str, Edit]] = {
     },
     "Code": {
         "code in `workflow/scripts/evaluate.py`": added("workflow/scripts/evaluate.py", "X = 1\n"),
-        "the text of one report": text("reports/sweep.ipynb", '"source": [', '"source": ["News. ", '),
+        "the text of one report": text("reports/map.ipynb", '"source": [', '"source": ["News. ", '),
         "a figure's colour": text("src/overpaint/figures.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
     },
 }
