@@ -645,9 +645,9 @@ def relearning_html(part: Part) -> Html:
     picture = figure_html(
         relearning(part.relearning, part.cell, _base_accuracy(part)),
         (
-            f"Hazardous questions after fine-tuning on texts of the forget corpora, each seen once, at {cell}, "
-            f"{_seeds(part.relearning, cell)}, {_units(rows)}; bands: 95 % bootstrap intervals. The cleared model "
-            "keeps its clearing. The scale of texts is logarithmic beyond its first step. Dashed: chance, 0.25."
+            "Hazardous questions after fine-tuning on texts about other facts of the topics, each seen once, at "
+            f"{cell}, {_seeds(part.relearning, cell)}, {_units(rows)}; bands: 95 % bootstrap intervals. The cleared "
+            "model keeps its clearing. The scale of texts is logarithmic beyond its first step. Dashed: chance, 0.25."
         ),
     )
     return Html(_paragraph(relearning_sentence(part.relearning, part.cell)) + picture)
