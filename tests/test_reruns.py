@@ -12,7 +12,7 @@ from queue import Queue
 
 import pytest
 import yaml
-from checkout import JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, edited, planned, snakemake
+from checkout import JOBS, MODEL, ROOT, RUNS, SMOKE, edited, planned, snakemake
 
 DOC = ROOT / "docs/reruns.md"
 HEAD = """# What runs again
