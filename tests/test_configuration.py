@@ -483,6 +483,10 @@ MISTAKES = {
         both(put("methods", "rmu", value={"kind": "published", "model": "miniature"}), without_control),
         ["study.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
     ),
+    "a chat template around running text": (
+        put("benchmarks", "everyday_text", "chat_template", value=True),
+        ["benchmarks.everyday_text.chat_template", "scored as it stands", "questions"],
+    ),
     "an unknown null of coherence": (
         put("study", "coherence", "nulls", value=["x"]),
         ["study.coherence.nulls", "'x'", "`clearings`", "randn"],

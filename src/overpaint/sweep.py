@@ -269,9 +269,14 @@ def _check_clearings(config: dict[str, Any]) -> None:
 
 
 def _check_tasks(config: dict[str, Any]) -> None:
-    """Refuse settings that a task of the harness has of its own."""
+    """Refuse settings that a task of the harness has of its own, and a chat template around running text."""
     own = {"kind": "questions", "scoring": "continuation", "description": ""}
     for name, entry in config["benchmarks"].items():
+        if entry["kind"] == "text" and entry["chat_template"]:
+            raise UserError(
+                f"benchmarks.{name}.chat_template is true, and its kind is text, which is scored as it stands: leave "
+                "the template out, or make it a benchmark of questions."
+            )
         for key, only in own.items() if entry["source"] == "harness" else ():
             if entry[key] != only:
                 raise UserError(
