@@ -300,6 +300,7 @@ class Tables:
                 ("cos_u_centred", 0.88, (-0.2, 0.2)),
                 ("attained", 0.6, (np.nan, np.nan)),
                 ("auc_centred", 0.9, (0.2, 0.8)),
+                ("c_in_norms", 1.1 * c, (np.nan, np.nan)),
             ]:
                 rows.append((method, layer, c, seed, topic, direction, quantity, value + noise, *null))
         return self.frame(rows, ["topic", "direction", "quantity", "value", "null_low", "null_high"])

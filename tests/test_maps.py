@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import HOSTILE, ONE, PLAN, Tables
 from test_reporting import texts
 
-from overpaint import maps, reporting
+from overpaint import depths, maps, reporting
 from overpaint.figures import Cell
 from overpaint.reporting import Part
 
@@ -59,7 +61,7 @@ def test_a_cell_shows_its_value_and_half_its_interval(parts):
     drawn = maps.over_c_and_layer(parts[0].cells)
     panels = {axes.get_title(loc="left"): [text.get_text() for text in axes.texts] for axes in drawn.axes}
     assert panels["Forgetting, points"] == ["8\n\u00b13", "32\n\u00b13", "64\n\u00b13"] * 2
-    assert panels["Recovered, % of lost"][1] == "60\n\u00b18" and panels["Recovered, % of lost"][0] == "undefined"
+    assert panels["Recovered, % of lost"][1] == "60\n\u00b18" and panels["Recovered, % of lost"][0] == "unde-\nfined"
 
 
 def test_marked_cells_are_hatched_and_others_are_not(parts):
@@ -81,6 +83,48 @@ def test_the_answer_leaves_marked_cells_out_and_counts_them(parts):
     assert "90 % (95 % interval 80 % to 95 %; layer 3, c = 4)" in maps.map_answer(replace(parts[0], cells=cells))
 
 
+def c_grounds(drawn: Figure) -> np.ndarray:
+    """Shares of the darkest ground in the panel of c, by layer and c."""
+    [panel] = [axes for axes in drawn.axes if axes.get_title(loc="left").startswith("c in units")]
+    mesh = panel.collections[0]
+    return np.asarray(mesh.norm(mesh.get_array()), dtype=float).reshape(2, 3)
+
+
+def test_base_models_share_the_scale_of_c(parts):
+    cells = parts[0].cells.assign(mark="")
+    other = cells.assign(value=2 * cells.value)
+    assert np.allclose(c_grounds(maps.over_c_and_layer(cells))[:, -1], 1, atol=0.01)
+    assert np.allclose(c_grounds(maps.over_c_and_layer(cells, pd.concat([cells, other])))[:, -1], 0.5, atol=0.01)
+    shown = maps.maps_html([parts[0], replace(parts[0], model="other", cells=other)])
+    assert shown.count("<figure>") == 2 and "other" in shown
+
+
+def test_numbers_are_legible_on_every_ground():
+    assert maps._legible("#EEEEEE") == maps._legible("#E69F63") == "#333333"
+    assert maps._legible("#1F4E79") == maps._legible("black") == "white"
+
+
+def test_a_marked_main_cell_is_warned_of_where_a_page_opens(parts):
+    cells = parts[0].cells.copy()
+    here = (cells.layer == parts[0].cell.layer) & (cells.c == parts[0].cell.c)
+    marked = replace(parts[0], cells=cells.assign(mark=cells.mark.mask(here, "collapsed")))
+    elsewhere = replace(parts[0], cells=cells.assign(mark=cells.mark.mask(~here, "collapsed")))
+    pages = [
+        reporting.finding_answer, depths.depth_answer, reporting.activations_answer, reporting.completions_answer,
+    ]  # fmt: skip
+    for answer in pages:
+        assert "Beware: the plan leaves this cell out as collapsed" in answer(marked)
+        assert "Beware" not in answer(elsewhere) and "Beware" not in answer(replace(marked, cells=cells[:0]))
+
+
+def test_the_summary_warns_of_a_marked_main_cell(tmp_path):
+    for damage, warned in [(0.02, False), (0.5, True)]:
+        folder = Tables(damage=damage).write(tmp_path / str(damage))
+        reporting.render_index(folder, "topic", "synthetic", folder / "index.html", folder / "summary.txt")
+        lines = (folder / "summary.txt").read_text().splitlines()
+        assert len(lines) <= 12 and any("out as collapsed" in line for line in lines) == warned
+
+
 def test_an_empty_table_of_cells_says_so():
     assert "holds no unlearned model" in " ".join(texts(maps.over_c_and_layer(Tables().cells()[:0])))
 
@@ -97,10 +141,14 @@ def test_ranks_and_doses_are_found_by_what_clearings_are():
 
 def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose():
     tables = Tables(clearings=tuple(SETTINGS), layers=(2,), sizes=(8.0,))
-    drawn = maps.clearings(tables.scores(), Cell(2, 8.0), "topic", SETTINGS)
+    scores = tables.scores()
+    high = (scores.clearing == "top_4") & (scores.metric == "recovered_accuracy")
+    scores.loc[high, ["value", "low", "high"]] = [0.9, 0.85, 0.95]
+    drawn = maps.clearings(scores, Cell(2, 8.0), "topic", SETTINGS)
     rows, rank, dose = drawn.axes
     assert [label.get_text() for label in rows.get_yticklabels()] == ["topic", "benign"]
     assert list(rank.lines[0].get_xdata()) == [1, 4] and list(dose.lines[0].get_xdata()) == [0.5, 1, 1.5]
+    assert rank.get_ylim() == dose.get_ylim()
     assert len(maps.clearings(tables.scores(), Cell(2, 8.0), "topic", {}).axes) == 1
     assert "No recovered fraction" in " ".join(texts(maps.clearings(tables.scores(), None, "topic", SETTINGS)))
 
@@ -116,7 +164,12 @@ def test_the_sentence_on_chance_has_the_numbers_of_the_tables(parts):
         & (nulls.layer == parts[0].cell.layer) & (nulls.c == parts[0].cell.c) & (nulls.null == "randn")
     ].iloc[0]  # fmt: skip
     assert f"{row.z:.1f} standard deviations above the mean of 10 draws of randn (p = 0.091;" in said
-    assert "of 64 facts 24 were gained and 3 lost (exact McNemar test: p = 0.0001, p = 0.0004 after Holm" in said
+    assert "of 64 units 24 were gained and 3 lost (exact McNemar test: p = 0.0001, p = 0.0004 after Holm" in said
+
+
+def test_a_clearing_worse_than_chance_is_said_to_be_below_it():
+    assert maps._times(-1.23) == "1.2 standard deviations below" and maps._times(1.23).endswith("above")
+    assert maps._times(np.nan) == maps._times(np.inf) == "an unknown number of standard deviations from"
 
 
 def test_without_nulls_and_tests_that_is_said(tmp_path):
@@ -140,6 +193,16 @@ def test_verdicts_of_the_study_that_was_planned_are_called_confirmatory(tmp_path
     parts = reporting.load(tmp_path, "topic")
     assert "Confirmatory: the plan was fixed" in reporting.hypotheses_html(parts)
     assert "fixed before the study ran" in reporting.verdict_sentence(parts)
+
+
+def test_verdicts_stand_beside_their_claims_and_the_model_only_where_there_are_several(parts):
+    other = replace(parts[0], model="other", hypotheses=parts[0].hypotheses.assign(model="other"))
+
+    def heads(shown: list[Part]) -> list[str]:
+        return re.findall("<button>(.*?)</button>", reporting.hypotheses_html(shown))
+
+    assert heads(parts) == ["claim", "verdict", "cells", "value", "needed"]
+    assert heads([*parts, other]) == ["claim", "verdict", "model", "cells", "value", "needed"]
 
 
 def test_verdicts_are_counted(tmp_path):
@@ -176,3 +239,21 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):
     assert "<script" not in hostile and "&lt;script&gt;" in hostile and "without a date" in hostile
     (tmp_path / "plan.yaml").unlink()
     assert "No plan" in reporting.plan_html(reporting.load(tmp_path, "topic")[0])
+
+
+# --- whatever is missing
+
+
+def test_every_page_is_shown_where_all_tables_but_the_scores_are_empty(parts):
+    tables = [name for name in reporting.TABLES if name not in ("scores", "provenance")]
+    part = replace(parts[0], **{name: getattr(parts[0], name)[:0] for name in tables})
+    shows = [
+        reporting.finding_answer, reporting.headline_html, reporting.activations_answer, reporting.activations_html,
+        reporting.history_html, reporting.junk_html, reporting.completions_answer, reporting.completions_html,
+        maps.map_answer, maps.map_html, maps.chance_html, maps.clearings_html,
+        depths.depth_answer, depths.split_html, depths.read_off_html, depths.relearning_html, depths.emergence_html,
+        depths.weights_html, depths.coherence_html, depths.agreement_html, depths.shift_html, depths.selectivity_html,
+    ]  # fmt: skip
+    for shown in [*(show(part) for show in shows), maps.maps_html([part]), reporting.hypotheses_html([part])]:
+        words = re.sub("<.*?>", " ", re.sub("<svg.*?</svg>", "", shown, flags=re.S))
+        assert words.strip() and not re.search(r"\b(nan|None|inf)\b", words)

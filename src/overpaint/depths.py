@@ -526,7 +526,9 @@ def split_sentence(part: Part) -> str:
 
 def depth_answer(part: Part) -> Html:
     """What stays below, in the main cell."""
-    return lead("Nothing was unlearned, so nothing lies below." if part.cell is None else split_sentence(part))
+    if part.cell is None:
+        return lead("Nothing was unlearned, so nothing lies below.")
+    return lead(split_sentence(part), part)
 
 
 def split_html(part: Part) -> Html:

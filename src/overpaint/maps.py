@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
@@ -30,9 +31,9 @@ from overpaint.figures import (
     overall,
     pooled,
 )  # fmt: skip
-from overpaint.reporting import Html, Part, _count, _percent, figure_html, lead, table_html
+from overpaint.reporting import Html, Part, _count, _percent, each, figure_html, lead, table_html
 
-# quantity: (title, colour, factor of the shown numbers, value of the darkest ground)
+# quantity: (title, colour, factor of the shown numbers, value of the darkest ground; None: the largest there is)
 MAPS = {
     "forgotten_accuracy": ("Forgetting, points", COLOURS["unlearned"], 100, 80),
     "recovered_accuracy": ("Recovered, % of lost", COLOURS["cleared"], 100, 100),
@@ -50,22 +51,27 @@ def grid_cells(cells: pd.DataFrame) -> list[Cell]:
 
 
 @figure
-def over_c_and_layer(cells: pd.DataFrame) -> Figure:
-    """Heat maps over c and layer, a panel per quantity of `MAPS`; marked cells are hatched and in grey."""
+def over_c_and_layer(cells: pd.DataFrame, all_cells: pd.DataFrame | None = None) -> Figure:
+    """Heat maps over c and layer, a panel per quantity of `MAPS`; marked cells are hatched and in grey.
+
+    all_cells: cells of all base models, whose largest value sets a scale that has no top of its own.
+    """
     if cells.empty:
         return _nothing("The table of cells holds no unlearned model.")
     quantities = [name for name in MAPS if name in set(cells.quantity)]
     layers, sizes = (sorted({getattr(cell, axis) for cell in grid_cells(cells)}) for axis in ("layer", "c"))
     drawn, grid = _grid(len(quantities), 0.95 + 0.46 * len(layers), columns=2 if len(sizes) > 4 else 3)
     for axes, quantity in zip(grid, quantities, strict=True):
-        _heat(axes, cells[cells.quantity == quantity], layers, sizes, quantity)
+        everything = cells if all_cells is None else all_cells
+        largest = everything[everything.quantity == quantity].value.max()
+        _heat(axes, cells[cells.quantity == quantity], layers, sizes, quantity, largest)
     return drawn
 
 
-def _heat(axes: Axes, rows: pd.DataFrame, layers: list[int], sizes: list[float], quantity: str) -> None:
+def _heat(axes: Axes, rows: pd.DataFrame, layers: list[int], sizes: list[float], quantity: str, largest: float) -> None:
     title, colour, factor, top = MAPS[quantity]
-    values, texts = np.full((2, len(layers), len(sizes)), np.nan, dtype=object)
-    values = values.astype(float)
+    values = np.full((len(layers), len(sizes)), np.nan)
+    texts = values.astype(object)
     for row in rows.itertuples():
         i, j = layers.index(row.layer), sizes.index(row.c)
         values[i, j] = np.nan if row.mark else factor * row.value
@@ -73,15 +79,16 @@ def _heat(axes: Axes, rows: pd.DataFrame, layers: list[int], sizes: list[float],
         if row.mark:
             hatch = MARKS.get(row.mark, "..")
             axes.add_patch(Rectangle((j, i), 1, 1, fc="#EEEEEE", ec="#BBBBBB", hatch=hatch, lw=0, zorder=1.5))
-    top = top or np.nanmax(values, initial=1)
+    top = top or (largest if largest > 0 else 1)
     palette = sns.light_palette(colour, as_cmap=True)
     axes.set_facecolor("#EEEEEE")
     sns.heatmap(values, ax=axes, cmap=palette, vmin=0, vmax=top, cbar=False, linewidths=1.5)
     for (i, j), text in np.ndenumerate(texts):
         text = "not\nmeasured" if pd.isna(text) else text
-        dark = values[i, j] > 0.6 * top  # False where the ground is grey
-        box = {"fc": "#EEEEEE", "ec": "none", "pad": 0.8} if np.isnan(values[i, j]) else None
-        style = {"color": "white" if dark else "#333333", "fontsize": 8, "bbox": box, "zorder": 4}
+        grey = np.isnan(values[i, j])
+        box = {"fc": "#EEEEEE", "ec": "none", "pad": 0.8} if grey else None
+        ground = "#EEEEEE" if grey else palette(values[i, j] / top)
+        style = {"color": _legible(ground), "fontsize": 8, "bbox": box, "zorder": 4}
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", linespacing=1.05, **style)
     axes.set(title=title, xlabel="c", ylabel="layer")
     axes.set_xticklabels([f"{size:g}" for size in sizes])
@@ -89,9 +96,20 @@ def _heat(axes: Axes, rows: pd.DataFrame, layers: list[int], sizes: list[float],
     axes.tick_params(length=0)
 
 
+def _legible(ground: str | tuple) -> str:
+    """White or ink, whichever has the larger contrast with the ground (WCAG 2: relative luminance)."""
+
+    def luminance(colour: str | tuple) -> float:
+        parts = np.array(to_rgb(colour))
+        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    on, ink = luminance(ground), "#333333"
+    return "white" if 1.05 / (on + 0.05) > (on + 0.05) / (luminance(ink) + 0.05) else ink
+
+
 def _text(row: tuple, factor: float) -> str:
     if pd.isna(row.value):
-        return "undefined" if str(row.note).startswith("undefined") else "not\nmeasured"
+        return "unde-\nfined" if str(row.note).startswith("undefined") else "not\nmeasured"
     digits = 0 if factor == 100 else 1
     half = factor * (row.high - row.low) / 2
     spread = "" if pd.isna(half) or round(half, digits) == 0 else f"\n\u00b1{half:.{digits}f}"
@@ -126,6 +144,7 @@ def clearings(scores: pd.DataFrame, cell: Cell | None, primary: str, settings: d
     if len(draws):
         grid[0].axvspan(draws.value.min(), draws.value.max(), color="#DDDDDD", lw=0, zorder=0)
     for axes, (label, found) in zip(grid[1:], curves, strict=True):
+        axes.sharey(grid[1])
         shown = named.loc[list(found.values())]
         if len(draws):
             axes.axhspan(draws.value.min(), draws.value.max(), color="#DDDDDD", lw=0, zorder=0)
@@ -202,7 +221,7 @@ def chance_sentence(part: Part) -> str:
     here = _main_rows(part, part.nulls)
     here = here[here.metric == "accuracy"]
     texts = [
-        f"{_times(row.z)} above the mean of {row.draws} draws of {row.null} (p = {row.p:.3f}; the least that so many "
+        f"{_times(row.z)} the mean of {row.draws} draws of {row.null} (p = {row.p:.3f}; the least that so many "
         f"can say is {1 / (1 + row.draws):.3f})"
         for row in here.itertuples()
     ]
@@ -211,7 +230,7 @@ def chance_sentence(part: Part) -> str:
         row = tested.iloc[0]
         holm = "" if pd.isna(row.p_holm) else f", {_p(row.p_holm)} after Holm's correction over the cells"
         texts.append(
-            f"of {row.n} facts {row.gained} were gained and {row.lost} lost (exact McNemar test: {_p(row.p)}{holm})"
+            f"of {row.n} units {row.gained} were gained and {row.lost} lost (exact McNemar test: {_p(row.p)}{holm})"
         )
     if not texts:
         return "Neither null directions nor exact tests were run in this cell."
@@ -219,7 +238,10 @@ def chance_sentence(part: Part) -> str:
 
 
 def _times(z: float) -> str:
-    return "an unknown number of standard deviations" if pd.isna(z) else f"{z:.1f} standard deviations"
+    """`1.2 standard deviations above`, as z has its sign."""
+    if not np.isfinite(z):
+        return "an unknown number of standard deviations from"
+    return f"{abs(z):.1f} standard deviations {'below' if z < 0 else 'above'}"
 
 
 def _p(value: float) -> str:
@@ -237,10 +259,16 @@ def _main_rows(part: Part, table: pd.DataFrame) -> pd.DataFrame:
 # ---------------------------------------------------------------- markup
 
 
-def map_html(part: Part) -> Html:
-    """The heat maps."""
+def maps_html(parts: list[Part]) -> Html:
+    """The heat maps of every base model, on the same scales."""
+    together = pd.concat([part.cells for part in parts])
+    return each(parts, lambda part: map_html(part, together))
+
+
+def map_html(part: Part, all_cells: pd.DataFrame | None = None) -> Html:
+    """The heat maps; all_cells: as in `over_c_and_layer`."""
     return figure_html(
-        over_c_and_layer(part.cells),
+        over_c_and_layer(part.cells, all_cells),
         "Each cell pools its seeds and all hazardous topics. Numbers: the value and half the width of its 95 % "
         "bootstrap interval; of attained magnitude, rank-1 share and c half the range over seeds and topics. "
         f"Recovered: by clearing '{part.primary}'. Grey and hatched: left out by the plan, as not unlearned (//) or "

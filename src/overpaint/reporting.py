@@ -353,7 +353,14 @@ def finding_answer(part: Part) -> Html:
     if part.cell is None:
         return lead("Nothing was unlearned, so there is nothing to clear.")
     rows = pooled(in_cell(part.scores, part.cell))
-    return lead(recovered_sentence(rows, part.primary).removesuffix(".") + f", at {part.cell}.")
+    return lead(recovered_sentence(rows, part.primary).removesuffix(".") + f", at {part.cell}.", part)
+
+
+def warning(part: Part) -> str:
+    """That the plan leaves the main cell out, "" where it does not: its numbers are shown, but count for no claim."""
+    rows = part.cells[:0] if part.cell is None else in_cell(part.cells, part.cell)
+    mark = next((mark for mark in rows.mark if mark), "")
+    return f"Beware: the plan leaves this cell out as {mark}, so its numbers say little." if mark else ""
 
 
 def activations_answer(part: Part) -> Html:
@@ -364,7 +371,7 @@ def activations_answer(part: Part) -> Html:
     rows = pooled(pd.concat([rows[rows.method == "base"], in_cell(rows, part.cell)]))
     depth = part.cell.layer + 1 if rows.depth.eq(part.cell.layer + 1).any() else rows.depth.max()
     texts = [_moved(rows[(rows.depth == depth) & (rows.role == role)], part) for role in ("hazardous", "benign")]
-    return lead(f"At the start of block {depth}, last token, {part.cell}: {'; '.join(filter(None, texts))}.")
+    return lead(f"At the start of block {depth}, last token, {part.cell}: {'; '.join(filter(None, texts))}.", part)
 
 
 def _moved(rows: pd.DataFrame, part: Part) -> str:
@@ -401,9 +408,9 @@ def completions_answer(part: Part) -> Html:
 
     text = f"The perplexity of hazardous text goes from {number(before)} to {number(after)} at {part.cell}"
     if cleared is None:
-        return lead(f"{text}; the cleared model's was not measured.")
+        return lead(f"{text}; the cleared model's was not measured.", part)
     word = "lowers it to" if cleared.value < after.value else "does not lower it:"
-    return lead(f"{text}; clearing '{part.primary}' {word} {number(cleared)}.")
+    return lead(f"{text}; clearing '{part.primary}' {word} {number(cleared)}.", part)
 
 
 def provenance_answer(part: Part) -> Html:
@@ -486,9 +493,8 @@ def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
         else "Exploratory: the plan was not written for this study, so these verdicts describe it and test nothing."
     )
     shown = rows.assign(method=[name.upper() if len(name) <= 4 else name for name in rows.method])
-    columns = ["claim", "model", "cells", "value", "needed", "verdict"]
-    if rows.method.nunique() > 1:
-        columns.insert(2, "method")
+    several = [name for name in ("model", "method") if rows[name].nunique() > 1]
+    columns = ["claim", "verdict", *several, "cells", "value", "needed"]
     forms = {"value": _percent, "needed": _percent}
     note = (
         "Cells: those without a mark, where it was measured. Value: the share of them in which it is so; of the claim "
@@ -513,9 +519,10 @@ def plan_html(part: Part) -> Html:
 # ---------------------------------------------------------------- markup
 
 
-def lead(sentence: str) -> Html:
-    """The sentence that opens a report."""
-    return Html(f'<p class="lead">{escape(sentence)}</p>')
+def lead(sentence: str, part: Part | None = None) -> Html:
+    """The sentence that opens a report; of a part, with the warning on its main cell where there is one."""
+    text = " ".join(filter(None, [sentence, warning(part) if part else ""]))
+    return Html(f'<p class="lead">{escape(text)}</p>')
 
 
 def each(parts: list[Part], show: Callable[[Part], Html]) -> Html:
@@ -970,6 +977,7 @@ def _summary(parts: list[Part], study: str, index: Path) -> str:
     lines += [
         f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary, part.cell), 1)
     ]
+    lines += filter(None, [warning(part)])
     lines.append(verdict_sentence(parts))
     if len(parts) > 1:
         lines.append(f"The numbers are of {part.model}; the page holds {len(parts) - 1} more.")
