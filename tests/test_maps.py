@@ -163,8 +163,18 @@ def test_the_sentence_on_chance_has_the_numbers_of_the_tables(parts):
         (nulls.seed == "all") & (nulls.topic == "all") & (nulls.clearing == "topic") & (nulls.metric == "accuracy")
         & (nulls.layer == parts[0].cell.layer) & (nulls.c == parts[0].cell.c) & (nulls.null == "randn")
     ].iloc[0]  # fmt: skip
+    assert "accuracy after clearing 'topic'" in said
     assert f"{row.z:.1f} standard deviations above the mean of 10 draws of randn (p = 0.091;" in said
     assert "of 64 units 24 were gained and 3 lost (exact McNemar test: p = 0.0001, p = 0.0004 after Holm" in said
+
+
+def test_the_exact_test_stands_in_a_table_where_it_was_made(parts):
+    heads = ["n", "gained", "lost", "p", "p holm"]
+    shown = maps.chance_html(parts[0])
+    assert re.findall("<button>(.*?)</button>", shown)[-5:] == heads and "mcnemar.csv" in shown
+    [cells] = [row for row in re.findall("<tr>(.*?)</tr>", shown) if ">24</td>" in row]
+    assert re.findall(">([^<>]+)</td>", cells)[:3] == ["64", "24", "3"]
+    assert "mcnemar.csv" not in maps.chance_html(replace(parts[0], mcnemar=parts[0].mcnemar[:0]))
 
 
 def test_a_clearing_worse_than_chance_is_said_to_be_below_it():
@@ -227,6 +237,8 @@ def test_over_several_models_the_joint_verdict_counts(tmp_path):
     assert "4 undecided" in reporting.verdict_sentence(parts)
     assert reporting.hypotheses_html(parts).count("<tr>") == 1 + 3 * len(joint)
     assert reporting.hypotheses_html(parts, every=False).count("<tr>") == 1 + len(joint)
+    rows = re.findall("<tr>(.*?)</tr>", reporting.hypotheses_html(parts))[1:]
+    assert [">all<" in row for row in rows] == [True] * len(joint) + [False] * 2 * len(joint)
 
 
 def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):

@@ -234,7 +234,7 @@ def chance_sentence(part: Part) -> str:
         )
     if not texts:
         return "Neither null directions nor exact tests were run in this cell."
-    return f"At {part.cell}, clearing '{part.primary}': {'; '.join(texts)}."
+    return f"At {part.cell}, accuracy after clearing '{part.primary}': {'; '.join(texts)}."
 
 
 def _times(z: float) -> str:
@@ -307,7 +307,9 @@ def chance_html(part: Part) -> Html:
     columns = ["metric", "null", "draws", "value", "null_mean", "null_sd", "null_best", "z", "p"]
     forms: dict[str, Callable] = dict.fromkeys(["value", "null_mean", "null_sd", "null_best", "p"], "{:.3f}".format)
     table = table_html(rows[columns], "nulls", forms | {"z": "{:.1f}".format}) if len(rows) else ""
-    return Html(f"<p>{escape(chance_sentence(part))}</p>{table}")
+    tested = _main_rows(part, part.mcnemar)[["n", "gained", "lost", "p", "p_holm"]]
+    exact = table_html(tested, "mcnemar", dict.fromkeys(["p", "p_holm"], "{:.2g}".format)) if len(tested) else ""
+    return Html(f"<p>{escape(chance_sentence(part))}</p>{table}{exact}")
 
 
 def all_figures(part: Part) -> dict[str, Figure]:
