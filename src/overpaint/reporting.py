@@ -493,6 +493,7 @@ def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
         if confirmed
         else "Exploratory: the plan was not written for this study, so these verdicts describe it and test nothing."
     )
+    rows = rows.sort_values("model", key=lambda name: name.eq("all"), kind="stable")  # what all say comes last
     shown = rows.assign(method=[name.upper() if len(name) <= 4 else name for name in rows.method])
     several = [name for name in ("model", "method") if rows[name].nunique() > 1]
     columns = ["claim", "verdict", *several, "cells", "value", "needed"]
