@@ -238,7 +238,7 @@ def test_over_several_models_the_joint_verdict_counts(tmp_path):
     assert reporting.hypotheses_html(parts).count("<tr>") == 1 + 3 * len(joint)
     assert reporting.hypotheses_html(parts, every=False).count("<tr>") == 1 + len(joint)
     rows = re.findall("<tr>(.*?)</tr>", reporting.hypotheses_html(parts))[1:]
-    assert [">all<" in row for row in rows] == [True] * len(joint) + [False] * 2 * len(joint)
+    assert [">all<" in row for row in rows] == [False] * 2 * len(joint) + [True] * len(joint)
 
 
 def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):

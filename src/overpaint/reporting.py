@@ -482,9 +482,8 @@ def final(parts: list[Part]) -> pd.DataFrame:
 
 
 def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
-    """The claims and their verdicts, over all base models first; every: also those of single base models."""
-    single = [part.hypotheses for part in parts] if every else []
-    rows = pd.concat([final(parts), *single]).drop_duplicates()
+    """The claims and their verdicts; every: also those of single base models."""
+    rows = pd.concat([part.hypotheses for part in parts]).drop_duplicates() if every else final(parts)
     if rows.empty:
         return Html("<p>No claim was judged.</p>")
     confirmed = bool(rows.confirmatory.all())
