@@ -71,11 +71,12 @@ def without_torch(tmp_path_factory) -> dict[str, str]:
 
 
 def run_count(*studies: str) -> int:
-    """How many runs the default study has with the study files over it."""
+    """How many runs the default study has with the study files over it, in all its base models."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     for name in studies:
         update_config(config, yaml.safe_load((ROOT / name).read_text()))
-    return len(sweep.expand_runs(config["study"]["runs"], config["methods"]))
+    models = sweep.as_list(config["study"]["model"])
+    return len(models) * len(sweep.expand_runs(config["study"]["runs"], config["methods"]))
 
 
 @pytest.mark.parametrize(
