@@ -492,6 +492,9 @@ def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
         if confirmed
         else "Exploratory: the plan was not written for this study, so these verdicts describe it and test nothing."
     )
+    order = {claim: place for place, claim in enumerate(dict.fromkeys(rows.hypothesis))}
+    rows = rows.assign(place=rows.hypothesis.map(order), single=rows.model != "all")
+    rows = rows.sort_values(["place", "single"], kind="stable")  # claim by claim, all models together first
     shown = rows.assign(method=[name.upper() if len(name) <= 4 else name for name in rows.method])
     several = [name for name in ("model", "method") if rows[name].nunique() > 1]
     columns = ["claim", "verdict", *several, "cells", "value", "needed"]
