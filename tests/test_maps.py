@@ -213,6 +213,12 @@ def test_verdicts_stand_beside_their_claims_and_the_model_only_where_there_are_s
     assert heads([*parts, other]) == ["claim", "verdict", "model", "cells", "value", "needed"]
 
 
+def test_hostile_claims_are_text(parts):
+    table = parts[0].hypotheses.assign(claim=HOSTILE, model=HOSTILE)
+    shown = reporting.hypotheses_html([replace(parts[0], hypotheses=table)])
+    assert "<script" not in shown and "<img" not in shown and "&lt;script&gt;" in shown
+
+
 def test_verdicts_are_counted(tmp_path):
     tables = Tables()
     tables.write(tmp_path)
@@ -236,7 +242,7 @@ def test_over_several_models_the_joint_verdict_counts(tmp_path):
     assert reporting.hypotheses_html(parts).count("<tr>") == 1 + 3 * len(joint)
     assert reporting.hypotheses_html(parts, every=False).count("<tr>") == 1 + len(joint)
     models = re.findall(r"<td>(tiny|other|all)</td>", reporting.hypotheses_html(parts))
-    assert models == ["all", "tiny", "other"] * len(joint)
+    assert models == ["tiny"] * len(joint) + ["other"] * len(joint) + ["all"] * len(joint)
 
 
 def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from synthetic import CONTROL, HOSTILE, ONE, Tables
 
-from overpaint import depths, figures, reporting
+from overpaint import depths, figures, maps, reporting
 from overpaint.errors import UserError
 from overpaint.figures import Cell
 
@@ -218,8 +218,8 @@ def test_saved_figures_are_whole_and_repeatable(scores, tmp_path):
 
 def test_save_figures_writes_each_figure_three_times(tmp_path_factory, tmp_path):
     folder = Tables(**ONE).write(tmp_path_factory.mktemp("one"))
-    paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path, depths.all_figures)
-    assert {path.stem for path in paths} == {*figures.FIGURES, "activations_first"}
+    paths = reporting.save_figures(folder, "topic", "synthetic", tmp_path, depths.all_figures, maps.all_figures)
+    assert {path.stem for path in paths} == {*figures.FIGURES, "activations_first", "map"} - {"over_c_and_layer"}
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert {path.suffix for path in paths} == {".svg", ".pdf", ".png"}
 

@@ -133,7 +133,8 @@ def test_there_is_a_profile_for_each_place():
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_repeats_the_default_which_it_takes_the_place_of(name):
-    changed = {"default": set(), "strict": {"rerun-triggers", "keep-going", "quiet"}}.get(name, {"resources"})
+    own = {"default": set(), "strict": {"rerun-triggers", "keep-going", "quiet"}}
+    changed = own.get(name, {"resources", "scheduler"})
     for key in SETTINGS["default"].keys() - changed:
         assert SETTINGS[name][key] == SETTINGS["default"][key], key
 
