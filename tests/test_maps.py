@@ -153,6 +153,14 @@ def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose()
     assert "No recovered fraction" in " ".join(texts(maps.clearings(tables.scores(), None, "topic", SETTINGS)))
 
 
+def test_the_caption_tells_of_curves_only_where_they_are_drawn(tmp_path):
+    one_cell = {"layers": (2,), "sizes": (8.0,)}
+    [curved] = parts_of(Tables(clearings=tuple(SETTINGS), **one_cell), tmp_path / "curved", SETTINGS)
+    [plain] = parts_of(Tables(**one_cell), tmp_path / "plain", SETTINGS)
+    assert "Rank: the first k" in maps.clearings_html(curved) and "Dose: the share" in maps.clearings_html(curved)
+    assert "Rank:" not in maps.clearings_html(plain) and "Dose:" not in maps.clearings_html(plain)
+
+
 # --- chance
 
 
@@ -215,6 +223,12 @@ def test_verdicts_stand_beside_their_claims_and_the_model_only_where_there_are_s
     assert heads([*parts, other]) == ["claim", "verdict", "model", "cells", "value", "needed"]
 
 
+def test_hostile_claims_are_text(parts):
+    table = parts[0].hypotheses.assign(claim=HOSTILE, model=HOSTILE)
+    shown = reporting.hypotheses_html([replace(parts[0], hypotheses=table)])
+    assert "<script" not in shown and "<img" not in shown and "&lt;script&gt;" in shown
+
+
 def test_verdicts_are_counted(tmp_path):
     tables = Tables()
     tables.write(tmp_path)
@@ -237,8 +251,8 @@ def test_over_several_models_the_joint_verdict_counts(tmp_path):
     assert "4 undecided" in reporting.verdict_sentence(parts)
     assert reporting.hypotheses_html(parts).count("<tr>") == 1 + 3 * len(joint)
     assert reporting.hypotheses_html(parts, every=False).count("<tr>") == 1 + len(joint)
-    rows = re.findall("<tr>(.*?)</tr>", reporting.hypotheses_html(parts))[1:]
-    assert [">all<" in row for row in rows] == [False] * 2 * len(joint) + [True] * len(joint)
+    models = re.findall(r"<td>(tiny|other|all)</td>", reporting.hypotheses_html(parts))
+    assert models == ["tiny"] * len(joint) + ["other"] * len(joint) + ["all"] * len(joint)
 
 
 def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):

@@ -284,11 +284,19 @@ def clearings_html(part: Part) -> Html:
         figure_html(
             drawn,
             f"Recovered fraction of accuracy at {part.cell}, all hazardous topics, seeds pooled, with 95 % intervals. "
-            "Grey band: the range of single null draws. Rank: the first k singular vectors of the paired differences. "
-            "Dose: the share s of the component that is taken out of every write.",
+            f"Grey band: the range of single null draws.{_curves(drawn)}",
         )
         + (f"<p>{escape(refits)}</p>" if refits else "")
     )
+
+
+def _curves(drawn: Figure) -> str:
+    """What the curves beside the rows are over, where there are any."""
+    over = {
+        "By rank": " Rank: the first k singular vectors of the paired differences.",
+        "By dose": " Dose: the share s of the component that is taken out.",
+    }
+    return "".join(over.get(axes.get_title(loc="left"), "") for axes in drawn.axes)
 
 
 def _refits(part: Part) -> str:

@@ -496,12 +496,17 @@ def hypotheses_html(parts: list[Part], every: bool = True) -> Html:
     shown = rows.assign(method=[name.upper() if len(name) <= 4 else name for name in rows.method])
     several = [name for name in ("model", "method") if rows[name].nunique() > 1]
     columns = ["claim", "verdict", *several, "cells", "value", "needed"]
-    forms = {"value": _percent, "needed": _percent}
+    forms = {"value": _percent, "needed": _percent, "claim": _wide}
     note = (
         "Cells: those without a mark, where it was measured. Value: the share of them in which it is so; of the claim "
         "on layers, the mean range of the recovered fraction over layers, and needed the one over c."
     )
     return Html(f"<p><b>{label}</b></p>{table_html(shown[columns], 'hypotheses', forms)}<p class=note>{note}</p>")
+
+
+def _wide(text: object) -> Html:
+    """Prose that a narrow table does not squeeze to a word a line."""
+    return Html(f"<div class=wide>{escape(str(text))}</div>")
 
 
 def plan_html(part: Part) -> Html:
@@ -753,6 +758,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .7rem .35rem 0;
 th { color: var(--soft); font-weight: 600; line-height: 1.3; vertical-align: bottom; }
 th button { all: unset; cursor: pointer; } th button:hover, th button:focus-visible { text-decoration: underline; }
 th[aria-sort] button::after { content: " \\2191"; } th[aria-sort=descending] button::after { content: " \\2193"; }
+td .wide { min-width: 10rem; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; font-size: .92rem; }
 dt { color: var(--soft); } dd { margin: 0; min-width: 0; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
