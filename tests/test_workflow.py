@@ -361,7 +361,7 @@ def test_another_place_and_time_and_model_beside_it_give_the_same_numbers(study,
     one, both = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, twins))
     other = both[both.model == "smoke"].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, other, check_exact=True)
-    assert one.select_dtypes(float).nunique().max() > 10, "a table of one number"
+    assert one.select_dtypes(float).nunique().max() > 5, "a table of one number"
 
 
 def test_another_model_is_of_its_own_world_and_has_its_own_numbers(twins):
