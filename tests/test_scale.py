@@ -89,7 +89,7 @@ def seconds(tmp_path_factory) -> dict[int, float]:
 
 
 def test_a_thousand_variants_are_planned_in_40_seconds(seconds):
-    assert seconds[1000] < 40  # 12 to 24, by machine and what else it does
+    assert seconds[1000] < 40  # 15 on a quiet machine, twice that where other jobs run
 
 
 def test_the_cost_of_a_plan_grows_in_proportion_to_its_variants(seconds):
