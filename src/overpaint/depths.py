@@ -14,7 +14,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from overpaint.figures import (
@@ -166,21 +165,6 @@ def _band(axes: Axes, rows: pd.DataFrame, x: str, kind: str, **options) -> None:
     axes.plot(place, rows.value, **{"color": COLOURS[kind], "marker": MARKERS[kind], "ms": 3.5, **options})
 
 
-def _legend(drawn: Figure, entries: list[tuple[str, str, str]]) -> None:
-    """Name lines once above all panels, [(text, kind, line style)]."""
-    drawn.legend(
-        [Line2D([], [], color=COLOURS[kind], ls=style, marker=MARKERS[kind], ms=4) for _, kind, style in entries],
-        [plain(text) for text, *_ in entries],
-        loc="outside upper left",
-        ncols=len(entries),
-        frameon=False,
-        labelcolor="linecolor",
-        handlelength=1.8,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
-
-
 @figure
 def shallow_deep(table: pd.DataFrame, cell: Cell | None, method: str = "unlearned") -> Figure:
     """What each cell lost, split by what clearing gives back; `table` as `split` returns it, one row per cell."""
@@ -204,7 +188,7 @@ def shallow_deep(table: pd.DataFrame, cell: Cell | None, method: str = "unlearne
     axes.axvline(CHANCE, color="#999999", ls="--", lw=0.9, zorder=0)
     axes.set_xlabel("accuracy on hazardous questions")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _legend(drawn, [(method, "unlearned", ""), ("cleared", "cleared", ""), ("base", "base", "")])
+    _key(drawn, [(method, "unlearned", ""), ("cleared", "cleared", ""), ("base", "base", "")], marked=True)
     return drawn
 
 
@@ -252,7 +236,8 @@ def read_off(table: pd.DataFrame, cell: Cell | None) -> Figure:
         across[0].set_ylabel(plain(_role_name(here)))
     states = [name for name in STATES if rows.state.eq(name).any()]
     entries = [(_state_name(name), STATES[name], "-") for name in states]
-    _legend(drawn, entries + [("shuffled answers", "null", ":")] * int(rows.quantity.eq("probe_shuffled").any()))
+    shuffled = [("shuffled answers", "null", ":")] * int(rows.quantity.eq("probe_shuffled").any())
+    _key(drawn, entries + shuffled, marked=True)
     return drawn
 
 
@@ -785,19 +770,37 @@ def coherence_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
 
 def coherence_html(part: Part) -> Html:
     """Coherence of continuations."""
-    rows = shown(part.coherence, part.cell)
-    if rows[rows.method != "base"].empty:
-        return unseen("the coherence of completions", "study.coherence")
-    cell = shown_cell(part.coherence, part.cell)
-    picture = figure_html(
-        coherence(part.coherence, part.cell, part.primary),
-        (
-            f"Greedy continuations at {cell}, {_seeds(part.coherence, cell)}, "
-            f"with 95 % bootstrap intervals over prompts; n = {_prompts(rows)} prompts. Of random directions the first "
-            "draw. Short texts repeat less: read the shares beside the length."
-        ),
+    return _beside_the_base(
+        part,
+        part.coherence,
+        ("the coherence of completions", "study.coherence"),
+        coherence,
+        coherence_sentence,
+        "Greedy continuations at {where}, with 95 % bootstrap intervals over prompts; n = {n} prompts. Of random "
+        "directions the first draw. Short texts repeat less: read the shares beside the length.",
     )
-    return Html(_paragraph(coherence_sentence(part.coherence, part.cell, part.primary)) + picture)
+
+
+def _beside_the_base(
+    part: Part,
+    table: pd.DataFrame,
+    missing: tuple[str, str],
+    draw: Callable[..., Figure],
+    say: Callable[..., str],
+    caption: str,
+) -> Html:
+    """A sentence and a figure on what a table tells of the base and of the main cell.
+
+    missing: what was not looked at, and the key of the configuration that asks for it.
+    draw, say: of the table, the cell and the primary clearing.    caption: with places for {where} and {n}.
+    """
+    rows = shown(table, part.cell)
+    if rows[rows.method != "base"].empty:
+        return unseen(*missing)
+    cell = shown_cell(table, part.cell)
+    where, asked = f"{cell}, {_seeds(table, cell)}", (table, part.cell, part.primary)
+    picture = figure_html(draw(*asked), caption.format(where=where, n=_prompts(rows)))
+    return Html(_paragraph(say(*asked)) + picture)
 
 
 def _prompts(rows: pd.DataFrame) -> str:
@@ -817,19 +820,15 @@ def agreement_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
 
 def agreement_html(part: Part) -> Html:
     """How far predictions lie from the base's."""
-    rows = shown(part.agreement, part.cell)
-    if rows[rows.method != "base"].empty:
-        return unseen("predictions on running text", "study.evaluate")
-    cell = shown_cell(part.agreement, part.cell)
-    picture = figure_html(
-        agreement(part.agreement, part.cell, part.primary),
-        (
-            f"Next-token predictions on running text against the base's at {cell}, {_seeds(part.agreement, cell)}, "
-            f"95 % bootstrap intervals over seeds and texts; n = {_prompts(rows)} texts. The base itself has a "
-            "KL of 0 and an agreement of 1."
-        ),
+    return _beside_the_base(
+        part,
+        part.agreement,
+        ("predictions on running text", "study.evaluate"),
+        agreement,
+        agreement_sentence,
+        "Next-token predictions on running text against the base's at {where}, 95 % bootstrap intervals over seeds and "
+        "texts; n = {n} texts. The base itself has a KL of 0 and an agreement of 1.",
     )
-    return Html(_paragraph(agreement_sentence(part.agreement, part.cell, part.primary)) + picture)
 
 
 # ---------------------------------------------------------------- activations

@@ -285,17 +285,26 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]], gap: float = 0.1
         axes.text(1.02, last, plain(text), color=colour, transform=axes.transAxes, va="center", fontsize=8)
 
 
-def _key(drawn: Figure, entries: list[tuple[str, str]]) -> None:
-    """Name the lines of all panels once above them, in their colours, [(text, kind)]."""
-    lines = [matplotlib.lines.Line2D([], [], color=COLOURS[kind]) for _, kind in entries]
+def _key(drawn: Figure, entries: list[tuple[str, ...]], marked: bool = False) -> None:
+    """Name the lines of all panels once above them, in their colours, [(text, kind)] or [(text, kind, line style)].
+
+    marked: with the marker of each kind.
+    """
+    lines = [
+        matplotlib.lines.Line2D(
+            [], [], color=COLOURS[kind], ls=style[0] if style else "-", marker=MARKERS[kind] if marked else "", ms=4
+        )
+        for _, kind, *style in entries
+    ]
     drawn.legend(
         lines,
-        [plain(text) for text, _ in entries],
+        [plain(text) for text, *_ in entries],
         loc="outside upper left",
         ncols=len(entries),
         frameon=False,
         labelcolor="linecolor",
-        handlelength=1.4,
+        handlelength=1.8 if marked else 1.4,
+        columnspacing=1.2 if marked else 2,
         borderaxespad=0.1,
     )
 
