@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from overpaint import figures, reporting
 from overpaint.figures import (
     COLOURS,
     WIDTH,
@@ -45,11 +46,6 @@ MAPS = {
 MARKS = {"not unlearned": "//", "collapsed": "xx"}
 
 
-def grid_cells(cells: pd.DataFrame) -> list[Cell]:
-    """Cells of the map, by layer, then c."""
-    return sorted({Cell(int(layer), float(c)) for layer, c in cells[["layer", "c"]].itertuples(index=False)})
-
-
 @figure
 def over_c_and_layer(cells: pd.DataFrame, all_cells: pd.DataFrame | None = None) -> Figure:
     """Heat maps over c and layer, a panel per quantity of `MAPS`; marked cells are hatched and in grey.
@@ -59,7 +55,7 @@ def over_c_and_layer(cells: pd.DataFrame, all_cells: pd.DataFrame | None = None)
     if cells.empty:
         return _nothing("The table of cells holds no unlearned model.")
     quantities = [name for name in MAPS if name in set(cells.quantity)]
-    layers, sizes = (sorted({getattr(cell, axis) for cell in grid_cells(cells)}) for axis in ("layer", "c"))
+    layers, sizes = (sorted({getattr(cell, axis) for cell in figures.cells(cells)}) for axis in ("layer", "c"))
     drawn, grid = _grid(len(quantities), 0.95 + 0.46 * len(layers), columns=2 if len(sizes) > 4 else 3)
     for axes, quantity in zip(grid, quantities, strict=True):
         everything = cells if all_cells is None else all_cells
@@ -193,7 +189,7 @@ def clearing_settings(part: Part) -> dict[str, dict]:
 def map_answer(part: Part) -> Html:
     """Range of the recovered fraction over the cells without a mark, and how many are marked."""
     cells = part.cells
-    total = len(grid_cells(cells))
+    total = len(figures.cells(cells))
     if not total:
         return lead("Nothing was unlearned, so there is no map.")
     rows = cells[(cells.quantity == "recovered_accuracy") & cells.mark.eq("")].dropna(subset="value")
@@ -212,8 +208,7 @@ def map_answer(part: Part) -> Html:
 
 
 def _at(row: pd.Series) -> str:
-    interval = f"95 % interval {_percent(row.low)} to {_percent(row.high)}" if pd.notna(row.low) else "no interval"
-    return f"{_percent(row.value)} ({interval}; {Cell(int(row.layer), row.c)})"
+    return f"{_percent(row.value)} ({reporting._interval(row, _percent)}; {Cell(int(row.layer), row.c)})"
 
 
 def chance_sentence(part: Part) -> str:
