@@ -764,10 +764,11 @@ def test_a_fictional_text_for_a_model_of_no_world_must_name_one():
         ([], ["study.model", "non-empty"]),
         (["miniature", "miniature"], ["study.model", "non-unique"]),
         ([1], ["study.model.0", "'string'"]),
+        ("all", ["study.model", "'all'"]),
     ],
 )
 def test_a_wrong_list_of_models_is_refused(models, parts):
-    sentence = refusal(put("study", "model", value=models))
+    sentence = refusal(put("study", "model", value=models), put("models", "all", value=DEFAULT["models"]["miniature"]))
     assert [part for part in parts if part not in sentence] == [], sentence
 
 

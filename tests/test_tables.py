@@ -325,3 +325,17 @@ def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
     assert list(found.rule) == ["evaluate", "evaluate", "unlearn", "unlearn"]
     assert list(found.output) == [str(tmp_path / name) for name in "adbc"]
     assert json.loads(found.settings[0]) == {"lr": 0.1} and json.loads(found.packages[0]) == {"torch": "2"}
+
+
+def test_files_are_told_apart_by_model_and_run_and_none_may_be_missing():
+    found = tables.by_model(["a", "b"], ["base", "run"], ["1", "2", "3", "4"], int)
+    assert found == {"a": {"base": 1, "run": 2}, "b": {"base": 3, "run": 4}}
+    for paths in (["1", "2", "3"], ["1", "2", "3", "4", "5"]):
+        with pytest.raises(ValueError):
+            tables.by_model(["a", "b"], ["base", "run"], paths, int)
+
+
+def test_parts_without_rows_leave_no_trace_in_a_joined_table():
+    full, empty = pd.DataFrame({"layer": [1]}, dtype="Int64"), pd.DataFrame({"layer": []}, dtype=float)
+    assert tables.joined([empty, full, full]).layer.tolist() == [1, 1]
+    assert tables.joined([empty, full]).layer.dtype == "Int64" and tables.joined([empty, empty]).empty

@@ -130,13 +130,7 @@ def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dic
 
 def _check_files(config: dict[str, Any]) -> None:
     """Read the user's own files and folders that the study names, so that a bad row is known at once."""
-    study = config["study"]
-    chosen = {
-        "corpora": [*study["forget"], *study["retain"]],
-        "prompts": study["prompts"],
-        "benchmarks": sweep.evaluated(study, "benchmarks"),
-    }
-    for catalogue, names in chosen.items():
+    for catalogue, names in sweep.used_texts(config["study"]).items():
         for name, entry in ((name, config[catalogue][name]) for name in names):
             unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
             if unknown:

@@ -91,6 +91,8 @@ def check(config: dict[str, Any]) -> None:
     study = config["study"]
     _known(config, "methods", "the workflow", ["base"])
     _known(config, "models", "study.model", as_list(study["model"]))
+    if "all" in as_list(study["model"]):
+        raise UserError("study.model names 'all', as tables call all models together: give the model another name.")
     for key in ("forget", "retain"):
         _known(config, "corpora", f"study.{key}", study[key])
     _known(config, "prompts", "study.prompts", study["prompts"])
@@ -128,6 +130,15 @@ def hazardous_topics(config: dict[str, Any]) -> list[str]:
 def evaluated(study: dict[str, Any], key: str) -> list[str]:
     """All `clearings` or `benchmarks` that `study.evaluate` names, in order, once each."""
     return list(dict.fromkeys(name for entry in study["evaluate"] for name in entry[key]))
+
+
+def used_texts(study: dict[str, Any]) -> dict[str, list[str]]:
+    """{catalogue: entries} of the texts that the study uses."""
+    return {
+        "corpora": [*study["forget"], *study["retain"]],
+        "prompts": study["prompts"],
+        "benchmarks": evaluated(study, "benchmarks"),
+    }
 
 
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
@@ -171,9 +182,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
             *control(config),
             *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
         ],
-        "corpora": [*study["forget"], *study["retain"]],
-        "prompts": study["prompts"],
-        "benchmarks": evaluated(study, "benchmarks"),
+        **used_texts(study),
         "methods": ["base", *used_methods(study)],
         "clearings": [*evaluated(study, "clearings"), *study["coherence"]["nulls"]],
     }
@@ -188,14 +197,8 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
 
 def _check_worlds(config: dict[str, Any]) -> None:
     """Refuse a text of a fictional world that is nowhere named."""
-    study = config["study"]
-    listed = {
-        "corpora": [*study["forget"], *study["retain"]],
-        "prompts": study["prompts"],
-        "benchmarks": evaluated(study, "benchmarks"),
-    }
-    for catalogue, model in product(listed, as_list(study["model"])):
-        for name in listed[catalogue]:
+    for (catalogue, names), model in product(used_texts(config["study"]).items(), as_list(config["study"]["model"])):
+        for name in names:
             entry = of_model(config, config[catalogue][name], model)
             if entry["source"] == "miniature" and "world" not in entry:
                 valid = ", ".join(config["worlds"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,10 @@ def _values(metric: str, count: int, found: Estimate) -> dict:
 
 def by_model(models: list[str], runs: Iterable[str], paths: Iterable, read: Callable) -> dict[str, dict]:
     """{model: {run: what `read` makes of its file}}; paths: of the runs of one model after the other."""
-    files, runs = iter(paths), list(runs)
-    return {model: {run: read(next(files)) for run in runs} for model in models}
+    found: dict[str, dict] = {model: {} for model in models}
+    for (model, run), path in zip(product(models, runs), paths, strict=True):
+        found[model][run] = read(path)
+    return found
 
 
 def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -49,7 +49,8 @@ PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.it
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
 TABLES = [
-    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history", "completions", "provenance",
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "provenance",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]  # tables, gathered by a rule of their own
 
