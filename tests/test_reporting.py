@@ -140,6 +140,13 @@ def test_accuracy_draws_one_panel_per_topic_with_base_first_and_every_draw(score
     assert base.get_color() == figures.COLOURS["base"]
 
 
+def test_accuracy_leaves_clearings_out_that_were_asked_less_than_the_primary(scores):
+    less = scores[~((scores.clearing == "pooled") & (scores.role == "benign"))]
+    drawn = [figures.accuracy(table, Cell(2, 8.0), "topic") for table in (scores, less)]
+    shown = [[label.get_text() for label in one.axes[0].get_yticklabels()] for one in drawn]
+    assert "cleared: pooled" in shown[0] and "cleared: pooled" not in shown[1] and "cleared: span" in shown[1]
+
+
 def test_recovery_says_undefined_only_where_it_is(scores):
     drawn = figures.recovery(scores, "topic")
     assert texts(drawn).count("undefined") == 2  # one cell, two topics

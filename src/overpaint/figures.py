@@ -323,11 +323,16 @@ def _log_if_wide(axes: Axes, values: pd.Series, ratio: float = 20) -> None:
 
 
 def _lines(rows: pd.DataFrame, primary: str, method: str) -> list[Line]:
-    """Rows of the accuracy figure in their fixed order: models, clearings, controls, nulls."""
+    """Rows of the accuracy figure in their fixed order: models, clearings, controls, nulls.
+
+    Of other clearings than the primary those that were asked about all its topics; few were asked about benign ones.
+    """
     names = list(dict.fromkeys(rows.loc[rows.method != "base", "clearing"]))
     families = null_families(rows)
     controls = [name for name in names if name in CONTROLS]
+    asked = rows[rows.method != "base"].groupby("clearing").topic.agg(set)
     others = [name for name in names if family(name) not in {"none", primary, *families, *CONTROLS}]
+    others = [name for name in others if primary not in names or asked[primary] <= asked[name]]
     unlearned = rows[rows.method != "base"]
     lines = [Line("base", "base", rows[rows.method == "base"])]
     lines += [Line(method, "unlearned", unlearned[unlearned.clearing == "none"])]

@@ -1002,7 +1002,8 @@ def accuracy_html(part: Part) -> Html:
         (
             f"Accuracy at {part.cell}, pooled over seeds; n counts units of questions. Horizontal "
             "lines: 95 % bootstrap "
-            "intervals over units. Grey dots: single null draws, grey bars their mean. Dashed: chance, 0.25."
+            "intervals over units. Grey dots: single null draws, grey bars their mean. Dashed: chance, 0.25. Of other "
+            "clearings than the primary those that were asked about all topics."
         ),
     )
 

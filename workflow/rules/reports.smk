@@ -71,6 +71,7 @@ rule render_index:
         f"logs/{OUT}/reports/render_index.tsv"
     conda:
         "../../envs/render_index.yaml"
+    priority: 1  # takes longest of all reports: first, so that the others share the rest
     threads: 1
     resources:
         mem_mb=memory("render_index"),
