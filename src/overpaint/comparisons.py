@@ -63,7 +63,7 @@ def _tests(runs: list[tables.Units], columns: dict, hazardous: list[str]) -> lis
     for label, names in tables.groups(runs[0], hazardous):
         clearing = label["clearing"]
         single = clearing.split("/")[0] not in {"none", "on_base", *several}
-        if not single or runs[0][clearing, names[0]].kind.iloc[0] != "question":
+        if not single or runs[0][clearing, names[0]].kind != "question":
             continue
         before, after = (tables.stack(runs, name, names, "correct") for name in ("none", clearing))
         gained, lost = statistics.discordant(before, after)

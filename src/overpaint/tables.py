@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,19 @@ from overpaint.statistics import Estimate
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 FIT = "fit"  # variants of this name and a number are refits of one clearing
-# (run settings, answers) of the runs of one cell: one method, layer and c, any number of seeds.
-Units = dict[tuple[str, str], pd.DataFrame]
+
+
+class Asked(NamedTuple):
+    """A benchmark under one clearing: means over the rows of each unit, [units], in the order of the benchmark."""
+
+    topic: str
+    kind: str
+    correct: np.ndarray
+    nll: np.ndarray
+    tokens: np.ndarray
+
+
+Units = dict[tuple[str, str], Asked]  # by (clearing, benchmark)
 
 
 def run_columns(study: str, model: str, settings: dict, seed: str | None = None) -> dict:
@@ -82,14 +94,22 @@ def named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
 
 
 def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
-    """Per (clearing, benchmark): the mean over a unit's rows of correct, nll and tokens, indexed by unit.
+    """What was asked under each (clearing, benchmark), in the order of the answers.
 
     Clearings are those of `named`; what else has variants is averaged over them.
     """
     frame = named(answers.assign(correct=answers.correct.astype(float)), hazardous)
     keys = ["clearing", "benchmark", "topic", "kind", "unit"]
     means = frame.groupby(keys, sort=False)[["correct", "nll", "tokens"]].mean().reset_index()
-    return {key: part.set_index("unit") for key, part in means.groupby(["clearing", "benchmark"], sort=False)}
+    columns = {name: means[name].to_numpy() for name in Asked._fields}
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(means.clearing, means.benchmark, strict=True)):
+        rows.setdefault(key, []).append(row)
+    return {key: _asked({name: values[own] for name, values in columns.items()}) for key, own in rows.items()}
+
+
+def _asked(columns: dict[str, np.ndarray]) -> Asked:
+    return Asked(**(columns | {name: str(columns[name][0]) for name in ("topic", "kind")}))
 
 
 def groups(run: Units, hazardous: list[str]) -> Iterator[tuple[dict, list[str]]]:
@@ -98,18 +118,18 @@ def groups(run: Units, hazardous: list[str]) -> Iterator[tuple[dict, list[str]]]
     for clearing in dict.fromkeys(name for name, _ in run if f"/{FIT}" not in name):
         parts = {name: run[clearing, name] for key, name in run if key == clearing}
         found = {name: [name] for name in parts}
-        asked = [n for n, p in parts.items() if p.kind.iloc[0] == "question" and p.topic.iloc[0] in hazardous]
+        asked = [n for n, p in parts.items() if p.kind == "question" and p.topic in hazardous]
         if len(asked) > 1:
             found["all"] = asked
         for group, names in found.items():
-            topic = "all" if group == "all" else parts[names[0]].topic.iloc[0]
+            topic = "all" if group == "all" else parts[names[0]].topic
             role = "hazardous" if group == "all" or topic in hazardous else "benign"
             yield {"topic": topic, "role": role, "clearing": clearing, "benchmark": group}, names
 
 
 def stack(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
     """A column under one clearing on the benchmarks `names` together, [seeds, units]."""
-    return np.stack([np.concatenate([u[clearing, name][column].to_numpy() for name in names]) for u in units])
+    return np.stack([np.concatenate([getattr(u[clearing, name], column) for name in names]) for u in units])
 
 
 def _fits(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
@@ -137,7 +157,7 @@ def _estimates(
     known = np.repeat(stack([base], "none", names, "nll"), len(runs), 0)
     count = known.shape[1]
     cleared = role == "hazardous" and runs[0] is not base and clearing not in ("none", "on_base")
-    if base["none", names[0]].kind.iloc[0] == "text":
+    if base["none", names[0]].kind == "text":
         found = {"perplexity": statistics.ratio(nll, stack(runs, clearing, names, "tokens"), np.exp)}
         if cleared:
             found |= _recovered("log_perplexity", known, unlearned, _fits(runs, clearing, names, "nll"))

@@ -23,6 +23,7 @@ rule measure_depth:
         f"logs/{OUT}/{{model}}/{{run}}/measure_depth.tsv"
     conda:
         "../../envs/measure_depth.yaml"
+    priority: 1  # long and few: not last, when nothing is left to run beside them
     threads: 1
     resources:
         mem_mb=memory("measure_depth"),
@@ -58,6 +59,7 @@ rule relearn:
         f"logs/{OUT}/{{model}}/{{run}}/relearn.tsv"
     conda:
         "../../envs/relearn.yaml"
+    priority: 1  # long and few: not last, when nothing is left to run beside them
     threads: 1
     resources:
         mem_mb=memory("relearn"),
@@ -95,6 +97,7 @@ rule trace_emergence:
         f"logs/{OUT}/{{model}}/{{run}}/trace_emergence.tsv"
     conda:
         "../../envs/trace_emergence.yaml"
+    priority: 1  # long and few: not last, when nothing is left to run beside them
     threads: 1
     resources:
         mem_mb=memory("trace_emergence"),
