@@ -44,6 +44,14 @@ include: "workflow/rules/reports.smk"
 include: "workflow/rules/export.smk"
 
 
+onstart:
+    # Unless asked to start fewer jobs, Snakemake has no use for its limit of 100 a second, for which it would look at all
+    # waiting jobs again every second: once, and once more for every job that has ended.
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 rule all:
     """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True

@@ -138,6 +138,11 @@ def test_the_study_leaves_every_table_page_and_figure(study):
     assert "index.html" in (study / OUT / "reports/summary.txt").read_text()
 
 
+def test_waiting_jobs_are_looked_at_when_a_job_has_ended_and_not_every_second(study):
+    looked = (study / "logs/said.txt").read_text().count("Ready jobs: ")
+    assert 5 < looked <= sum(JOBS.values()) + 5
+
+
 def test_pages_link_to_each_other_and_to_no_other_place(study):
     for page in ["index", *PAGES]:
         links = re.findall(r'href="([^"#]+)', (study / OUT / f"reports/{page}.html").read_text())
