@@ -184,13 +184,13 @@ def settings() -> dict:
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run to its end; all that Snakemake said is in logs/said.txt."""
+    """A copy in which the smoke study has run to its end; all that Snakemake said is in .snakemake/said.txt."""
     folder = copy_checkout(tmp_path_factory.mktemp("study"))
     before = files(folder)
     done = snakemake(folder, "--verbose", *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert files(folder) == before, "the study wrote outside results/ and logs/"
-    (folder / "logs/said.txt").write_text(done.stdout)
+    (folder / ".snakemake/said.txt").write_text(done.stdout)
     return folder
 
 

@@ -139,7 +139,7 @@ def test_the_study_leaves_every_table_page_and_figure(study):
 
 
 def test_waiting_jobs_are_looked_at_when_a_job_has_ended_and_not_every_second(study):
-    looked = (study / "logs/said.txt").read_text().count("Ready jobs: ")
+    looked = (study / ".snakemake/said.txt").read_text().count("Ready jobs: ")
     assert 5 < looked <= sum(JOBS.values()) + 5
 
 
