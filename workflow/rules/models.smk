@@ -66,6 +66,7 @@ rule pretrain_model:
         f"logs/{OUT}/{{model}}/pretrain_model.log",
     conda:
         "../../envs/pretrain_model.yaml"
+    priority: 1  # nothing runs before it has ended but the preparing of texts
     wildcard_constraints:
         model=models_from("miniature"),
     threads: 1  # sums depend on the number of threads: one, so that every machine trains the same model
