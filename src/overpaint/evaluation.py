@@ -1,7 +1,7 @@
 """Evaluate a model under intervention with lm-evaluation-harness task definitions, one row per question kept."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -85,6 +85,7 @@ class IntervenedLM(TemplateLM):
         self.prior = ""
         self.max_length = resolve_max_length(model.config, tokenizer)
         self._encoded: dict[tuple[str, bool | None], list[int]] = {}
+        self._packed: dict[tuple[int, tuple[Pair, ...]], list[_Pack]] = {}
         self._start = start_token(tokenizer)
         self._longest = self._longest_packed()
 
@@ -158,20 +159,27 @@ class IntervenedLM(TemplateLM):
 
         What is longer than the model's positions loses tokens from the left, as in the harness.
         """
-        fitting = [(pair, (*pair[0], *pair[1])[-self.max_length - 1 :][:-1]) for pair in dict.fromkeys(pairs)]
-        cut = sum(len(row) < len(context) + len(target) - 1 for (context, target), row in fitting)
-        if cut:
-            print(f"{cut} of {len(fitting)} texts are longer than {self.max_length} tokens: cut from the left")
-        fitting.sort(key=lambda item: item[1])
+        different = tuple(dict.fromkeys(pairs))
 
         def run(size: int) -> dict[Pair, tuple[float, bool]]:
             self.pack_tokens, found = size, {}  # what fits is kept for later
-            for pack in _packs(fitting, size, self._longest):
+            for pack in self._packs_of(different, size):
                 found |= self._score_pack(pack)
             return found
 
         found = by_trying(run, self.pack_tokens)
         return [found[pair] for pair in pairs]
+
+    def _packs_of(self, pairs: tuple[Pair, ...], size: int) -> list["_Pack"]:
+        """Packs of at most `size` tokens; made once, since every clearing is asked the same."""
+        if (size, pairs) not in self._packed:
+            fitting = [(pair, (*pair[0], *pair[1])[-self.max_length - 1 :][:-1]) for pair in pairs]
+            cut = sum(len(row) < len(context) + len(target) - 1 for (context, target), row in fitting)
+            if cut:
+                print(f"{cut} of {len(fitting)} texts are longer than {self.max_length} tokens: cut from the left")
+            fitting.sort(key=lambda item: item[1])
+            self._packed[size, pairs] = list(_packs(fitting, size, self._longest))
+        return self._packed[size, pairs]
 
     def _score_pack(self, pack: "_Pack") -> dict[Pair, tuple[float, bool]]:
         rows = sorted({node for path in pack.paths.values() for node in path})
@@ -241,10 +249,11 @@ def evaluate_clearings(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked: rows of one file, and for questions the harness's task that asks them, a document a row."""
+    """What is asked: rows of one file, and for questions the harness's task that asks them and its document of each."""
 
     rows: list[dict]
     task: LocalTask | None = None
+    documents: Sequence[dict] = ()
 
 
 def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
@@ -264,21 +273,23 @@ def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
     if not benchmark.task:
         definition = own_definition(benchmark.name, benchmark.scoring, benchmark.description)
         rows = rows[: benchmark.limit or None]
-        return [_Asked(rows, _task(definition, rows, benchmark, lm))]
+        return [_questions(rows, definition, rows, benchmark, lm)]
     by_task: dict[str, list[dict]] = {}
     for row in spread(rows, benchmark.limit or len(rows)):
         by_task.setdefault(row["task"], []).append(row)
     known = definitions(benchmark.task)
     documents = {name: [row["document"] for row in own] for name, own in by_task.items()}
-    return [_Asked(own, _task(known[name], documents[name], benchmark, lm)) for name, own in by_task.items()]
+    return [_questions(own, known[name], documents[name], benchmark, lm) for name, own in by_task.items()]
 
 
-def _task(definition: dict, documents: list[dict], benchmark: Benchmark, lm: IntervenedLM) -> LocalTask:
-    """The harness's task on these documents, with the requests that it makes of them."""
+def _questions(
+    rows: list[dict], definition: dict, documents: list[dict], benchmark: Benchmark, lm: IntervenedLM
+) -> _Asked:
+    """The harness's task on the documents of these rows, with the requests that it makes of them."""
     task = LocalTask(definition, documents, benchmark.metric)
     chat = {"chat_template": lm.apply_chat_template, "tokenizer_name": lm.tokenizer_name, "fewshot_as_multiturn": True}
     task.build_all_requests(apply_chat_template=benchmark.chat_template, **chat if benchmark.chat_template else {})
-    return task
+    return _Asked(rows, task, list(task.eval_docs))
 
 
 def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> list[dict]:
@@ -300,7 +311,7 @@ def _scored(lm: IntervenedLM, asked: _Asked, metric: str) -> list[dict]:
     by_document: dict[int, list] = {}
     for request, response in zip(asked.task.instances, lm.loglikelihood(asked.task.instances), strict=True):
         by_document.setdefault(request.doc_id, []).append(response)
-    documents = zip(asked.task.eval_docs, by_document.values(), strict=True)
+    documents = zip(asked.documents, by_document.values(), strict=True)
     return [_question(asked.task, document, responses, metric) for document, responses in documents]
 
 

@@ -100,8 +100,8 @@ def _digest(facts: dict[str, Any]) -> str:
 
 def packages() -> dict[str, str]:
     """Versions of this environment's own packages; Snakemake appends its own folder of packages to `sys.path`."""
-    own = distributions(path=site.getsitepackages())
-    return {found.name: found.version for found in sorted(own, key=lambda found: found.name.lower())}
+    own = (found.metadata for found in distributions(path=site.getsitepackages()))  # read anew whenever asked for
+    return dict(sorted(((found["Name"], found["Version"]) for found in own), key=lambda pair: pair[0].lower()))
 
 
 def git_state() -> dict[str, Any]:

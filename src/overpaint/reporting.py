@@ -1092,7 +1092,7 @@ def save_figures(
             for kind in ("svg", "pdf", "png"):
                 paths.append(Path(folder) / f"{name}{suffix}.{kind}")
                 figures.save(drawn, paths[-1])
-                drawn.set_layout_engine("none")  # laid out once for all formats, which takes a third of the time
+                drawn.set_layout_engine("none")  # laid out once for all formats
     return paths
 
 

@@ -17,8 +17,8 @@ RUN = ["study", "model", "method", "layer", "c", "seed"]
 FIT = "fit"  # variants of this name and a number are refits of one clearing
 
 
-class Asked(NamedTuple):
-    """A benchmark under one clearing: means over the rows of each unit, [units], in the order of the benchmark."""
+class Answered(NamedTuple):
+    """A benchmark under one clearing: means over the rows of each unit, [units], in the order of the answers."""
 
     topic: str
     kind: str
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     tokens: np.ndarray
 
 
-Units = dict[tuple[str, str], Asked]  # by (clearing, benchmark)
+Units = dict[tuple[str, str], Answered]  # by (clearing, benchmark)
 
 
 def run_columns(study: str, model: str, settings: dict, seed: str | None = None) -> dict:
@@ -94,22 +94,18 @@ def named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
 
 
 def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
-    """What was asked under each (clearing, benchmark), in the order of the answers.
+    """What was answered under each (clearing, benchmark).
 
     Clearings are those of `named`; what else has variants is averaged over them.
     """
     frame = named(answers.assign(correct=answers.correct.astype(float)), hazardous)
     keys = ["clearing", "benchmark", "topic", "kind", "unit"]
     means = frame.groupby(keys, sort=False)[["correct", "nll", "tokens"]].mean().reset_index()
-    columns = {name: means[name].to_numpy() for name in Asked._fields}
+    topic, kind, *values = (means[name].to_numpy() for name in Answered._fields)
     rows: dict[tuple[str, str], list[int]] = {}
     for row, key in enumerate(zip(means.clearing, means.benchmark, strict=True)):
         rows.setdefault(key, []).append(row)
-    return {key: _asked({name: values[own] for name, values in columns.items()}) for key, own in rows.items()}
-
-
-def _asked(columns: dict[str, np.ndarray]) -> Asked:
-    return Asked(**(columns | {name: str(columns[name][0]) for name in ("topic", "kind")}))
+    return {key: Answered(topic[own[0]], kind[own[0]], *(v[own] for v in values)) for key, own in rows.items()}
 
 
 def groups(run: Units, hazardous: list[str]) -> Iterator[tuple[dict, list[str]]]:
