@@ -1,5 +1,7 @@
 """Figures and sentences on what stays below, against constructed tables whose numbers are known."""
 
+import base64
+import io
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -13,8 +15,8 @@ from overpaint import depths, figures, reporting
 from overpaint.figures import Cell
 
 SECTIONS = [
-    "depth_answer", "split_html", "read_off_html", "relearning_html", "emergence_html", "weights_html",
-    "coherence_html", "agreement_html", "shift_html", "selectivity_html",
+    "depth_answer", "split_html", "read_off_html", "looked_up_html", "relearning_html", "emergence_html",
+    "weights_html", "coherence_html", "agreement_html", "shift_html", "selectivity_html",
 ]  # fmt: skip
 MEASURED = ("agreement", "coherence", "depth", "relearning", "emergence", "depths", "weights", "junk")
 MAIN = Cell(2, 8.0)
@@ -287,6 +289,29 @@ def test_two_models_are_told_apart(tmp_path):
     page = reporting.each(parts, depths.relearning_html)
     assert page.index("<h3>tiny, RMU</h3>") < page.index("unlearned 40 %") < page.index("<h3>small, RMU</h3>")
     assert page.index("<h3>small, RMU</h3>") < page.index("unlearned 20 %")
+
+
+# ---------------------------------------------------------------- where the base looks facts up
+
+
+def csv_of(page: str) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(base64.b64decode(page.split("text/csv;base64,")[1].split('"')[0])))
+
+
+def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back(part):
+    table = csv_of(depths.looked_up_html(part)).set_index("layer")
+    assert list(table.index) == [2, 3]
+    assert table.lens_accuracy.tolist() == [
+        "0.47 (0.41 to 0.53)",
+        "0.57 (0.51 to 0.64)",
+    ]  # a third, a half of the way up
+    assert table.probe_accuracy.tolist() == ["0.52 (0.46 to 0.58)", "0.62 (0.56 to 0.69)"]
+    assert set(table.recovered) == {"60 %"} and set(table.cells) == {2}  # c = 1 was not unlearned
+    other = changed(part, "cells", 0.1, layer=2, c=8.0, quantity="recovered_accuracy")
+    assert csv_of(depths.looked_up_html(other)).recovered.tolist() == ["10 % to 60 %", "60 %"]
+    marked = replace(part, cells=part.cells.assign(mark="collapsed"))
+    assert "Of no cell without a mark" in depths.looked_up_html(marked)
+    assert "did not look" in depths.looked_up_html(without(part, "depth"))
 
 
 def test_hostile_names_are_text(tmp_path):

@@ -575,6 +575,32 @@ def read_off_html(part: Part) -> Html:
     return Html(_paragraph(read_off_sentence(part.depth, part.cell)) + picture + read_off_table(part))
 
 
+def looked_up_html(part: Part) -> Html:
+    """What can be read off the base before each target layer, beside what clearing gives back there."""
+    base = overall(part.depth[part.depth.state == "base"], "hazardous")
+    if base.empty:
+        return unseen("where the base model looks facts up", "study.depth")
+    kept = part.cells[part.cells.quantity.eq("recovered_accuracy") & part.cells.mark.eq("")].dropna(subset="value")
+    rows = []
+    for layer, own in kept.groupby("layer"):
+        before = base[base.depth == layer]
+        read = {name: one(before, quantity=name) for name in ("lens_accuracy", "probe_accuracy")}
+        if all(row is not None for row in read.values()):
+            back = [_percent(own.value.min()), _percent(own.value.max())]
+            values = {name: _span(row) for name, row in read.items()}
+            rows.append(
+                {"layer": str(layer), **values, "recovered": " to ".join(dict.fromkeys(back)), "cells": len(own)}
+            )
+    if not rows:
+        return _paragraph("Of no cell without a mark is it known how much came back.")
+    return Html(
+        table_html(pd.DataFrame(rows), "looked_up")
+        + '<p class="note">Share of the right answers to hazardous questions that logit lens and linear probe find in '
+        "the base model's residual stream at the start of the target layer's block, with 95 % bootstrap intervals; "
+        f"{_units(part.depth)}. Recovered: least and largest over c, in cells without a mark.</p>"
+    )
+
+
 def _seeds(table: pd.DataFrame, cell: Cell) -> str:
     """`3 seeds pooled`, or `1 seed`."""
     found = in_cell(table, cell).seed
