@@ -15,7 +15,7 @@ from overpaint import depths, figures, reporting
 from overpaint.figures import Cell
 
 SECTIONS = [
-    "depth_answer", "split_html", "read_off_html", "looked_up_html", "relearning_html", "emergence_html",
+    "depth_answer", "split_html", "read_off_html", "relearning_html", "emergence_html",
     "weights_html", "coherence_html", "agreement_html", "shift_html", "selectivity_html",
 ]  # fmt: skip
 MEASURED = ("agreement", "coherence", "depth", "relearning", "emergence", "depths", "weights", "junk")
@@ -299,19 +299,31 @@ def csv_of(page: str) -> pd.DataFrame:
 
 
 def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back(part):
-    table = csv_of(depths.looked_up_html(part)).set_index("layer")
+    table = csv_of(depths.looked_up_html([part])).set_index("layer")
     assert list(table.index) == [2, 3]
-    assert table.lens_accuracy.tolist() == [
-        "0.47 (0.41 to 0.53)",
-        "0.57 (0.51 to 0.64)",
-    ]  # a third, a half of the way up
-    assert table.probe_accuracy.tolist() == ["0.52 (0.46 to 0.58)", "0.62 (0.56 to 0.69)"]
+    assert table.logit_lens.tolist() == ["0.47 (0.41 to 0.53)", "0.57 (0.51 to 0.64)"]  # a third, a half of the way up
+    assert table.linear_probe.tolist() == ["0.52 (0.46 to 0.58)", "0.62 (0.56 to 0.69)"]
     assert set(table.recovered) == {"60 %"} and set(table.cells) == {2}  # c = 1 was not unlearned
     other = changed(part, "cells", 0.1, layer=2, c=8.0, quantity="recovered_accuracy")
-    assert csv_of(depths.looked_up_html(other)).recovered.tolist() == ["10 % to 60 %", "60 %"]
+    assert csv_of(depths.looked_up_html([other])).recovered.tolist() == ["10 % to 60 %", "60 %"]
     marked = replace(part, cells=part.cells.assign(mark="collapsed"))
-    assert "Of no cell without a mark" in depths.looked_up_html(marked)
-    assert "did not look" in depths.looked_up_html(without(part, "depth"))
+    assert csv_of(depths.looked_up_html([marked])).cells.tolist() == [0, 0]
+    assert "did not look" in depths.looked_up_html([without(part, "depth")])
+
+
+def test_base_models_that_know_more_before_the_layer_are_told_from_others(part):
+    def said(orders: list[int]) -> str:
+        rows = [
+            (f"m{model}", layer, model + layer, own + layer) for model, own in enumerate(orders) for layer in (0, 9)
+        ]
+        return depths.looked_up_sentence(pd.DataFrame(rows, columns=["model", "layer", "known", "back"]))
+
+    assert "Over 10 pairs" in said([0, 1, 2, 3, 4])
+    assert "correlation of 1.00 (one-sided p = 0.008" in said([0, 1, 2, 3, 4])  # 1 of 120 orders
+    assert "p = 1.000" in said([4, 3, 2, 1, 0]) and said([0, 1, 2]) == ""
+    other = changed(part, "cells", 0.1, layer=2, c=8.0, quantity="recovered_accuracy")
+    several = depths.looked_up_html([replace(other, model=name) for name in "abcd"])
+    assert "<button>model</button>" in several and "correlation of 1.00 (one-sided p = 1.000" in several
 
 
 def test_hostile_names_are_text(tmp_path):

@@ -235,3 +235,28 @@ def test_draws_that_do_not_differ_give_no_z_and_draws_of_the_null_itself_a_unifo
     assert np.mean(np.array(ps) <= 0.0477) == pytest.approx(1 / 21, abs=0.015) and np.mean(ps) == pytest.approx(
         0.52, abs=0.03
     )
+
+
+# --- base models
+
+
+def test_tables_that_agree_have_the_least_p_that_their_rows_allow_and_marked_entries_count_for_nothing():
+    known = np.array([[1.0, 2.0], [3.0, 5.0], [4.0, 6.0], [7.0, 8.0]])
+    assert statistics.rank_correlation(known, known**3) == pytest.approx((1, 1 / 24))
+    holed = known.copy()
+    holed[1, 0] = np.nan
+    assert statistics.rank_correlation(known, holed)[0] == pytest.approx(1)
+    assert statistics.rank_correlation(known, -known)[0] == pytest.approx(-1)
+    assert np.isnan(statistics.rank_correlation(np.ones((4, 2)), known)).all()
+
+
+@pytest.mark.parametrize(("models", "repeats"), [(5, 200), (7, 60)])
+def test_tables_that_share_only_what_layers_have_in_common_give_a_uniform_p(models, repeats):
+    """Layers rise in both tables alike, which correlates entries; models, exchanged whole, are not fooled by that."""
+    rng, layers = np.random.default_rng(1), np.array([0.0, 1.0, 2.0])
+    found = [
+        statistics.rank_correlation(*(layers + rng.normal(size=(models, 1)) for _ in range(2))) for _ in range(repeats)
+    ]
+    assert np.mean([rho for rho, _ in found]) > 0.2
+    assert np.mean([p <= 0.1 for _, p in found]) == pytest.approx(0.1, abs=0.08)
+    assert np.mean([p for _, p in found]) == pytest.approx(0.5, abs=0.1)

@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from overpaint import statistics
 from overpaint.figures import (
     CHANCE,
     COLOURS,
@@ -575,29 +576,50 @@ def read_off_html(part: Part) -> Html:
     return Html(_paragraph(read_off_sentence(part.depth, part.cell)) + picture + read_off_table(part))
 
 
-def looked_up_html(part: Part) -> Html:
-    """What can be read off the base before each target layer, beside what clearing gives back there."""
-    base = overall(part.depth[part.depth.state == "base"], "hazardous")
-    if base.empty:
-        return unseen("where the base model looks facts up", "study.depth")
-    kept = part.cells[part.cells.quantity.eq("recovered_accuracy") & part.cells.mark.eq("")].dropna(subset="value")
-    rows = []
-    for layer, own in kept.groupby("layer"):
-        before = base[base.depth == layer]
-        read = {name: one(before, quantity=name) for name in ("lens_accuracy", "probe_accuracy")}
-        if all(row is not None for row in read.values()):
-            back = [_percent(own.value.min()), _percent(own.value.max())]
-            values = {name: _span(row) for name, row in read.items()}
-            rows.append(
-                {"layer": str(layer), **values, "recovered": " to ".join(dict.fromkeys(back)), "cells": len(own)}
-            )
+def looked_up_html(parts: list[Part]) -> Html:
+    """What can be read off each base before each target layer, beside what clearing gives back there."""
+    rows = [row for part in parts for row in _looked_up(part)]
     if not rows:
-        return _paragraph("Of no cell without a mark is it known how much came back.")
+        return unseen("where the base model looks facts up", "study.depth")
+    table = pd.DataFrame(rows)
+    sentence = looked_up_sentence(table)
     return Html(
-        table_html(pd.DataFrame(rows), "looked_up")
+        table_html(table.drop(columns=["known", "back"] + ["model"] * (len(parts) == 1)), "looked_up")
         + '<p class="note">Share of the right answers to hazardous questions that logit lens and linear probe find in '
         "the base model's residual stream at the start of the target layer's block, with 95 % bootstrap intervals; "
-        f"{_units(part.depth)}. Recovered: least and largest over c, in cells without a mark.</p>"
+        f"{_units(parts[0].depth)}. Recovered: least and largest over c, in cells without a mark.</p>"
+        + (_paragraph(sentence) if sentence else "")
+    )
+
+
+def _looked_up(part: Part) -> list[dict]:
+    """A row per target layer; `known` by the probe and `back`, the mean recovered fraction over c, are numbers."""
+    base = overall(part.depth[part.depth.state == "base"], "hazardous")
+    rows = []
+    for layer, own in part.cells[part.cells.quantity == "recovered_accuracy"].groupby("layer"):
+        lens, probe = (one(base[base.depth == layer], quantity=name) for name in ("lens_accuracy", "probe_accuracy"))
+        if lens is None or probe is None:
+            continue
+        back = own[own.mark == ""].value.dropna()
+        ends = dict.fromkeys(_percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
+        row = {"model": part.model, "layer": layer, "logit_lens": _span(lens), "linear_probe": _span(probe)}
+        row |= {"recovered": " to ".join(ends), "cells": len(back), "known": probe.value, "back": back.mean()}
+        rows.append(row)
+    return rows
+
+
+def looked_up_sentence(table: pd.DataFrame) -> str:
+    """Whether more comes back where a base knows more before the layer; nothing for fewer than four base models."""
+    if table.model.nunique() < 4 or table.duplicated(["model", "layer"]).any():
+        return ""
+    known, back = (table.pivot(index="model", columns="layer", values=name) for name in ("known", "back"))
+    rho, p = statistics.rank_correlation(known.to_numpy(), back.to_numpy())
+    if np.isnan(rho):
+        return ""
+    return (
+        f"Over {back.count().sum()} pairs of base model and layer, what the probe reads before the layer and what "
+        f"comes back (mean over c) have a rank correlation of {rho:.2f} (one-sided p = {p:.3f}, by exchanging whole "
+        "base models)."
     )
 
 

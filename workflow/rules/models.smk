@@ -69,7 +69,7 @@ rule pretrain_model:
     priority: 1  # nothing runs before it has ended but the preparing of texts
     wildcard_constraints:
         model=models_from("miniature"),
-    threads: 1  # sums depend on the number of threads: one, so that every machine trains the same model
+    threads: 1  # sums depend on the number of threads: one, so that a machine with more cores trains the same model
     resources:
         mem_mb=memory("pretrain_model"),
         runtime=walltime("pretrain_model"),
