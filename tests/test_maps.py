@@ -1,6 +1,7 @@
 """The map, the clearings beside the primary one and the verdicts are shown as the tables have them."""
 
 import hashlib
+import html
 import json
 import re
 from dataclasses import replace
@@ -80,7 +81,8 @@ def test_the_answer_leaves_marked_cells_out_and_counts_them(parts):
     cells = parts[0].cells.copy()
     here = (cells.quantity == "recovered_accuracy") & (cells.c == 4) & (cells.layer == 3)
     cells.loc[here, ["value", "low", "high"]] = [0.9, 0.8, 0.95]
-    assert "90 % (95 % interval 80 % to 95 %; layer 3, c = 4)" in maps.map_answer(replace(parts[0], cells=cells))
+    said = html.unescape(maps.map_answer(replace(parts[0], cells=cells))).replace("\xa0", " ")
+    assert "90 % (95 % interval 80 % to 95 %; layer 3, c = 4)" in said
 
 
 def c_grounds(drawn: Figure) -> np.ndarray:

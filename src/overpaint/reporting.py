@@ -528,7 +528,7 @@ def plan_html(part: Part) -> Html:
 def lead(sentence: str, part: Part | None = None) -> Html:
     """The sentence that opens a report; of a part, with the warning on its main cell where there is one."""
     text = " ".join(filter(None, [sentence, warning(part) if part else ""]))
-    return Html(f'<p class="lead">{escape(text)}</p>')
+    return Html(f'<p class="lead">{escape(text).replace(" %", "&nbsp;%")}</p>')
 
 
 def each(parts: list[Part], show: Callable[[Part], Html]) -> Html:
