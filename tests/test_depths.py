@@ -323,7 +323,8 @@ def test_base_models_that_know_more_before_the_layer_are_told_from_others(part):
     assert "p = 1.000" in said([4, 3, 2, 1, 0]) and said([0, 1, 2]) == ""
     other = changed(part, "cells", 0.1, layer=2, c=8.0, quantity="recovered_accuracy")
     several = depths.looked_up_html([replace(other, model=name) for name in "abcd"])
-    assert "<button>model</button>" in several and "correlation of 1.00 (one-sided p = 1.000" in several
+    assert "<button>model</button>" in several and "<button>method</button>" not in several
+    assert "correlation of 1.00 (one-sided p = 1.000" in several
 
 
 def test_hostile_names_are_text(tmp_path):

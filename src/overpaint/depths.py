@@ -583,11 +583,13 @@ def looked_up_html(parts: list[Part]) -> Html:
         return unseen("where the base model looks facts up", "study.depth")
     table = pd.DataFrame(rows)
     sentence = looked_up_sentence(table)
+    alike = [name for name in ("model", "method") if table[name].nunique() == 1]
+    units = int(overall(parts[0].depth, "hazardous").n.max())
     return Html(
-        table_html(table.drop(columns=["known", "back"] + ["model"] * (len(parts) == 1)), "looked_up")
+        table_html(table.drop(columns=["known", "back", *alike]), "looked_up")
         + '<p class="note">Share of the right answers to hazardous questions that logit lens and linear probe find in '
         "the base model's residual stream at the start of the target layer's block, with 95 % bootstrap intervals; "
-        f"{_units(parts[0].depth)}. Recovered: least and largest over c, in cells without a mark.</p>"
+        f"n = {units} units. Recovered: least and largest over c, in cells without a mark.</p>"
         + (_paragraph(sentence) if sentence else "")
     )
 
@@ -602,7 +604,8 @@ def _looked_up(part: Part) -> list[dict]:
             continue
         back = own[own.mark == ""].value.dropna()
         ends = dict.fromkeys(_percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
-        row = {"model": part.model, "layer": layer, "logit_lens": _span(lens), "linear_probe": _span(probe)}
+        row = {"model": part.model, "method": method_label(part.scores), "layer": layer}
+        row |= {"logit_lens": _span(lens), "linear_probe": _span(probe)}
         row |= {"recovered": " to ".join(ends), "cells": len(back), "known": probe.value, "back": back.mean()}
         rows.append(row)
     return rows
