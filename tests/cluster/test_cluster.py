@@ -55,12 +55,12 @@ def run_id(said: str) -> str:
 
 
 class Controller:
-    """Snakemake in a process group of its own, as a shell starts it."""
+    """Snakemake in a process group of its own, as a shell starts it: it heeds Ctrl-C, even where these tests do not."""
 
     def __init__(self, folder: Path, *arguments: str):
         self.log = folder / "controller.log"
         with self.log.open("w") as said:
-            command = [sys.executable, "-m", "snakemake", *SLURM, *arguments]
+            command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake", *SLURM, *arguments]
             self.process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, start_new_session=True)
 
     def signal(self, number: int) -> int:
