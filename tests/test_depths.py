@@ -15,8 +15,8 @@ from overpaint import depths, figures, reporting
 from overpaint.figures import Cell
 
 SECTIONS = [
-    "depth_answer", "split_html", "read_off_html", "relearning_html", "emergence_html",
-    "weights_html", "coherence_html", "agreement_html", "shift_html", "selectivity_html",
+    "depth_answer", "split_html", "read_off_html", "relearning_html", "emergence_html", "weights_html",
+    "coherence_html", "agreement_html", "shift_html", "selectivity_html",
 ]  # fmt: skip
 MEASURED = ("agreement", "coherence", "depth", "relearning", "emergence", "depths", "weights", "junk")
 MAIN = Cell(2, 8.0)
