@@ -169,7 +169,7 @@ class Reaper:
         return said
 
     def unlock(self, given: list[str]) -> None:
-        """What the README says to do after Snakemake itself was killed; without it, it says so itself."""
+        """What docs/running.md says to do after Snakemake itself was killed; without it, it says so itself."""
         if not self.unlocked:
             refused = snakemake(self.folder, *given, **self.environment)
             assert refused.returncode != 0 and "--unlock" in refused.stdout

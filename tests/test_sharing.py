@@ -139,7 +139,7 @@ def test_a_bundle_that_would_write_outside_is_refused(tmp_path, monkeypatch, cap
 
 
 def test_make_packs_and_unpacks(study, elsewhere):
-    """The two commands of the README, with this Python in place of .venv's."""
+    """The two commands of docs/running.md, with this Python in place of .venv's."""
     for folder, target in ((study, "pack"), (elsewhere, "unpack")):
         make = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/ready"]  # also where make runs this
         rule = subprocess.run(

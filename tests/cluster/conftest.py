@@ -25,7 +25,7 @@ def slurm(tmp_path_factory) -> Iterator[Callable[[], list[dict[str, str]]]]:
 
 @pytest.fixture(scope="session")
 def study(slurm, tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run through SLURM, as the README says."""
+    """A copy in which the smoke study has run through SLURM, as docs/clusters.md says."""
     folder = copy_checkout(tmp_path_factory.mktemp("study"))
     done = as_written(QUICKSTART, folder, tmp_path_factory.mktemp("quickstart"))
     assert done.returncode == 0, done.stdout[-5000:]

@@ -1,4 +1,4 @@
-"""The README's commands for clusters, run as they are written."""
+"""The commands of docs/clusters.md, run as they are written."""
 
 import os
 import re
@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("\n## On a cluster\n")[2].partition("\n## ")[0]
-QUICKSTART, RECOVERY = re.findall(r"^```bash\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
+PAGE = (Path(__file__).parents[2] / "docs/clusters.md").read_text(encoding="utf-8")
+QUICKSTART, RECOVERY = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 # The smoke study, on a SLURM without accounting, and less patience than a network file system and a long queue need.
 HERE = [
     "--configfile", "studies/smoke.yaml", "--slurm-status-command", "squeue", "--slurm-no-account",
@@ -19,7 +18,7 @@ SLURM = ["--cores", "1", "--workflow-profile", "profiles/slurm", *HERE]
 
 
 def as_written(commands: str, folder: Path, place: Path, *targets: str) -> subprocess.CompletedProcess:
-    """Run commands of the README in a copy; only `snakemake` is that of the tests, and told of HERE."""
+    """Run commands of the page in a copy; only `snakemake` is that of the tests, and told of HERE."""
     tool = place / "bin/snakemake"
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m snakemake "$@" {shlex.join([*HERE, *targets])}\n')
