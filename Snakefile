@@ -31,7 +31,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/hub.smk"
+include: "workflow/rules/downloads.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/texts.smk"
 include: "workflow/rules/unlearn.smk"
@@ -44,17 +44,9 @@ include: "workflow/rules/reports.smk"
 include: "workflow/rules/export.smk"
 
 
-onstart:
-    # Unless asked to start fewer jobs, Snakemake has no use for its limit of 100 a second, for which it would look at all
-    # waiting jobs again every second: once, and once more for every job that has ended.
-    limiter = workflow.scheduler.job_rate_limiter
-    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
-
-
 rule all:
     """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True
     input:
-        pages=expand(f"{OUT}/reports/{{report}}.html", report=["index", *REPORTS]),
+        pages=expand("<out>/reports/{report}.html", report=["index", *REPORTS]),
         runs=every("overlay.safetensors") + every("answers.parquet"),

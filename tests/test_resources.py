@@ -19,9 +19,7 @@ SIZE = resources.model_mb(SMOLLM2)
 # MB and seconds of the largest job of each rule in studies/smollm2.yaml, in one thread beside jobs of others.
 MEASURED = {
     "download_package": (182, 2),
-    "prepare_corpus": (182, 1),
-    "prepare_prompts": (182, 1),
-    "prepare_benchmark": (183, 1),
+    "prepare_texts": (183, 1),
     "convert_model": (843, 5),
     "compute_prefix": (1113, 95),
     "unlearn": (684, 103),
@@ -84,7 +82,7 @@ def test_a_damaged_file_is_one_sentence(folder, content):
 def test_every_rule_asks_for_what_stands_under_its_name():
     assert set(resources.NEEDS) == set(RULES)
     for rule, block in RULES.items():
-        assert f'mem_mb=memory("{rule}")' in block["resources"] and f'runtime=walltime("{rule}")' in block["resources"]
+        assert f'**needs("{rule}"' in block["resources"]
         assert "retries" not in block, "they belong into profiles: those of a rule run again inside the job"
 
 
@@ -106,7 +104,7 @@ def test_a_large_model_has_room_and_no_request_is_endless():
     large = 7.2e9 * 2 / 2**20
     assert resources.memory_mb("evaluate", large) > 1.4 * large
     assert resources.memory_mb("unlearn", large, models=2) > 1.8 * resources.memory_mb("unlearn", large)
-    assert resources.memory_mb("prepare_corpus", large) == resources.memory_mb("prepare_corpus", SIZE)
+    assert resources.memory_mb("prepare_texts", large) == resources.memory_mb("prepare_texts", SIZE)
     assert resources.minutes("evaluate", SIZE) < resources.minutes("evaluate", large) == resources.LONGEST
 
 

@@ -69,18 +69,10 @@ def test_generate_world_writes_the_world_of_its_settings(world_file):
     assert world.load(world_file) != world.generate(seed=2, entities=8, values=8)
 
 
-@pytest.mark.parametrize(
-    ("rule", "kind"),
-    [
-        ("prepare_corpus", "corpus"),
-        ("prepare_prompts", "prompts"),
-        ("prepare_benchmark", "questions"),
-        ("prepare_benchmark", "text"),
-    ],
-)
-def test_texts_are_prepared_from_a_world(tmp_path, world_file, rule, kind):
+@pytest.mark.parametrize("kind", ["corpus", "prompts", "questions", "text"])
+def test_texts_are_prepared_from_a_world(tmp_path, world_file, kind):
     settings = {"source": "miniature", "domains": ["rivers"], "topic": "rivers", "kind": kind}
-    made = run(rule, tmp_path, {"source": world_file}, ["rows"], settings=settings)
+    made = run("prepare_texts", tmp_path, {"source": world_file}, ["rows"], settings=settings)
     rows, facts = texts.read_rows(made["rows"], kind), world.load(world_file)
     expected = {
         "corpus": world.corpus_rows,
@@ -93,16 +85,16 @@ def test_texts_are_prepared_from_a_world(tmp_path, world_file, rule, kind):
 
 def test_texts_are_prepared_from_a_file_of_ones_own(tmp_path):
     (tmp_path / "own.jsonl").write_text('{"id": "1", "text": "eins"}\n\n{"id": "2", "text": "zwei"}\n')
-    settings = {"source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
-    made = run("prepare_corpus", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+    settings = {"kind": "corpus", "source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
+    made = run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
     assert texts.read_texts(made["rows"]) == ["eins", "zwei"]
 
 
 def test_a_malformed_file_ends_the_script_and_leaves_no_rows(tmp_path, capfd):
     (tmp_path / "own.jsonl").write_text('{"id": "1"}\n')
-    settings = {"source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
+    settings = {"kind": "corpus", "source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
     with pytest.raises(SystemExit) as caught:
-        run("prepare_corpus", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+        run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
     assert caught.value.code == 1 and not (tmp_path / "rows").exists()
     assert "own.jsonl, line 1: `text` is missing" in capfd.readouterr().err
 

@@ -15,12 +15,6 @@ ROWS = {
     "questions": {"id": "1", "unit": "a", "split": "fit", "question": "?", "choices": ["x", "y"], "answer": 0},
     "text": {"id": "1", "unit": "a", "split": "fit", "text": "one"},
 }
-MAKE = {
-    "corpus": texts.corpus_rows,
-    "prompts": texts.prompt_rows,
-    "questions": texts.benchmark_rows,
-    "text": texts.benchmark_rows,
-}
 
 
 def word(rng: random.Random) -> str:
@@ -49,29 +43,29 @@ def sources(tmp_path_factory) -> dict[str, tuple[dict, Path]]:
     }
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("source", ["miniature", "wikipedia"])
 def test_rows_of_every_source_are_accepted_when_they_are_read(sources, tmp_path, source, kind):
     settings, path = sources[source]
-    rows = MAKE[kind](settings | {"kind": kind}, path)
+    rows = texts.rows_of(settings | {"kind": kind}, path)
     assert len(rows) > 5 and all(set(row) == set(texts.FIELDS[kind]) for row in rows)
     texts.write_rows(rows, tmp_path / "rows.jsonl")
     assert texts.read_rows(tmp_path / "rows.jsonl", kind) == rows
-    assert MAKE[kind](settings | {"kind": kind}, path) == rows, "made twice, made differently"
+    assert texts.rows_of(settings | {"kind": kind}, path) == rows, "made twice, made differently"
 
 
 @pytest.mark.parametrize("kind", ["prompts", "questions", "text"])
 @pytest.mark.parametrize("source", ["miniature", "wikipedia"])
 def test_no_unit_stands_in_both_splits_and_both_are_there(sources, source, kind):
     settings, path = sources[source]
-    rows = MAKE[kind](settings | {"kind": kind}, path)
+    rows = texts.rows_of(settings | {"kind": kind}, path)
     units = [{row["unit"] for row in rows if row["split"] == split} for split in texts.SPLITS]
     assert units[0] and units[1] and not units[0] & units[1]
 
 
 def test_a_count_limits_the_rows_of_a_topic(sources):
     settings, path = sources["wikipedia"]
-    few, all_rows = (texts.prompt_rows(settings | count, path) for count in ({"count": 3}, {}))
+    few, all_rows = (texts.rows_of(settings | {"kind": "prompts"} | count, path) for count in ({"count": 3}, {}))
     assert [sum(row["split"] == split for row in few) for split in texts.SPLITS] == [3, 3] and len(all_rows) > 6
 
 
@@ -79,7 +73,7 @@ def test_a_count_limits_the_rows_of_a_topic(sources):
 def test_files_of_ones_own_keep_their_rows(tmp_path, kind):
     path = tmp_path / "own.jsonl"
     path.write_text(json.dumps(ROWS[kind] | {"note": "kept"}) + "\n\n")
-    assert MAKE[kind]({"source": "file", "kind": kind}, path) == [ROWS[kind] | {"note": "kept"}]
+    assert texts.rows_of({"source": "file", "kind": kind}, path) == [ROWS[kind] | {"note": "kept"}]
 
 
 @pytest.mark.parametrize("kind", ROWS)

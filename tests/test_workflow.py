@@ -51,7 +51,7 @@ def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
     (fresh / "tasks.yaml").write_text(yaml.safe_dump(own))
     done = snakemake(fresh, "--dry-run", *SMOKE, "tasks.yaml")
     jobs = planned(done.stdout)
-    assert (jobs["prepare_task"], jobs["prepare_benchmark"], jobs["evaluate"]) == (2, 1, 3), done.stdout[-3000:]
+    assert (jobs["prepare_task"], jobs["prepare_texts"], jobs["evaluate"]) == (2, 7, 3), done.stdout[-3000:]
     assert jobs["download_dataset"] == 1
     assert "prepare_task" not in planned(snakemake(fresh, "--dry-run", *SMOKE).stdout)
 

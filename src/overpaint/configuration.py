@@ -137,8 +137,7 @@ def _check_files(config: dict[str, Any]) -> None:
                 valid = ", ".join(world.DOMAINS)
                 raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
             if entry["source"] == "file":
-                kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
-                texts.read_rows(Path(entry["path"]), kind)
+                texts.read_rows(Path(entry["path"]), sweep.texts(config)[f"{catalogue}/{name}"]["kind"])
     for name, model in sweep.chosen(config)["models"].items():
         without = model.get("without", [])
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):

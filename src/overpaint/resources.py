@@ -35,9 +35,7 @@ class Need:
 # torch and transformers alone take 530 MB.
 NEEDS = {
     "generate_world": Need(250),
-    "prepare_corpus": Need(600),  # 182 MB, of 10,000 articles; 295 MB, of 600 papers of 40 kB out of a table of 6,000
-    "prepare_prompts": Need(250),
-    "prepare_benchmark": Need(250),
+    "prepare_texts": Need(600),  # 182 MB, of 10,000 articles; 295 MB, of 600 papers of 40 kB out of a table of 6,000
     "prepare_task": Need(400),  # 256 MB, of 14,000 questions in 57 tasks
     "download_package": Need(250),  # 182 MB, of a package of 93 MB
     "download_model": Need(250),

@@ -141,6 +141,17 @@ def used_texts(study: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def texts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{catalogue/name: entry, with the `kind` of its rows} of all texts but the tasks of the harness."""
+    kinds = {"corpora": {"kind": "corpus"}, "prompts": {"kind": "prompts"}, "benchmarks": {}}
+    return {
+        f"{catalogue}/{name}": kind | entry
+        for catalogue, kind in kinds.items()
+        for name, entry in config[catalogue].items()
+        if entry["source"] != "harness"
+    }
+
+
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""

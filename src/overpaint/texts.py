@@ -27,19 +27,18 @@ FIELDS = {
 SPLITS = ("fit", "report")
 
 
-def corpus_rows(settings: dict, source: Path) -> list[dict]:
-    """Rows of a corpus of the catalogue."""
-    return _rows("corpus", settings, source)
-
-
-def prompt_rows(settings: dict, source: Path) -> list[dict]:
-    """Rows of a prompt set of the catalogue."""
-    return _rows("prompts", settings, source)
-
-
-def benchmark_rows(settings: dict, source: Path) -> list[dict]:
-    """Rows of a benchmark of the catalogue."""
-    return _rows(settings["kind"], settings, source)
+def rows_of(settings: dict, source: Path) -> list[dict]:
+    """Rows of an entry of the catalogues, whose `kind` they have, made from its source."""
+    kind = settings["kind"]
+    if settings["source"] == "file":
+        return read_rows(source, kind)
+    if settings["source"] == "miniature":
+        facts, domains = world.load(source), settings["domains"]
+        make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
+        return make.get(kind, world.question_rows)(facts, domains)
+    if settings["source"] == "dataset":
+        return _dataset_rows(kind, settings, source)
+    return _wikipedia_rows(kind, wikipedia.read_articles(source), settings["topics"], settings.get("count"))
 
 
 def read_rows(path: Path, kind: str) -> list[dict]:
@@ -107,18 +106,6 @@ def unit_of(text: str) -> str:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
-
-
-def _rows(kind: str, settings: dict, source: Path) -> list[dict]:
-    if settings["source"] == "file":
-        return read_rows(source, kind)
-    if settings["source"] == "miniature":
-        facts, domains = world.load(source), settings["domains"]
-        make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
-        return make.get(kind, world.question_rows)(facts, domains)
-    if settings["source"] == "dataset":
-        return _dataset_rows(kind, settings, source)
-    return _wikipedia_rows(kind, wikipedia.read_articles(source), settings["topics"], settings.get("count"))
 
 
 def _wikipedia_rows(kind: str, articles: list, topics: list[str], count: int | None) -> list[dict]:

@@ -46,6 +46,7 @@ UNLEARNED = [run for run in RUNS if run != "base"]
 SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
+TEXTS = sweep.texts(config)
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
 TABLES = [
@@ -55,10 +56,23 @@ TABLES = [
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]  # tables, gathered by a rule of their own
 
 
+pathvars:
+    out=OUT,
+
+
 wildcard_constraints:
     model="|".join(map(re.escape, config["models"])),
     run="base|[^/]+/layer=[0-9]+/c=[^/]+/seed=[0-9]+",  # a pattern of every run's name took twice as long to plan
     clearing="|".join(map(re.escape, config["clearings"])),
+
+
+onstart:
+    # Unless asked to start fewer jobs, Snakemake 9.27.1 has no use for its limit of 100 a second, for which it would look
+    # at all waiting jobs again every second: once, and once more for every job that has ended. After 100 jobs that is a
+    # tenth of a core, in studies/map.yaml 17 processor minutes.
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 def named(*names):
@@ -66,9 +80,9 @@ def named(*names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def source(catalogue):
-    """Input function: the file that an entry of `catalogue` is made from, for one model."""
-    return lambda wildcards: source_file(sweep.of_model(config, config[catalogue][wildcards.name], wildcards.model))
+def text_source(wildcards):
+    """Input function: the file that an entry of TEXTS is made from, for the wildcard's model."""
+    return source_file(sweep.of_model(config, TEXTS[wildcards.texts], wildcards.model))
 
 
 def source_file(entry):
@@ -95,19 +109,17 @@ def code(script, *modules):
     return fingerprint(BASE / "workflow/scripts" / script, *modules)
 
 
-def memory(rule):
-    """Resource function: MB for a job of `rule`."""
+def needs(rule, **more):
+    """Resources of a rule: functions for MB and minutes of a job, and `more`."""
 
-    def ask(wildcards, attempt):
+    def mem_mb(wildcards, attempt):
         models = 2 if rule == "unlearn" and released(wildcards) else 1
         return memory_mb(rule, size_mb(wildcards), attempt, models)
 
-    return ask
+    def runtime(wildcards, attempt):
+        return minutes(rule, size_mb(wildcards), attempt)
 
-
-def walltime(rule):
-    """Resource function: minutes for a job of `rule`."""
-    return lambda wildcards, attempt: minutes(rule, size_mb(wildcards), attempt)
+    return {"mem_mb": mem_mb, "runtime": runtime} | more
 
 
 def size_mb(wildcards):

@@ -10,24 +10,21 @@ rule evaluate:
     """Score one run on the benchmarks under every clearing of the study."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         benchmarks=benchmark_files(),
     output:
-        answers=f"{OUT}/{{model}}/{{run}}/answers.parquet",
-        agreement=f"{OUT}/{{model}}/{{run}}/agreement.parquet",
-        job=f"{OUT}/{{model}}/{{run}}/answers.job.json",
+        answers="<out>/{model}/{run}/answers.parquet",
+        agreement="<out>/{model}/{run}/agreement.parquet",
+        job="<out>/{model}/{run}/answers.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/evaluate.log",
+        "logs/<out>/{model}/{run}/evaluate.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/evaluate.tsv"
+        "logs/<out>/{model}/{run}/evaluate.tsv"
     conda:
         "../../envs/evaluate.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("evaluate"),
-        runtime=walltime("evaluate"),
-        gpu=GPU,
+        **needs("evaluate", gpu=GPU),
     params:
         plan=lambda wildcards: plan(wildcards.run),
         clearings=lambda wildcards: planned_clearings(wildcards.run),
@@ -45,24 +42,21 @@ rule complete_prompts:
     """Continue a few prompts by the model as it is and cleared."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         prompts=prompt_sets(),
     output:
-        completions=f"{OUT}/{{model}}/{{run}}/completions.jsonl",
-        coherence=f"{OUT}/{{model}}/{{run}}/coherence.csv",
-        job=f"{OUT}/{{model}}/{{run}}/completions.job.json",
+        completions="<out>/{model}/{run}/completions.jsonl",
+        coherence="<out>/{model}/{run}/coherence.csv",
+        job="<out>/{model}/{run}/completions.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/complete_prompts.log",
+        "logs/<out>/{model}/{run}/complete_prompts.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/complete_prompts.tsv"
+        "logs/<out>/{model}/{run}/complete_prompts.tsv"
     conda:
         "../../envs/complete_prompts.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("complete_prompts"),
-        runtime=walltime("complete_prompts"),
-        gpu=GPU,
+        **needs("complete_prompts", gpu=GPU),
     params:
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         nulls=lambda wildcards: coherence_nulls(wildcards.run),

@@ -9,21 +9,19 @@ rule export_model:
     """Write one run, with one clearing folded into its weights, as a Hugging Face folder."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
     output:
-        model=directory(f"{OUT}/{{model}}/{{run}}/export/{{clearing}}"),
-        job=f"{OUT}/{{model}}/{{run}}/export/{{clearing}}.job.json",
+        model=directory("<out>/{model}/{run}/export/{clearing}"),
+        job="<out>/{model}/{run}/export/{clearing}.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/export_model.log",
+        "logs/<out>/{model}/{run}/{clearing}/export_model.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/{{clearing}}/export_model.tsv"
+        "logs/<out>/{model}/{run}/{clearing}/export_model.tsv"
     conda:
         "../../envs/export_model.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("export_model"),
-        runtime=walltime("export_model"),
+        **needs("export_model"),
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
         dtype=dtype,

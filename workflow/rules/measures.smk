@@ -10,25 +10,22 @@ rule measure_depth:
     """Read the answers off the residual stream at every depth, by logit lens and linear probes."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         benchmarks=question_files(),
         control=base_control,
     output:
-        depth=f"{OUT}/{{model}}/{{run}}/depth.parquet",
-        job=f"{OUT}/{{model}}/{{run}}/depth.job.json",
+        depth="<out>/{model}/{run}/depth.parquet",
+        job="<out>/{model}/{run}/depth.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/measure_depth.log",
+        "logs/<out>/{model}/{run}/measure_depth.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/measure_depth.tsv"
+        "logs/<out>/{model}/{run}/measure_depth.tsv"
     conda:
         "../../envs/measure_depth.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
-    threads: 1
     resources:
-        mem_mb=memory("measure_depth"),
-        runtime=walltime("measure_depth"),
-        gpu=GPU,
+        **needs("measure_depth", gpu=GPU),
     params:
         clearings=lambda wildcards: shown_clearings(wildcards.run),
         benchmarks=questions(),
@@ -45,26 +42,23 @@ rule relearn:
     """Teach other facts of the hazardous topics to the model as it is, cleared, and to one that never knew them."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         forget=corpora(STUDY["forget"]),
         benchmarks=question_files(sweep.hazardous_topics(config)),
         control=control_model(),
     output:
-        relearning=f"{OUT}/{{model}}/{{run}}/relearning.parquet",
-        job=f"{OUT}/{{model}}/{{run}}/relearning.job.json",
+        relearning="<out>/{model}/{run}/relearning.parquet",
+        job="<out>/{model}/{run}/relearning.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/relearn.log",
+        "logs/<out>/{model}/{run}/relearn.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/relearn.tsv"
+        "logs/<out>/{model}/{run}/relearn.tsv"
     conda:
         "../../envs/relearn.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
-    threads: 1
     resources:
-        mem_mb=memory("relearn"),
-        runtime=walltime("relearn"),
-        gpu=GPU,
+        **needs("relearn", gpu=GPU),
     params:
         settings={key: STUDY["relearn"][key] for key in ("examples", "lr", "batch", "length")},
         clearings=lambda wildcards: shown_clearings(wildcards.run),
@@ -83,26 +77,23 @@ rule trace_emergence:
     """Measure a run at the steps of its training whose weights were kept."""
     input:
         model=base_model,
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
-        snapshots=f"{OUT}/{{model}}/{{run}}/snapshots.safetensors",
-        base=f"{OUT}/{{model}}/base/activations/none.safetensors",
-        prompts=[f"{OUT}/{{model}}/prompts/{name}.jsonl" for name in hazardous_prompts().values()],
+        overlay="<out>/{model}/{run}/overlay.safetensors",
+        snapshots="<out>/{model}/{run}/snapshots.safetensors",
+        base="<out>/{model}/base/activations/none.safetensors",
+        prompts=expand("<out>/{{model}}/prompts/{name}.jsonl", name=hazardous_prompts().values()),
         benchmarks=question_files(sweep.hazardous_topics(config)),
     output:
-        emergence=f"{OUT}/{{model}}/{{run}}/emergence.parquet",
-        job=f"{OUT}/{{model}}/{{run}}/emergence.job.json",
+        emergence="<out>/{model}/{run}/emergence.parquet",
+        job="<out>/{model}/{run}/emergence.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/trace_emergence.log",
+        "logs/<out>/{model}/{run}/trace_emergence.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/trace_emergence.tsv"
+        "logs/<out>/{model}/{run}/trace_emergence.tsv"
     conda:
         "../../envs/trace_emergence.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
-    threads: 1
     resources:
-        mem_mb=memory("trace_emergence"),
-        runtime=walltime("trace_emergence"),
-        gpu=GPU,
+        **needs("trace_emergence", gpu=GPU),
     params:
         primary={STUDY["primary"]: config["clearings"][STUDY["primary"]]},
         topics=hazardous_prompts(),
@@ -125,19 +116,17 @@ rule gather_measures:
         relearning=every("relearning.parquet", RELEARNED),
         emergence=every("emergence.parquet", EMERGING),
     output:
-        **{name: f"{OUT}/tables/{name}.parquet" for name in MEASURES},
-        **{f"{name}_csv": f"{OUT}/tables/{name}.csv" for name in MEASURES},
-        job=f"{OUT}/tables/measures.job.json",
+        **{name: f"<out>/tables/{name}.parquet" for name in MEASURES},
+        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in MEASURES},
+        job="<out>/tables/measures.job.json",
     log:
-        f"logs/{OUT}/tables/gather_measures.log",
+        "logs/<out>/tables/gather_measures.log",
     benchmark:
-        f"logs/{OUT}/tables/gather_measures.tsv"
+        "logs/<out>/tables/gather_measures.tsv"
     conda:
         "../../envs/gather_measures.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("gather_measures"),
-        runtime=walltime("gather_measures"),
+        **needs("gather_measures"),
     params:
         study=STUDY["name"],
         models=MODELS,

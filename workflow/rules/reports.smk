@@ -9,30 +9,28 @@ rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
-        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
-        config=f"{OUT}/tables/config.json",
-        plan=f"{OUT}/tables/plan.yaml",
+        tables=expand("<out>/tables/{table}.parquet", table=TABLES + MEASURES),
+        config="<out>/tables/config.json",
+        plan="<out>/tables/plan.yaml",
     output:
         page=report(
-            f"{OUT}/reports/{{report}}.html",
+            "<out>/reports/{report}.html",
             caption="../report/report.rst",
             category="Reports",
             labels={"report": "{report}"},
         ),
-        job=f"{OUT}/reports/{{report}}.job.json",
+        job="<out>/reports/{report}.job.json",
     log:
-        f"logs/{OUT}/reports/{{report}}/render_report.log",
-        notebook=f"logs/{OUT}/reports/{{report}}/{{report}}.ipynb",
+        "logs/<out>/reports/{report}/render_report.log",
+        notebook="logs/<out>/reports/{report}/{report}.ipynb",
     benchmark:
-        f"logs/{OUT}/reports/{{report}}/render_report.tsv"
+        "logs/<out>/reports/{report}/render_report.tsv"
     wildcard_constraints:
         report=named(*REPORTS),
     conda:
         "../../envs/render_report.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("render_report"),
-        runtime=walltime("render_report"),
+        **needs("render_report"),
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
@@ -46,36 +44,34 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
-        tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
-        config=f"{OUT}/tables/config.json",
-        plan=f"{OUT}/tables/plan.yaml",
+        tables=expand("<out>/tables/{table}.parquet", table=TABLES + MEASURES),
+        config="<out>/tables/config.json",
+        plan="<out>/tables/plan.yaml",
     output:
         index=report(
-            f"{OUT}/reports/index.html",
+            "<out>/reports/index.html",
             caption="../report/index.rst",
             category="Reports",
             labels={"report": "landing page"},
         ),
-        summary=f"{OUT}/reports/summary.txt",
+        summary="<out>/reports/summary.txt",
         figures=report(
-            directory(f"{OUT}/figures"),
+            directory("<out>/figures"),
             patterns=["{figure}.svg"],
             caption="../report/figures.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        job=f"{OUT}/reports/index.job.json",
+        job="<out>/reports/index.job.json",
     log:
-        f"logs/{OUT}/reports/render_index.log",
+        "logs/<out>/reports/render_index.log",
     benchmark:
-        f"logs/{OUT}/reports/render_index.tsv"
+        "logs/<out>/reports/render_index.tsv"
     conda:
         "../../envs/render_index.yaml"
     priority: 1  # takes longest of all reports: first, so that the others share the rest
-    threads: 1
     resources:
-        mem_mb=memory("render_index"),
-        runtime=walltime("render_index"),
+        **needs("render_index"),
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],

@@ -19,26 +19,24 @@ rule gather_tables:
         jobs=jobs(),
         plan=STUDY["plan"],
     output:
-        **{name: f"{OUT}/tables/{name}.parquet" for name in TABLES},
+        **{name: f"<out>/tables/{name}.parquet" for name in TABLES},
         **{
             f"{name}_csv": report(
-                f"{OUT}/tables/{name}.csv", caption="../report/table.rst", category="Tables", labels={"table": name}
+                f"<out>/tables/{name}.csv", caption="../report/table.rst", category="Tables", labels={"table": name}
             )
             for name in TABLES
         },
-        config=f"{OUT}/tables/config.json",
-        plan=f"{OUT}/tables/plan.yaml",
-        job=f"{OUT}/tables/tables.job.json",
+        config="<out>/tables/config.json",
+        plan="<out>/tables/plan.yaml",
+        job="<out>/tables/tables.job.json",
     log:
-        f"logs/{OUT}/tables/gather_tables.log",
+        "logs/<out>/tables/gather_tables.log",
     benchmark:
-        f"logs/{OUT}/tables/gather_tables.tsv"
+        "logs/<out>/tables/gather_tables.tsv"
     conda:
         "../../envs/gather_tables.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("gather_tables"),
-        runtime=walltime("gather_tables"),
+        **needs("gather_tables"),
     params:
         config=CHOSEN,
         plan=PLAN,

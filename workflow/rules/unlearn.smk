@@ -14,19 +14,16 @@ rule compute_prefix:
         forget=corpora(STUDY["forget"]),
         retain=corpora(STUDY["retain"]),
     output:
-        prefix=directory(f"{OUT}/{{model}}/prefix/{{prefix}}"),
-        job=f"{OUT}/{{model}}/prefix/{{prefix}}.job.json",
+        prefix=directory("<out>/{model}/prefix/{prefix}"),
+        job="<out>/{model}/prefix/{prefix}.job.json",
     log:
-        f"logs/{OUT}/{{model}}/prefix/{{prefix}}/compute_prefix.log",
+        "logs/<out>/{model}/prefix/{prefix}/compute_prefix.log",
     wildcard_constraints:
         prefix=named(*PREFIXES),
     conda:
         "../../envs/compute_prefix.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("compute_prefix"),
-        runtime=walltime("compute_prefix"),
-        gpu=GPU,
+        **needs("compute_prefix", gpu=GPU),
     params:
         settings=lambda wildcards: PREFIXES[wildcards.prefix],
         topics=sweep.hazardous_topics(config),
@@ -47,21 +44,18 @@ rule unlearn:
         prefix=shared_prefix,
         released=released,
     output:
-        overlay=f"{OUT}/{{model}}/{{run}}/overlay.safetensors",
-        history=f"{OUT}/{{model}}/{{run}}/history.csv",
-        snapshots=f"{OUT}/{{model}}/{{run}}/snapshots.safetensors",
-        job=f"{OUT}/{{model}}/{{run}}/overlay.job.json",
+        overlay="<out>/{model}/{run}/overlay.safetensors",
+        history="<out>/{model}/{run}/history.csv",
+        snapshots="<out>/{model}/{run}/snapshots.safetensors",
+        job="<out>/{model}/{run}/overlay.job.json",
     log:
-        f"logs/{OUT}/{{model}}/{{run}}/unlearn.log",
+        "logs/<out>/{model}/{run}/unlearn.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/{{run}}/unlearn.tsv"
+        "logs/<out>/{model}/{run}/unlearn.tsv"
     conda:
         "../../envs/unlearn.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("unlearn"),
-        runtime=walltime("unlearn"),
-        gpu=GPU,
+        **needs("unlearn", gpu=GPU),
     params:
         settings=lambda wildcards: RUNS[wildcards.run],
         topics=sweep.hazardous_topics(config),

@@ -9,21 +9,19 @@ rule analyse_weights:
     """Describe size, spectrum and direction of what every run changed; one job, which loads the base model once."""
     input:
         model=base_model,
-        overlays=expand(f"{OUT}/{{{{model}}}}/{{run}}/overlay.safetensors", run=UNLEARNED),
-        junk=expand(f"{OUT}/{{{{model}}}}/{{run}}/junk.safetensors", run=UNLEARNED),
+        overlays=expand("<out>/{{model}}/{run}/overlay.safetensors", run=UNLEARNED),
+        junk=expand("<out>/{{model}}/{run}/junk.safetensors", run=UNLEARNED),
     output:
-        table=f"{OUT}/{{model}}/weights.csv",
-        job=f"{OUT}/{{model}}/weights.job.json",
+        table="<out>/{model}/weights.csv",
+        job="<out>/{model}/weights.job.json",
     log:
-        f"logs/{OUT}/{{model}}/weights/analyse_weights.log",
+        "logs/<out>/{model}/weights/analyse_weights.log",
     benchmark:
-        f"logs/{OUT}/{{model}}/weights/analyse_weights.tsv"
+        "logs/<out>/{model}/weights/analyse_weights.tsv"
     conda:
         "../../envs/analyse_weights.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("analyse_weights"),
-        runtime=walltime("analyse_weights"),
+        **needs("analyse_weights"),
     params:
         runs=UNLEARNED,
         dtype=dtype,
