@@ -14,7 +14,7 @@ LAYERS = [
     {"overpaint", "errors"},
     {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
     | {"datafiles", "hub"},
-    {"texts", "configuration", "job"},
+    {"texts", "configuration", "job", "study"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
@@ -27,7 +27,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub",
+    "resources", "errors", "datafiles", "hub", "study",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]

@@ -10,7 +10,7 @@ rule collect_activations:
     input:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
-        prompts=prompt_sets(),
+        prompts=texts("prompts", SETTINGS["prompts"]),
         junk=junk,
         base=base_activations,
     output:
@@ -27,8 +27,8 @@ rule collect_activations:
         **needs("collect_activations", gpu=GPU),
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
-        topics=prompt_topics(),
-        split=STUDY["split"],
+        topics=STUDY.prompt_topics,
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("collect_activations.py"),
     message:
@@ -43,7 +43,7 @@ rule fit_junk:
         base="<out>/{model}/base/activations/none.safetensors",
         run="<out>/{model}/{run}/activations/none.safetensors",
         overlay="<out>/{model}/{run}/overlay.safetensors",
-        prompts=prompt_sets(),
+        prompts=texts("prompts", SETTINGS["prompts"]),
     output:
         junk="<out>/{model}/{run}/junk.safetensors",
         table="<out>/{model}/{run}/junk.csv",
@@ -58,8 +58,8 @@ rule fit_junk:
     resources:
         **needs("fit_junk"),
     params:
-        topics=hazardous_prompts(),
-        tokens=lambda wildcards: RUNS[wildcards.run]["tokens"],
+        topics=STUDY.hazardous_prompts,
+        tokens=lambda wildcards: STUDY.runs[wildcards.run]["tokens"],
         code=code("fit_junk.py"),
     message:
         "Fitting the junk of {wildcards.model}/{wildcards.run}"

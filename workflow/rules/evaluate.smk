@@ -12,7 +12,7 @@ rule evaluate:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
-        benchmarks=benchmark_files(),
+        benchmarks=texts("benchmarks", STUDY.chosen["benchmarks"]),
     output:
         answers="<out>/{model}/{run}/answers.parquet",
         agreement="<out>/{model}/{run}/agreement.parquet",
@@ -26,10 +26,10 @@ rule evaluate:
     resources:
         **needs("evaluate", gpu=GPU),
     params:
-        plan=lambda wildcards: plan(wildcards.run),
-        clearings=lambda wildcards: planned_clearings(wildcards.run),
-        benchmarks=CHOSEN["benchmarks"],
-        split=STUDY["split"],
+        plan=lambda wildcards: STUDY.evaluation(wildcards.run),
+        clearings=lambda wildcards: STUDY.clearings(wildcards.run),
+        benchmarks=STUDY.chosen["benchmarks"],
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("evaluate.py"),
     message:
@@ -44,7 +44,7 @@ rule complete_prompts:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
-        prompts=prompt_sets(),
+        prompts=texts("prompts", SETTINGS["prompts"]),
     output:
         completions="<out>/{model}/{run}/completions.jsonl",
         coherence="<out>/{model}/{run}/coherence.csv",
@@ -58,12 +58,12 @@ rule complete_prompts:
     resources:
         **needs("complete_prompts", gpu=GPU),
     params:
-        clearings=lambda wildcards: shown_clearings(wildcards.run),
-        nulls=lambda wildcards: coherence_nulls(wildcards.run),
-        topics=prompt_topics(),
-        prompts_shown=STUDY["completions"],
-        prompts_measured=STUDY["coherence"]["prompts"],
-        split=STUDY["split"],
+        clearings=lambda wildcards: STUDY.shown(wildcards.run),
+        nulls=lambda wildcards: STUDY.coherence_nulls(wildcards.run),
+        topics=STUDY.prompt_topics,
+        prompts_shown=SETTINGS["completions"],
+        prompts_measured=SETTINGS["coherence"]["prompts"],
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("complete_prompts.py"),
     message:

@@ -12,8 +12,8 @@ rule measure_depth:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
-        benchmarks=question_files(),
-        control=base_control,
+        benchmarks=texts("benchmarks", STUDY.questions()),
+        control=lambda wildcards: checkpoint(STUDY.control) if wildcards.run == "base" else [],
     output:
         depth="<out>/{model}/{run}/depth.parquet",
         job="<out>/{model}/{run}/depth.job.json",
@@ -27,9 +27,9 @@ rule measure_depth:
     resources:
         **needs("measure_depth", gpu=GPU),
     params:
-        clearings=lambda wildcards: shown_clearings(wildcards.run),
-        benchmarks=questions(),
-        split=STUDY["split"],
+        clearings=lambda wildcards: STUDY.shown(wildcards.run),
+        benchmarks=STUDY.questions(),
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("measure_depth.py"),
     message:
@@ -44,9 +44,9 @@ rule relearn:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
-        forget=corpora(STUDY["forget"]),
-        benchmarks=question_files(sweep.hazardous_topics(config)),
-        control=control_model(),
+        forget=texts("corpora", SETTINGS["forget"]),
+        benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
+        control=checkpoint(STUDY.control),
     output:
         relearning="<out>/{model}/{run}/relearning.parquet",
         job="<out>/{model}/{run}/relearning.job.json",
@@ -60,11 +60,11 @@ rule relearn:
     resources:
         **needs("relearn", gpu=GPU),
     params:
-        settings={key: STUDY["relearn"][key] for key in ("examples", "lr", "batch", "length")},
-        clearings=lambda wildcards: shown_clearings(wildcards.run),
-        topics=sweep.hazardous_topics(config),
-        benchmarks=questions(sweep.hazardous_topics(config)),
-        split=STUDY["split"],
+        settings={key: SETTINGS["relearn"][key] for key in ("examples", "lr", "batch", "length")},
+        clearings=lambda wildcards: STUDY.shown(wildcards.run),
+        topics=STUDY.topics,
+        benchmarks=STUDY.questions(STUDY.topics),
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("relearn.py"),
     message:
@@ -80,8 +80,8 @@ rule trace_emergence:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         snapshots="<out>/{model}/{run}/snapshots.safetensors",
         base="<out>/{model}/base/activations/none.safetensors",
-        prompts=expand("<out>/{{model}}/prompts/{name}.jsonl", name=hazardous_prompts().values()),
-        benchmarks=question_files(sweep.hazardous_topics(config)),
+        prompts=expand("<out>/{{model}}/prompts/{name}.jsonl", name=STUDY.hazardous_prompts.values()),
+        benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
     output:
         emergence="<out>/{model}/{run}/emergence.parquet",
         job="<out>/{model}/{run}/emergence.job.json",
@@ -95,10 +95,10 @@ rule trace_emergence:
     resources:
         **needs("trace_emergence", gpu=GPU),
     params:
-        primary={STUDY["primary"]: config["clearings"][STUDY["primary"]]},
-        topics=hazardous_prompts(),
-        benchmarks=questions(sweep.hazardous_topics(config)),
-        split=STUDY["split"],
+        primary={SETTINGS["primary"]: config["clearings"][SETTINGS["primary"]]},
+        topics=STUDY.hazardous_prompts,
+        benchmarks=STUDY.questions(STUDY.topics),
+        split=SETTINGS["split"],
         dtype=dtype,
         code=code("trace_emergence.py"),
     message:
@@ -110,14 +110,14 @@ rule trace_emergence:
 rule gather_measures:
     """Gather what is measured beside the scores into tidy tables with intervals."""
     input:
-        agreement=every("agreement.parquet"),
-        coherence=every("coherence.csv", completed_runs()),
-        depth=every("depth.parquet", looked_into(DEPTH)),
-        relearning=every("relearning.parquet", RELEARNED),
-        emergence=every("emergence.parquet", EMERGING),
+        agreement=every("agreement.parquet", STUDY.measured["agreement"]),
+        coherence=every("coherence.csv", STUDY.measured["coherence"]),
+        depth=every("depth.parquet", STUDY.measured["depth"]),
+        relearning=every("relearning.parquet", STUDY.measured["relearning"]),
+        emergence=every("emergence.parquet", STUDY.measured["emergence"]),
     output:
-        **{name: f"<out>/tables/{name}.parquet" for name in MEASURES},
-        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in MEASURES},
+        **{name: f"<out>/tables/{name}.parquet" for name in STUDY.measured},
+        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in STUDY.measured},
         job="<out>/tables/measures.job.json",
     log:
         "logs/<out>/tables/gather_measures.log",
@@ -128,17 +128,11 @@ rule gather_measures:
     resources:
         **needs("gather_measures"),
     params:
-        study=STUDY["name"],
-        models=MODELS,
-        runs=RUNS,
-        hazardous=sweep.hazardous_topics(config),
-        measured={
-            "agreement": list(RUNS),
-            "coherence": completed_runs(),
-            "depth": looked_into(DEPTH),
-            "relearning": RELEARNED,
-            "emergence": EMERGING,
-        },
+        study=SETTINGS["name"],
+        models=STUDY.models,
+        runs=STUDY.runs,
+        hazardous=STUDY.topics,
+        measured=STUDY.measured,
         code=code("gather_measures.py"),
     message:
         "Gathering the tables of measures"

@@ -31,7 +31,7 @@ rule generate_world:
 rule pretrain_model:
     """Train the base model of a fictional world."""
     input:
-        world=lambda wildcards: source_file(config["models"][wildcards.model]),
+        world=lambda wildcards: source(config["models"][wildcards.model]),
     output:
         model=directory("<out>/{model}/checkpoint"),
         job="<out>/{model}/checkpoint.job.json",
@@ -57,7 +57,7 @@ rule pretrain_model:
 rule convert_model:
     """Turn a GGUF file into an ordinary Hugging Face folder."""
     input:
-        file=lambda wildcards: source_file(config["models"][wildcards.model]),
+        file=lambda wildcards: source(config["models"][wildcards.model]),
     output:
         model=directory("<out>/{model}/checkpoint"),
         job="<out>/{model}/checkpoint.job.json",

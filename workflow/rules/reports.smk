@@ -4,12 +4,14 @@ Needs: the tables, the notebooks in reports/.
 Makes: {out}/reports/{report}.html, index.html, summary.txt and {out}/figures/.
 """
 
+REPORTS = sorted(path.stem for path in BASE.glob("reports/*.ipynb"))
+
 
 rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
-        tables=expand("<out>/tables/{table}.parquet", table=TABLES + MEASURES),
+        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
     output:
@@ -32,8 +34,8 @@ rule render_report:
     resources:
         **needs("render_report"),
     params:
-        study=STUDY["name"],
-        primary=STUDY["primary"],
+        study=SETTINGS["name"],
+        primary=SETTINGS["primary"],
         code=code("render_report.py", "overpaint.figures", "overpaint.depths", "overpaint.maps"),
     message:
         "Rendering the report {wildcards.report}"
@@ -44,7 +46,7 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
-        tables=expand("<out>/tables/{table}.parquet", table=TABLES + MEASURES),
+        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
     output:
@@ -73,8 +75,8 @@ rule render_index:
     resources:
         **needs("render_index"),
     params:
-        study=STUDY["name"],
-        primary=STUDY["primary"],
+        study=SETTINGS["name"],
+        primary=SETTINGS["primary"],
         code=code("render_index.py"),
     message:
         "Rendering the landing page"

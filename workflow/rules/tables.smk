@@ -4,20 +4,43 @@ Needs: what every run has written.
 Makes: {out}/tables/{table}.parquet and .csv for each of TABLES, which docs/tables.md describes, config.json and plan.yaml.
 """
 
+TABLES = [
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "provenance",
+]  # fmt: skip
+TRAINED = [name for name in (*STUDY.models, STUDY.control) if name and "path" not in config["models"][name]]
+# Provenance of every job between the base models and the tables.
+RECORDS = [
+    *expand("<out>/{model}/checkpoint.job.json", model=TRAINED),
+    *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
+    *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
+    *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),
+    *every("overlay.job.json"),
+    *every("activations/none.job.json"),
+    *every(f"activations/{SETTINGS['primary']}.job.json", STUDY.unlearned),
+    *every("junk.job.json", STUDY.unlearned),
+    *expand("<out>/{model}/weights.job.json", model=STUDY.models),
+    *every("answers.job.json"),
+    *every("completions.job.json", STUDY.completed),
+    *every("depth.job.json", STUDY.measured["depth"]),
+    *every("relearning.job.json", STUDY.relearned),
+    *every("emergence.job.json", STUDY.emerging),
+]
+
 
 rule gather_tables:
     """Gather every run into tidy tables with intervals."""
     input:
         answers=every("answers.parquet"),
         uncleared=every("activations/none.csv"),
-        cleared=every(f"activations/{STUDY['primary']}.csv", UNLEARNED),
-        junk=every("junk.csv", UNLEARNED),
-        depths=every("depths.csv", UNLEARNED),
-        weights=of_models("weights.csv"),
-        history=every("history.csv", UNLEARNED),
-        completions=every("completions.jsonl", completed_runs()),
-        jobs=jobs(),
-        plan=STUDY["plan"],
+        cleared=every(f"activations/{SETTINGS['primary']}.csv", STUDY.unlearned),
+        junk=every("junk.csv", STUDY.unlearned),
+        depths=every("depths.csv", STUDY.unlearned),
+        weights=expand("<out>/{model}/weights.csv", model=STUDY.models),
+        history=every("history.csv", STUDY.unlearned),
+        completions=every("completions.jsonl", STUDY.completed),
+        jobs=RECORDS,
+        plan=SETTINGS["plan"],
     output:
         **{name: f"<out>/tables/{name}.parquet" for name in TABLES},
         **{
@@ -38,13 +61,13 @@ rule gather_tables:
     resources:
         **needs("gather_tables"),
     params:
-        config=CHOSEN,
+        config=STUDY.chosen,
         plan=PLAN,
-        models=MODELS,
-        runs=RUNS,
-        unlearned=UNLEARNED,
-        completed=completed_runs(),
-        hazardous=sweep.hazardous_topics(config),
+        models=STUDY.models,
+        runs=STUDY.runs,
+        unlearned=STUDY.unlearned,
+        completed=STUDY.completed,
+        hazardous=STUDY.topics,
         code=code("gather_tables.py"),
     message:
         "Gathering the tables"

@@ -9,7 +9,7 @@ Makes: {out}/{model}/corpora/{name}.jsonl, {out}/{model}/prompts/{name}.jsonl, {
 rule prepare_texts:
     """Normalise an entry of corpora, prompts or benchmarks."""
     input:
-        source=text_source,
+        source=lambda wildcards: source(STUDY.source(wildcards.texts, wildcards.model)),
     output:
         rows="<out>/{model}/{texts}.jsonl",
         job="<out>/{model}/{texts}.job.json",
@@ -18,13 +18,13 @@ rule prepare_texts:
     benchmark:
         "logs/<out>/{model}/{texts}/prepare_texts.tsv"
     wildcard_constraints:
-        texts=named(*TEXTS),
+        texts=named(*STUDY.texts),
     conda:
         "../../envs/prepare_texts.yaml"
     resources:
         **needs("prepare_texts"),
     params:
-        settings=lambda wildcards: TEXTS[wildcards.texts],
+        settings=lambda wildcards: STUDY.texts[wildcards.texts],
         code=code("prepare_texts.py"),
     message:
         "Preparing {wildcards.model}/{wildcards.texts}"
@@ -35,7 +35,7 @@ rule prepare_texts:
 rule prepare_task:
     """Normalise the data of a task or group of lm-evaluation-harness, whose own prompts ask it later."""
     input:
-        dataset=lambda wildcards: source_file(config["benchmarks"][wildcards.name]),
+        dataset=lambda wildcards: source(config["benchmarks"][wildcards.name]),
     output:
         rows="<out>/{model}/benchmarks/{name}.jsonl",
         job="<out>/{model}/benchmarks/{name}.job.json",

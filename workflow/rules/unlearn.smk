@@ -11,22 +11,22 @@ rule compute_prefix:
     """Run the blocks below the first trained one, once for all runs that share them."""
     input:
         model=base_model,
-        forget=corpora(STUDY["forget"]),
-        retain=corpora(STUDY["retain"]),
+        forget=texts("corpora", SETTINGS["forget"]),
+        retain=texts("corpora", SETTINGS["retain"]),
     output:
         prefix=directory("<out>/{model}/prefix/{prefix}"),
         job="<out>/{model}/prefix/{prefix}.job.json",
     log:
         "logs/<out>/{model}/prefix/{prefix}/compute_prefix.log",
     wildcard_constraints:
-        prefix=named(*PREFIXES),
+        prefix=named(*STUDY.prefixes),
     conda:
         "../../envs/compute_prefix.yaml"
     resources:
         **needs("compute_prefix", gpu=GPU),
     params:
-        settings=lambda wildcards: PREFIXES[wildcards.prefix],
-        topics=sweep.hazardous_topics(config),
+        settings=lambda wildcards: STUDY.prefixes[wildcards.prefix],
+        topics=STUDY.topics,
         dtype=dtype,
         code=code("compute_prefix.py"),
     message:
@@ -42,7 +42,7 @@ rule unlearn:
         forget=training_corpora("forget"),
         retain=training_corpora("retain"),
         prefix=shared_prefix,
-        released=released,
+        released=lambda wildcards: checkpoint(STUDY.released(wildcards.run)),
     output:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         history="<out>/{model}/{run}/history.csv",
@@ -57,10 +57,10 @@ rule unlearn:
     resources:
         **needs("unlearn", gpu=GPU),
     params:
-        settings=lambda wildcards: RUNS[wildcards.run],
-        topics=sweep.hazardous_topics(config),
+        settings=lambda wildcards: STUDY.runs[wildcards.run],
+        topics=STUDY.topics,
         dtype=dtype,
-        code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{RUNS[wildcards.run]['kind']}"),
+        code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{STUDY.runs[wildcards.run]['kind']}"),
     message:
         "Unlearning {wildcards.model}/{wildcards.run}"
     script:

@@ -9,8 +9,8 @@ rule analyse_weights:
     """Describe size, spectrum and direction of what every run changed; one job, which loads the base model once."""
     input:
         model=base_model,
-        overlays=expand("<out>/{{model}}/{run}/overlay.safetensors", run=UNLEARNED),
-        junk=expand("<out>/{{model}}/{run}/junk.safetensors", run=UNLEARNED),
+        overlays=expand("<out>/{{model}}/{run}/overlay.safetensors", run=STUDY.unlearned),
+        junk=expand("<out>/{{model}}/{run}/junk.safetensors", run=STUDY.unlearned),
     output:
         table="<out>/{model}/weights.csv",
         job="<out>/{model}/weights.job.json",
@@ -23,7 +23,7 @@ rule analyse_weights:
     resources:
         **needs("analyse_weights"),
     params:
-        runs=UNLEARNED,
+        runs=STUDY.unlearned,
         dtype=dtype,
         code=code("analyse_weights.py"),
     message:
