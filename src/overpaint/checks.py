@@ -1,7 +1,6 @@
 """Checks of a configuration that need no job: whether what the study chose is there and fits together."""
 
 import os
-from collections.abc import Iterator
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -199,7 +198,9 @@ def _check_clearings(config: dict[str, Any]) -> None:
         )
     if all(released) or (any(released) and primary == "control"):
         lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
-    for name in dict.fromkeys([*evaluated(study, "clearings"), *study["coherence"]["nulls"]]):
+    runs = _settings(config)
+    meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
+    for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["coherence"]["nulls"]]):
         kind = config["clearings"][name]["direction"]
         if kind in lacking:
             raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
@@ -207,9 +208,9 @@ def _check_clearings(config: dict[str, Any]) -> None:
 
 def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
     """Refuse entries of `evaluate` for no run, and runs without what tables compare."""
-    runs = list({(r["method"], r["layer"], r["c"]): r for r in _settings(config)}.values())
+    runs = _settings(config)
     for number, entry in enumerate(config["study"]["evaluate"]):
-        meant = [run for run in runs if all(run[key] in as_list(entry.get(key, run[key])) for key in ("layer", "c"))]
+        meant = [run for run in runs if sweep.for_run(entry, run)]
         for key in ("layer", "c"):
             for value in as_list(entry.get(key, [])) if entry not in inherited else ():
                 if value not in [run[key] for run in meant]:
@@ -324,10 +325,11 @@ def _check_coherence(config: dict[str, Any]) -> None:
             )
 
 
-def _settings(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The settings of every run but the base."""
+def _settings(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of a run of every method, layer and c."""
     runs = expand_runs(config["study"]["runs"], config["methods"])
-    return (settings for run, settings in runs.items() if run != "base")
+    found = {(run["method"], run["layer"], run["c"]): run for run in runs.values() if run["kind"] != "base"}
+    return list(found.values())
 
 
 def _equal(one: dict[str, Any], other: dict[str, Any], *keys: str) -> bool:

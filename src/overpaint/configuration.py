@@ -100,7 +100,11 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
     valid = error.schema.get("description", "")
-    return f"{where} is wrong: {_message(error)}{_hint(error)}." + (f" Valid: {valid}" if valid else "")
+    if error.validator == "pattern":
+        named = "has the name" if "propertyNames" in error.schema_path else "is"
+        return f"{where} {named} {shown(error.instance)}, which is not valid. Valid: {valid}"
+    message = error.message.replace(repr(error.instance), shown(error.instance))
+    return f"{where} is wrong: {message}{_hint(error)}." + (f" Valid: {valid}" if valid else "")
 
 
 def _closest(error: ValidationError) -> ValidationError:
@@ -108,13 +112,6 @@ def _closest(error: ValidationError) -> ValidationError:
     wrong = {e.schema_path[0] for e in error.context if e.validator == "const"}
     right = [e for e in error.context if e.schema_path[0] not in wrong] or error.context
     return max(right, key=lambda e: (len(e.absolute_path), e.validator != "type"))
-
-
-def _message(error: ValidationError) -> str:
-    """What jsonschema says, without regular expressions and long values."""
-    if error.validator == "pattern":
-        return f"{'the name ' if 'propertyNames' in error.schema_path else ''}{shown(error.instance)} cannot be one"
-    return error.message.replace(repr(error.instance), shown(error.instance))
 
 
 def _hint(error: ValidationError) -> str:

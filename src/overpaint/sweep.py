@@ -111,6 +111,11 @@ def used_texts(study: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether an entry of `study.evaluate` is for a run's layer and c."""
+    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+
+
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
@@ -118,7 +123,7 @@ def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, lis
     chosen = [
         {"clearings": [n for n in entry["clearings"] if n in kept], "benchmarks": entry["benchmarks"]}
         for entry in config["study"]["evaluate"]
-        if all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+        if for_run(entry, settings)
     ]
     return [entry for entry in chosen if entry["clearings"]]
 
