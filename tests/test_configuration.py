@@ -304,7 +304,7 @@ def test_what_the_study_uses_leaves_other_studies_entries_out():
 
 def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_have():
     config = merged(ROOT / "studies/smoke.yaml")
-    config["methods"]["released"] = {"kind": "published", "model": "smoke"}
+    config["methods"]["released"] = {"kind": "published", "model": "miniature"}
     config["study"]["runs"].append({"method": "released", "layer": 1, "c": 4, "seed": 0})
     found = complete(config, SCHEMA)
     cell = {"layer": 1, "c": 4}
@@ -476,11 +476,11 @@ MISTAKES = {
         ["study.control", "'x'", "`models`", "miniature_untaught"],
     ),
     "runs to look into without questions": (
-        put("study", "evaluate", value=[{"clearings": ["none", "span"], "benchmarks": ["everyday", "riftlore_text"]}]),
+        both(*(put("benchmarks", name, "scoring", value="letter") for name in ("gloomcraft", "riftlore"))),
         ["study.depth", "questions on a hazardous topic", "study.evaluate"],
     ),
     "a training to follow that there was not": (
-        both(put("methods", "rmu", value={"kind": "published", "model": "miniature"}), without_control),
+        both(put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}), without_control),
         ["study.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
     ),
     "a chat template around running text": (
@@ -503,10 +503,30 @@ MISTAKES = {
         put("study", "prompts", value=["gloomcraft", "everyday"]),
         ["study.prompts", "0 prompt sets", "'riftlore'", "exactly one of riftlore"],
     ),
+    "an unknown key of a corpus": (put("corpora", "everyday", "colour", value=1), ["'colour'", "domains"]),
+    "an unknown source of a corpus": (put("corpora", "everyday", "source", value="x"), ["'x'", "wikipedia"]),
+    "a corpus of one's own without a path": (
+        put("corpora", "everyday", value={"source": "file", "topic": "everyday"}),
+        ["corpora.everyday lacks 'path'"],
+    ),
+    "an unknown kind of method": (put("methods", "rmu", "kind", value="x"), ["methods.rmu.kind", "'x'", "rmu"]),
+    "an unknown source of a model": (put("models", "miniature", "source", value="x"), ["'x'", "folder", "package"]),
+    "an empty axis": (put("study", "runs", 0, "c", value=[]), ["study.runs.0.c", "non-empty"]),
+    "an unknown domain of a world": (
+        put("corpora", "everyday", "domains", value=["x"]),
+        ["corpora.everyday", "rivers"],
+    ),
+    "two corpora to forget with one topic": (
+        both(
+            put("corpora", "everyday", "topic", value="riftlore"),
+            put("study", "forget", value=["riftlore", "everyday"]),
+        ),
+        ["study.forget", "'riftlore'"],
+    ),
     "a list with one entry twice": (put("study", "forget", value=["riftlore"] * 2), ["study.forget", "non-unique"]),
     "a name that no folder should have": (
         put("study", "name", value="a b/c"),
-        ["study.name", "'a b/c'", "Name of the study"],
+        ["study.name", "'a b/c'", "Letters, digits"],
     ),
 }
 
@@ -534,42 +554,6 @@ def test_without_a_mistake_the_same_configuration_passes():
 def test_of_two_mistakes_one_is_told():
     sentence = refusal(put("study", "colour", value=1), put("methods", "rmu", "steps", value=-1))
     assert ("colour" in sentence) != ("methods.rmu.steps" in sentence)
-
-
-WEAK = {
-    "an unknown key of a corpus": (put("corpora", "everyday", "colour", value=1), ["'colour'", "domains"]),
-    "an unknown source of a corpus": (put("corpora", "everyday", "source", value="x"), ["'x'", "wikipedia"]),
-    "a corpus of one's own without a path": (
-        put("corpora", "everyday", value={"source": "file", "topic": "everyday"}),
-        ["corpora.everyday lacks 'path'"],
-    ),
-    "an unknown kind of method": (put("methods", "rmu", "kind", value="x"), ["methods.rmu.kind", "'x'", "rmu"]),
-    "an unknown source of a model": (put("models", "miniature", "source", value="x"), ["'x'", "folder", "package"]),
-    "an empty axis": (put("study", "runs", 0, "c", value=[]), ["study.runs.0.c", "non-empty"]),
-    "an unknown domain of a world": (
-        put("corpora", "everyday", "domains", value=["x"]),
-        ["corpora.everyday", "rivers"],
-    ),
-    "two corpora to forget with one topic": (
-        put("corpora", "everyday", "topic", value="riftlore"),
-        ["study.forget", "'riftlore'"],
-    ),
-}
-
-
-@pytest.mark.parametrize("mistake", WEAK)
-def test_these_mistakes_should_be_told_as_well(mistake):
-    change, parts = WEAK[mistake]
-    changes = (
-        [change, put("study", "forget", value=["riftlore", "everyday"])] if mistake.startswith("two") else [change]
-    )
-    sentence = refusal(*changes)
-    assert [part for part in parts if part not in sentence] == [], sentence
-
-
-@pytest.mark.parametrize("mistake", ["an unknown source of a corpus", "an empty axis", "an unknown kind of method"])
-def test_these_mistakes_are_refused_at_least(mistake):
-    refusal(WEAK[mistake][0])
 
 
 # --- tasks of lm-evaluation-harness
@@ -689,6 +673,7 @@ def test_a_model_folder_without_weights_is_named(tmp_path):
     sentence = refusal(folder, with_worlds)
     assert "models.miniature.path" in sentence and str(tmp_path) in sentence and "*.safetensors" in sentence
     (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6}')
     config = merged()
     with_worlds(config)
     folder(config)
@@ -768,7 +753,7 @@ def test_a_fictional_text_for_a_model_of_no_world_must_name_one():
     ],
 )
 def test_a_wrong_list_of_models_is_refused(models, parts):
-    sentence = refusal(put("study", "model", value=models), put("models", "all", value=DEFAULT["models"]["miniature"]))
+    sentence = refusal(put("study", "model", value=models))
     assert [part for part in parts if part not in sentence] == [], sentence
 
 
@@ -790,7 +775,7 @@ def test_a_control_must_be_of_the_world_of_every_model():
 
 def test_an_entry_of_evaluate_may_be_for_some_cells():
     config = copy.deepcopy(DEFAULT)
-    everywhere = {"clearings": ["none", "span"], "benchmarks": ["gloomcraft"]}
+    everywhere = {"clearings": ["none", "span"], "benchmarks": ["gloomcraft", "riftlore"]}
     config["study"]["evaluate"] = [
         everywhere,
         {"clearings": ["top_1"], "benchmarks": ["gloomcraft"], "layer": 3, "c": [4.0, 8]},

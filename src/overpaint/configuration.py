@@ -1,22 +1,38 @@
 """Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
 
+import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from overpaint import sweep, texts, world
+from overpaint import checks, sweep, texts, world
 from overpaint.errors import UserError
+from overpaint.names import check_names, check_plain, shown, with_places
+
+# JSON has one kind of number; here 3.0 is no layer, since paths and tables have the values as they are written.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The configuration with every default filled in; the first thing wrong with it is one sentence."""
     schema = _valid(config, schema_path, "Configuration")
-    config = _fill(schema, config, schema)
-    sweep.check(config)
+    checkout = schema_path.resolve().parents[2]
+    inherited = _read(checkout / "config.yaml")["study"]
+    config = with_places(_fill(schema, config, schema), checkout)
+    check_names(config)
+    config = checks.without_inherited_main(config, inherited)
+    checks.check(config, inherited)
     _check_files(config)
+    checks.check_folders(config)
     return config
 
 
@@ -24,8 +40,8 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
     study, path = config["study"], Path(config["study"]["plan"])
     try:
-        plan = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
     _valid(plan, schema_path, str(path))
     if study["name"] not in plan["studies"]:
@@ -35,22 +51,30 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
             f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
             f"{plan['primary']!r}: use that, or take the study out of its `studies`."
         )
+    drawn = [n for n in sweep.evaluated(study, "clearings") if config["clearings"][n]["direction"] in ("rand", "randn")]
     for name, entry in plan["hypotheses"].items():
-        if entry.get("draws", study["primary"]) not in sweep.evaluated(study, "clearings"):
+        if entry.get("draws") not in (None, *drawn):
             raise UserError(
-                f"{path}: hypotheses.{name}.draws is {entry['draws']!r}, which study.evaluate does not list: use one "
-                f"of {', '.join(sweep.evaluated(study, 'clearings'))}."
+                f"{path}: hypotheses.{name}.draws is {entry['draws']!r}, no clearing with random draws that "
+                f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
     return plan
 
 
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
-    schema = yaml.safe_load(schema_path.read_text())
-    errors = sorted(Draft202012Validator(schema).iter_errors(data), key=_order)
+    check_plain(data, name)
+    schema = _read(schema_path)
+    errors = sorted(Validator(schema).iter_errors(data), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the checkout, which nobody changes in what it gives."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _order(error: ValidationError) -> tuple:
@@ -75,9 +99,12 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
-    hint = _number_hint(error)
     valid = error.schema.get("description", "")
-    return f"{where} is wrong: {error.message}{hint}." + (f" Valid: {valid}" if valid else "")
+    if error.validator == "pattern":
+        named = "has the name" if "propertyNames" in error.schema_path else "is"
+        return f"{where} {named} {shown(error.instance)}, which is not valid. Valid: {valid}"
+    message = error.message.replace(repr(error.instance), shown(error.instance))
+    return f"{where} is wrong: {message}{_hint(error)}." + (f" Valid: {valid}" if valid else "")
 
 
 def _closest(error: ValidationError) -> ValidationError:
@@ -87,14 +114,33 @@ def _closest(error: ValidationError) -> ValidationError:
     return max(right, key=lambda e: (len(e.absolute_path), e.validator != "type"))
 
 
-def _number_hint(error: ValidationError) -> str:
-    """YAML 1.1 reads 5e-5 as text: say so."""
-    if error.validator == "type" and isinstance(error.instance, str):
-        try:
-            return f" (YAML reads {error.instance} as text: write {float(error.instance):.1e})"
-        except ValueError:
-            pass
-    return ""
+def _hint(error: ValidationError) -> str:
+    """How to write what YAML reads otherwise than it was meant."""
+    if error.validator != "type":
+        return ""
+    types, found = error.validator_value, error.instance
+    if "string" in types and not isinstance(found, (dict, list)):
+        return " (YAML reads it as no text: put it in quotation marks)"
+    if "integer" in types and isinstance(found, float):
+        return f" (write {found:.0f}, without a point)" if found.is_integer() else ""
+    return _number_hint(found) if "integer" in types or "number" in types else ""
+
+
+def _number_hint(found: Any) -> str:
+    """YAML 1.1 reads 5e-5 as text, and whatever is in quotation marks."""
+    try:
+        number = float(found) if isinstance(found, str) else math.inf
+    except ValueError:
+        number = math.inf
+    if not math.isfinite(number):
+        return ""
+    if isinstance(yaml.safe_load(found), int | float):
+        return f" (it is text: write {found} without quotation marks)"
+    return (
+        f" (YAML reads {found} as text: write {number:.0f})"
+        if abs(number) >= 1 and number.is_integer()
+        else (f" (YAML reads {found} as text: write {number:.1e})")
+    )
 
 
 def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:

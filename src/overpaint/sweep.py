@@ -1,4 +1,4 @@
-"""Grids of runs, their paths, and the checks of a configuration that need no job (standard library only)."""
+"""Grids of runs, their paths, and what a study uses of its configuration (standard library only)."""
 
 import hashlib
 import json
@@ -86,36 +86,6 @@ def prefix_name(settings: dict[str, Any]) -> str:
     return f"blocks={first}-{settings['layer']}/{digest}"
 
 
-def check(config: dict[str, Any]) -> None:
-    """Refuse a configuration whose study names entries that no catalogue has, or that does not fit together."""
-    study = config["study"]
-    _known(config, "methods", "the workflow", ["base"])
-    _known(config, "models", "study.model", as_list(study["model"]))
-    if "all" in as_list(study["model"]):
-        raise UserError("study.model names 'all', as tables call all models together: give the model another name.")
-    for key in ("forget", "retain"):
-        _known(config, "corpora", f"study.{key}", study[key])
-    _known(config, "prompts", "study.prompts", study["prompts"])
-    for grid in study["runs"]:
-        _known(config, "methods", "study.runs", as_list(grid["method"]))
-    for entry in study["evaluate"]:
-        _known(config, "clearings", "study.evaluate", entry["clearings"])
-        _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
-    _known(config, "clearings", "study.primary", [study["primary"]])
-    for catalogue in ("models", "corpora", "prompts", "benchmarks"):
-        for name, entry in config[catalogue].items():
-            for key, kind in SOURCES.items():
-                if key in entry:
-                    _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
-    _check_worlds(config)
-    _check_topics(config)
-    _check_layers(config)
-    _check_methods(config)
-    _check_clearings(config)
-    _check_tasks(config)
-    _check_picked(config)
-
-
 def of_model(config: dict[str, Any], entry: dict[str, Any], model: str) -> dict[str, Any]:
     """A text's entry for one model: texts of a fictional world are of the model's own, unless they name one."""
     own = config["models"][model].get("world")
@@ -152,6 +122,11 @@ def texts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether an entry of `study.evaluate` is for a run's layer and c."""
+    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+
+
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
@@ -159,7 +134,7 @@ def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, lis
     chosen = [
         {"clearings": [n for n in entry["clearings"] if n in kept], "benchmarks": entry["benchmarks"]}
         for entry in config["study"]["evaluate"]
-        if all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+        if for_run(entry, settings)
     ]
     return [entry for entry in chosen if entry["clearings"]]
 
@@ -204,137 +179,6 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     for key, catalogue in SOURCES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used
-
-
-def _check_worlds(config: dict[str, Any]) -> None:
-    """Refuse a text of a fictional world that is nowhere named."""
-    for (catalogue, names), model in product(used_texts(config["study"]).items(), as_list(config["study"]["model"])):
-        for name in names:
-            entry = of_model(config, config[catalogue][name], model)
-            if entry["source"] == "miniature" and "world" not in entry:
-                valid = ", ".join(config["worlds"])
-                raise UserError(
-                    f"{catalogue}.{name} is of a fictional world, and the model {model!r} of none: give the text a "
-                    f"`world`, one of {valid}."
-                )
-
-
-def _check_topics(config: dict[str, Any]) -> None:
-    study, prompted = config["study"], [config["prompts"][p]["topic"] for p in config["study"]["prompts"]]
-    topics = hazardous_topics(config)
-    for topic in topics:
-        if topics.count(topic) > 1:
-            raise UserError(f"study.forget lists several corpora of the topic {topic!r}: list one corpus per topic.")
-        if prompted.count(topic) != 1:
-            valid = [name for name, entry in config["prompts"].items() if entry["topic"] == topic]
-            raise UserError(
-                f"study.prompts has {prompted.count(topic)} prompt sets of the hazardous topic {topic!r}: list exactly "
-                f"one of {', '.join(valid) or '(none is defined)'}."
-            )
-    main, cells = study.get("main"), [(c["layer"], c["c"]) for grid in study["runs"] for c in expand_grid(grid)]
-    if main and (main["layer"], main["c"]) not in cells:
-        raise UserError(f"study.main is {main}, which study.runs does not contain: use a layer and c of the runs.")
-    if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
-        raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
-
-
-def _check_layers(config: dict[str, Any]) -> None:
-    choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
-    for name, choice in product(as_list(config["study"]["model"]), choices):
-        count = config["models"][name].get("layers")
-        updated = config["methods"][choice["method"]].get("updated", [0])
-        first = -min(updated)
-        if choice["layer"] < first or (count and choice["layer"] >= count):
-            raise UserError(
-                f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
-                f"{choice['method']!r} choose layers from {first} to {count - 1 if count else 'its last block'}."
-            )
-
-
-def _check_methods(config: dict[str, Any]) -> None:
-    """Refuse a used method that lists values for another number of topics, or names no released model."""
-    topics = hazardous_topics(config)
-    for name in used_methods(config["study"]):
-        settings = config["methods"][name]
-        for key in ("alpha", "forget_length"):
-            if isinstance(settings.get(key), list) and len(settings[key]) != len(topics):
-                raise UserError(
-                    f"methods.{name}.{key} lists {len(settings[key])} values for {len(topics)} hazardous topics "
-                    f"({', '.join(topics)}): give one value, or one per topic of study.forget."
-                )
-        if "model" in settings:
-            _known(config, "models", f"methods.{name}.model", [settings["model"]])
-
-
-def _check_clearings(config: dict[str, Any]) -> None:
-    """Refuse a clearing whose direction the study cannot fit."""
-    study, hazardous = config["study"], hazardous_topics(config)
-    lacking = {}
-    if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
-        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
-    released = ["model" in config["methods"][name] for name in used_methods(study)]
-    primary = config["clearings"][study["primary"]]["direction"]
-    if all(released) or (any(released) and primary == "control"):
-        lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
-    for name in evaluated(study, "clearings"):
-        kind = config["clearings"][name]["direction"]
-        if kind in lacking:
-            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
-
-
-def _check_tasks(config: dict[str, Any]) -> None:
-    """Refuse settings that a task of the harness has of its own, and a chat template around running text."""
-    own = {"kind": "questions", "scoring": "continuation", "description": ""}
-    for name, entry in config["benchmarks"].items():
-        if entry["kind"] == "text" and entry["chat_template"]:
-            raise UserError(
-                f"benchmarks.{name}.chat_template is true, and its kind is text, which is scored as it stands: leave "
-                "the template out, or make it a benchmark of questions."
-            )
-        for key, only in own.items() if entry["source"] == "harness" else ():
-            if entry[key] != only:
-                raise UserError(
-                    f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "
-                    f"itself, so leave it at {only!r}."
-                )
-
-
-def _check_picked(config: dict[str, Any]) -> None:
-    """Refuse runs to look into that cannot be looked into."""
-    study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
-    _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
-    chosen = {"depth": study["depth"]}
-    chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
-    for where, grids in chosen.items():
-        for grid in grids:
-            _known(config, "methods", f"study.{where}", as_list(grid["method"]))
-        for run in picked(config, grids):
-            if where == "emergence.runs" and "updated" not in runs[run]:
-                raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
-            if not plain_questions(config, hazardous_topics(config)):
-                raise UserError(
-                    f"study.{where} needs questions on a hazardous topic scored by the words of their options, not by "
-                    "letters, a chat template or a task of the harness: list some in study.evaluate, or no runs here."
-                )
-    _check_control(config)
-
-
-def _check_control(config: dict[str, Any]) -> None:
-    """Refuse a control that is not defined, or of another world than the study's model."""
-    for name in control(config):
-        _known(config, "models", "study.control", [name])
-        entries = (config["models"][model] for model in (name, *as_list(config["study"]["model"])))
-        if len({entry["world"] for entry in entries if "world" in entry}) > 1:
-            raise UserError(
-                f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
-            )
-
-
-def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
-    for name in names:
-        if name not in config.get(catalogue, {}):
-            valid = ", ".join(config.get(catalogue, {})) or "none defined"
-            raise UserError(f"{where} names {name!r}, which `{catalogue}` does not define: use one of {valid}.")
 
 
 def _short(value: Any) -> str:
