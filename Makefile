@@ -11,20 +11,31 @@ RULES ?=
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CONFIG = $(if $(STUDY),--configfile $(STUDY))
-OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
+# What stands in these reaches recipes through the environment, in quotes: make and shells obey nothing in it.
+override CORES := $(value CORES)
+override STUDY := $(value STUDY)
+override BUNDLE := $(value BUNDLE)
+override RULES := $(value RULES)
+export CORES STUDY BUNDLE RULES
+
+RESULTS = python -m overpaint.start "$$STUDY"
+
+ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDIR)))
+$(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
+endif
 
 .PHONY: study pack unpack test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
-	snakemake --cores $(CORES) $(CONFIG)
-	@echo; cat $(OUTPUT)/reports/summary.txt
+	@$(RESULTS) >/dev/null
+	snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
+	@echo; cat -- "$$($(RESULTS))/reports/summary.txt"
 
 pack: .venv/ready
-	python -m overpaint.bundle pack $(OUTPUT) $(BUNDLE) $(RULES)
+	@set -f; results="$$($(RESULTS))" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	python -m overpaint.bundle unpack $(BUNDLE)
+	@python -m overpaint.bundle unpack "$$BUNDLE"
 
 test: .venv/ready lint
 	pytest
@@ -56,7 +67,7 @@ bench: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv   # what was cut off in between is not built upon
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 

@@ -40,8 +40,8 @@ rule gather_tables:
         mem_mb=memory("gather_tables"),
         runtime=walltime("gather_tables"),
     params:
-        config=CHOSEN,
-        plan=PLAN,
+        config=as_text(CHOSEN),
+        plan=as_text(PLAN),
         models=MODELS,
         runs=RUNS,
         unlearned=UNLEARNED,
