@@ -28,7 +28,7 @@ endif
 
 study: .venv/ready
 	@$(RESULTS) >/dev/null
-	snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
+	python -m snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
 	@echo; cat -- "$$($(RESULTS))/reports/summary.txt"
 
 pack: .venv/ready
@@ -38,16 +38,16 @@ unpack: .venv/ready
 	@python -m overpaint.bundle unpack "$$BUNDLE"
 
 test: .venv/ready lint
-	pytest
+	python -m pytest
 
 test-conda: .venv/ready
-	pytest -m conda
+	python -m pytest -m conda
 
 test-cluster: cluster
-	pytest -m cluster
+	python -m pytest -m cluster
 
 test-browser: .venv/browser
-	pytest -m browser
+	python -m pytest -m browser
 
 cluster: .venv/cluster
 
@@ -56,13 +56,13 @@ envs: .venv/ready
 
 lint: .venv/ready
 	python envs/generate.py --check
-	ruff check .
-	ruff format --check .
-	snakefmt --check --no-sort Snakefile workflow
-	snakemake --lint
+	python -m ruff check .
+	python -m ruff format --check .
+	python -m snakefmt --check --no-sort Snakefile workflow
+	python -m snakemake --lint
 
 bench: .venv/ready
-	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
+	python -m snakemake --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
 	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt

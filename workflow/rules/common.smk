@@ -23,6 +23,7 @@ try:
         raise UserError(
             f"The checkout lies in {BASE}, and PATH and Snakemake read a colon or a brace as their own: rename the folder."
         )
+    environments.check_variables()
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
     PLAN = read_plan(config, BASE / "workflow/schemas/plan.schema.yaml")
     CHOSEN = sweep.chosen(config)
