@@ -11,32 +11,43 @@ RULES ?=
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CONFIG = $(if $(STUDY),--configfile $(STUDY))
-OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
+# What stands in these reaches recipes through the environment, in quotes: make and shells obey nothing in it.
+override CORES := $(value CORES)
+override STUDY := $(value STUDY)
+override BUNDLE := $(value BUNDLE)
+override RULES := $(value RULES)
+export CORES STUDY BUNDLE RULES
+
+RESULTS = python -m overpaint.start "$$STUDY"
+
+ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDIR)))
+$(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
+endif
 
 .PHONY: study pack unpack test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
-	snakemake --cores $(CORES) $(CONFIG)
-	@echo; cat $(OUTPUT)/reports/summary.txt
+	@$(RESULTS) >/dev/null
+	python -m snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
+	@echo; cat -- "$$($(RESULTS))/reports/summary.txt"
 
 pack: .venv/ready
-	python -m overpaint.bundle pack $(OUTPUT) $(BUNDLE) $(RULES)
+	@set -f; results="$$($(RESULTS))" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	python -m overpaint.bundle unpack $(BUNDLE)
+	@python -m overpaint.bundle unpack "$$BUNDLE"
 
 test: .venv/ready lint
-	pytest
+	python -m pytest
 
 test-conda: .venv/ready
-	pytest -m conda
+	python -m pytest -m conda
 
 test-cluster: cluster
-	pytest -m cluster
+	python -m pytest -m cluster
 
 test-browser: .venv/browser
-	pytest -m browser
+	python -m pytest -m browser
 
 cluster: .venv/cluster
 
@@ -45,18 +56,18 @@ envs: .venv/ready
 
 lint: .venv/ready
 	python envs/generate.py --check
-	ruff check .
-	ruff format --check .
-	snakefmt --check --no-sort Snakefile workflow
-	snakemake --lint
+	python -m ruff check .
+	python -m ruff format --check .
+	python -m snakefmt --check --no-sort Snakefile workflow
+	python -m snakemake --lint
 
 bench: .venv/ready
-	snakemake --cores $(CORES) --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
+	python -m snakemake --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
 	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv   # what was cut off in between is not built upon
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 

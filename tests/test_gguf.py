@@ -1,12 +1,13 @@
 """GGUF to Hugging Face: against a Llama made by transformers and written by the reference's own recipe."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, TokenType
 from gguf.quants import quantize
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -66,8 +67,9 @@ def write_gguf(
     pre="smollm",
     tokenizer="gpt2",
     q8=False,
+    changes=None,
 ) -> Path:
-    """A GGUF file with these tensors, quantised to Q8_0 where asked for."""
+    """A GGUF file with these tensors, quantised to Q8_0 where asked for, and `changes` to the fields of its header."""
     writer = GGUFWriter(path, architecture)
     for add, value in {
         writer.add_block_count: 2, writer.add_context_length: 128, writer.add_embedding_length: 64,
@@ -80,6 +82,10 @@ def write_gguf(
         writer.add_eos_token_id: 2, writer.add_unk_token_id: 0, writer.add_pad_token_id: 2,
     }.items():  # fmt: skip
         add(value)
+    for key, value in (changes or {}).items():
+        writer.kv_data[0].pop(key, None)
+        if value is not None:
+            writer.add_key_value(key, *value)
     for name, array in tensors.items():
         if q8 and array.ndim == 2:
             kind = GGMLQuantizationType.Q8_0
@@ -180,6 +186,64 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(make, message: s
     with pytest.raises(UserError, match=message):
         convert_gguf(source, tmp_path / "out" / "checkpoint")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+U32, I64, F32, TEXT, LIST = (getattr(GGUFValueType, name) for name in ("UINT32", "INT64", "FLOAT32", "STRING", "ARRAY"))
+SIZES = [
+    "llama.block_count", "llama.embedding_length", "llama.feed_forward_length", "llama.context_length",
+    "llama.attention.head_count", "llama.attention.head_count_kv",
+]  # fmt: skip
+NO_SIZE = [(0, U32), (-1, I64), (2**63 - 1, I64), (1.5, F32), ("2", TEXT), ([2, 2], LIST), (True, GGUFValueType.BOOL)]
+NO_NUMBER = [(0.0, F32), (-1.0, F32), (float("nan"), F32), (float("inf"), F32), ("x", TEXT), ([1.0], LIST)]
+NO_TOKEN = [(len(TOKENS), U32), (2**32 - 1, U32), (-1, I64), (1.0, F32), ("1", TEXT), ([1], LIST)]
+NO_TEXTS = [(1, U32), ("a", TEXT), ([1, 2], LIST)]
+WRONG = {key: NO_SIZE for key in SIZES} | {
+    "llama.block_count": [*NO_SIZE, (4 * 10**9, U32), (3, U32), (1, U32)],
+    "llama.attention.head_count": [*NO_SIZE, (2**31 - 1, U32), (3, U32), (64, U32)],
+    "llama.attention.key_length": [*NO_SIZE, (2**31 - 1, U32), (15, U32)],
+    "llama.rope.freq_base": NO_NUMBER,
+    "llama.attention.layer_norm_rms_epsilon": NO_NUMBER,
+    **{f"tokenizer.ggml.{name}_token_id": NO_TOKEN for name in ("bos", "eos", "unknown", "padding")},
+    "tokenizer.ggml.tokens": [
+        *NO_TEXTS, (TOKENS[:-1], LIST), ([*TOKENS[:-1], TOKENS[0]], LIST), ([*TOKENS[1:], ""], LIST),
+    ],
+    "tokenizer.ggml.merges": [*NO_TEXTS, (["H"], LIST), (["H absent"], LIST), (["H o"], LIST), ([" "], LIST)],
+    "tokenizer.ggml.token_type": [(1, U32), ("x", TEXT), ([1, 1], LIST)],
+    "general.architecture": [(1, U32), (["llama"], LIST), ("\x1b[31mllama", TEXT)],
+    "tokenizer.ggml.pre": [(1, U32), (["smollm"], LIST)],
+    "llama.rope.scaling.type": [(1, U32), (["none"], LIST)],
+    "llama.rope.dimension_count": [("16", TEXT), (8, U32)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_header_that_is_no_model_is_one_sentence_at_once(key: str, value: tuple, tmp_path: Path):
+    source = write_gguf(tmp_path / "model.gguf", gguf_tensors(make_llama(tied=True)), changes={key: value})
+    start = time.process_time()
+    with pytest.raises(UserError) as error:
+        convert_gguf(source, tmp_path / "out" / "checkpoint")
+    assert str(error.value).isprintable() and len(str(error.value)) < 400 and str(source) in str(error.value)
+    assert time.process_time() - start < 5
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("key", [*SIZES[:5], "tokenizer.ggml.tokens", "tokenizer.ggml.merges"])
+def test_a_header_that_lacks_a_field_names_it(key: str, tmp_path: Path):
+    source = write_gguf(tmp_path / "model.gguf", gguf_tensors(make_llama(tied=True)), changes={key: None})
+    with pytest.raises(UserError, match=f"has no field '{key}'"):
+        convert_gguf(source, tmp_path / "checkpoint")
+
+
+def test_text_that_is_no_utf8_and_lists_in_lists_are_one_sentence(tmp_path: Path):
+    source = write_gguf(tmp_path / "model.gguf", gguf_tensors(make_llama(tied=True)))
+    source.write_bytes(source.read_bytes().replace(b"smollm", b"smol\xff\xfe"))
+    with pytest.raises(UserError, match="unreadable field 'tokenizer.ggml.pre'"):
+        convert_gguf(source, tmp_path / "checkpoint")
+    nested = np.uint32([9]).tobytes() + np.uint64([1]).tobytes()
+    header = b"GGUF" + np.uint32([3]).tobytes() + np.uint64([0, 1, 1]).tobytes() + b"a" + np.uint32([9]).tobytes()
+    source.write_bytes(header + nested * 10**5)
+    with pytest.raises(UserError, match="not a whole GGUF file"):
+        convert_gguf(source, tmp_path / "checkpoint")
 
 
 def test_an_older_folder_is_replaced_whole(tmp_path: Path):

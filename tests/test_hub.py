@@ -356,6 +356,85 @@ def test_a_file_outside_the_repository_is_refused(hub, fetch, tmp_path, monkeypa
     assert "outside the repository" in refusal(fetch) and hub.fetched() == []
 
 
+ODD = {
+    "nothing": ["config.json", ""],
+    "a dot": ["config.json", "."],
+    "a dot in between": ["data/./a.json"],
+    "two slashes": ["data//a.json"],
+    "a slash at its end": ["data/"],
+    "300 letters": ["a" * 300],
+    "300 bytes": ["é" * 150],
+    "too long a path": ["/".join(["a" * 200] * 6)],
+    "NUL": ["config\0.json"],
+    "half a character": ["config\ud800.json"],
+    "a line break": ["config.json\n"],
+    "an escape sequence": ["\x1b]0;owned\x07config.json"],
+    "no text": [None],
+    "a number": [7],
+    "a list": [["config.json"]],
+    "twice": ["config.json", "config.json"],
+    "a file and a folder": ["data", "data/a.json"],
+    "a file and a folder further in": ["data/a", "data/a/b/c.json"],
+    "a record": ["config.job.json"],
+}
+
+
+@pytest.mark.parametrize("names", ODD)
+def test_a_name_that_no_file_can_have_is_refused(hub, fetch, fetch_dataset, monkeypatch, names):
+    name, path = next(iter(hub.files(f"models/{BASE}").items()))
+    listed = [loopback_hub.described(name, path) | {"rfilename": odd} for odd in ODD[names]]
+    facts = {"id": BASE, "sha": hub.revision(f"models/{BASE}"), "siblings": listed}
+    answer = json.dumps(facts).encode()
+    monkeypatch.setattr(loopback_hub.Handler, "_send_api", lambda self, *rest: self._send(200, answer, {}))
+    said = refusal(fetch)
+    assert hub.url in said and "do not use it" in said and said.isprintable() and hub.fetched() == []
+    facts["sha"] = hub.revision("datasets/cais/wmdp")
+    answer = json.dumps(facts).encode()
+    assert "do not use it" in refusal(fetch_dataset, "cais/wmdp", ["*"]) and hub.fetched() == []
+
+
+def test_names_of_other_scripts_are_names(hub, fetch_dataset, monkeypatch):
+    real = loopback_hub.described
+    monkeypatch.setattr(loopback_hub, "described", lambda own, path: real(own, path) | {"rfilename": f"é 日本　{own}"})
+    assert "README.md" in refusal(fetch_dataset, "cais/wmdp", ["absent.parquet"])
+
+
+WRONG = {
+    "siblings": [None, {"a": 1}, 1, "config.json", [None], [[]], [1], ["config.json"], [{}]],
+    "sha": [None, 1, [], {}],
+    "size": [None, -1, 1.5, True, "12", [], float("inf"), float("nan")],
+    "blobId": [None, 1, [], "", "0" * 39, "A" * 40, "../" * 20, {}],
+    "lfs": [1, "x", [1], {"sha256": 1}, {"sha256": "x", "size": 1, "pointerSize": 1}, {"size": 1}],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_list_of_files_of_other_types_is_refused(hub, fetch, monkeypatch, key, value):
+    name, path = next(iter(hub.files(f"models/{BASE}").items()))
+    facts = {"id": BASE, "sha": hub.revision(f"models/{BASE}"), "siblings": [loopback_hub.described(name, path)]}
+    (facts if key in facts else facts["siblings"][0])[key] = value
+    answer = json.dumps(facts).encode()
+    monkeypatch.setattr(loopback_hub.Handler, "_send_api", lambda self, *rest: self._send(200, answer, {}))
+    said = refusal(fetch, BASE, hub.revision(f"models/{BASE}"))
+    assert "HF_ENDPOINT" in said and hub.fetched() == []
+
+
+@pytest.mark.parametrize("answer", ["[" * 10**5, '{"a":' * 10**5, "1" * 5000, '"text"', "null", "NaN", "\x00", ""])
+def test_a_list_of_files_that_is_none_is_refused(hub, fetch, monkeypatch, answer):
+    monkeypatch.setattr(loopback_hub.Handler, "_send_api", lambda self, *rest: self._send(200, answer.encode(), {}))
+    assert "HF_ENDPOINT" in refusal(fetch)
+
+
+def test_of_chat_templates_no_code_is_fetched(content, tmp_path):
+    own = tmp_path / "hub/models/some/model"
+    shutil.copytree(content / "models" / BASE, own)
+    for ending in ("jinja", "json", "py", "so", "sh"):
+        (own / f"chat_template.{ending}").write_text("{}")
+    with loopback_hub.serve(tmp_path / "hub") as hub:
+        download_model("some/model", hub.revision("models/some/model"), tmp_path / "model", tmp_path / ".work", hub.url)
+    assert {path.name for path in (tmp_path / "model").glob("chat*")} == {"chat_template.jinja", "chat_template.json"}
+
+
 @pytest.mark.parametrize("key", ["size", "blobId", "sha"])
 def test_a_hub_that_does_not_say_what_to_check_is_refused(hub, fetch, monkeypatch, key):
     real = loopback_hub.described

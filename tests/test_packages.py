@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,7 +16,9 @@ from overpaint.packages import download_package, file_sha256
 CONTENTS = b"forty-two\n" * 1000
 
 
-def make_wheel(folder: Path, name: str = "demo_data", version: str = "1.0") -> Path:
+def make_wheel(
+    folder: Path, name: str = "demo_data", version: str = "1.0", compression: int = zipfile.ZIP_STORED
+) -> Path:
     """A wheel that holds one data file."""
     info = f"{name}-{version}.dist-info"
     files = {
@@ -25,7 +28,7 @@ def make_wheel(folder: Path, name: str = "demo_data", version: str = "1.0") -> P
     }
     files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in files).encode()
     wheel = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
+    with zipfile.ZipFile(wheel, "w", compression) as archive:
         for file, data in files.items():
             archive.writestr(file, data)
     return wheel
@@ -141,14 +144,42 @@ def test_a_malformed_pin_never_reaches_pip(pin: tuple[str, str, str], target: Pa
         download_package(*pin, "x", target)
 
 
-def test_an_sdist_is_taken_where_there_is_no_wheel(registry: Path, target: Path):
+def test_an_sdist_is_refused_and_none_of_its_code_runs(registry: Path, target: Path):
     sha256, witness = file_sha256(registry / "demo_source-1.0.tar.gz"), registry / "witness"
-    with pytest.raises(UserError, match="sha256"):
-        download_package("demo-source", "1.0", "0" * 64, "demo_source-1.0/PKG-INFO", target)
-    assert not witness.exists(), "code of an unchecked archive was run"
-    download_package("demo-source", "1.0", sha256, "demo_source-1.0/PKG-INFO", target)
-    assert "demo-source" in target.read_text()
-    assert witness.exists(), "the control of the line above: this archive's code runs once it is checked"
+    with pytest.raises(UserError, match="that it has a wheel"):
+        download_package("demo-source", "1.0", sha256, "demo_source-1.0/PKG-INFO", target)
+    assert not witness.exists() and left_behind(target) == []
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(target.parent), "demo-source==1.0"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert witness.exists(), "the control: pip by itself runs this archive's code"
+
+
+def test_settings_of_pip_do_not_bring_an_sdist_back(registry: Path, target: Path, monkeypatch):
+    make_sdist(registry, registry / "second")
+    monkeypatch.setenv("PIP_NO_BINARY", "demo-source")
+    monkeypatch.setenv("PIP_PREFER_BINARY", "0")
+    with pytest.raises(UserError, match="that it has a wheel"):
+        download_package(
+            "demo-source", "1.0", file_sha256(registry / "demo_source-1.0.tar.gz"), "demo_source-1.0/PKG-INFO", target
+        )
+    assert not (registry / "second").exists()
+
+
+@pytest.mark.parametrize("flag", ["encrypted", "method", "damaged"])
+def test_a_wheel_that_cannot_be_read_is_one_sentence(flag: str, tmp_path: Path, target: Path, monkeypatch):
+    wheel = make_wheel(tmp_path, compression=zipfile.ZIP_DEFLATED)
+    content = bytearray(wheel.read_bytes())
+    central = content.index(b"PK\1\2")
+    if flag == "damaged":
+        content[60:90] = bytes(30)
+    for start in (0, central):
+        offset = {"encrypted": 6, "method": 8, "damaged": 6}[flag] + (2 if start else 0)
+        content[start + offset] |= {"encrypted": 1, "method": 93, "damaged": 0}[flag]
+    wheel.write_bytes(content)
+    monkeypatch.setattr(packages, "_fetch", lambda *rest: wheel)
+    with pytest.raises(UserError, match="cannot be read"):
+        download_package("demo-data", "1.0", file_sha256(wheel), "demo_data/data.txt", target)
+    assert left_behind(target) == []
 
 
 @pytest.mark.parametrize(

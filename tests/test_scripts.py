@@ -292,7 +292,7 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
     outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "plan"]
     return run(
         "gather_tables", folder, inputs, outputs,
-        config=CONFIG, plan=yaml.safe_load(PLAN.read_text()), models=list(models), runs=RUNS,
+        config=json.dumps(CONFIG), plan=json.dumps(yaml.safe_load(PLAN.read_text())), models=list(models), runs=RUNS,
         unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
     )  # fmt: skip
 

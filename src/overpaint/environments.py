@@ -1,10 +1,14 @@
-"""What `--sdm conda` needs, checked before any job: conda, and room for what it makes (standard library only)."""
+"""What jobs run in, checked before any of them: variables that libraries read when they are imported, and, for
+`--sdm conda`, conda and room for what it makes (standard library only)."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from overpaint.errors import UserError
 
@@ -25,6 +29,8 @@ PACKAGE_MB = {
 }
 PYTHON_MB = 80
 LINKS_MB = 20  # of an environment whose files are links into the package cache
+PATIENCE_S = 60  # that conda has to describe itself; it took 1 to 3
+HUB = "https://huggingface.co"
 ELSEWHERE = "or leave out `--sdm conda`: `make study` runs everything in .venv"
 
 
@@ -35,15 +41,40 @@ def check(prefix: Path, files: list[Path]) -> None:
         prefix: the folder in which Snakemake keeps the environments.
         files: the environment files of the workflow.
     """
-    info = _describe_conda()
-    if _numbers(info["conda_version"]) < _numbers(OLDEST):
+    conda, version, cache = _describe_conda()
+    if _numbers(version) < _numbers(OLDEST):
         raise UserError(
-            f"`--sdm conda` needs conda {OLDEST} or newer, and {shutil.which('conda')} is {info['conda_version']}: "
-            f"run `conda update -n base conda` or install Miniforge, {ELSEWHERE}."
+            f"`--sdm conda` needs conda {OLDEST} or newer, and {conda} is {version}: run `conda update -n base conda` "
+            f"or install Miniforge, {ELSEWHERE}."
         )
-    made = {path.read_text() for path in prefix.glob("*.yaml")}
-    texts = [path.read_text() for path in files]
-    _check_room(prefix, Path(info["pkgs_dirs"][0]), [_packages(t) for t in texts if t not in made], made)
+    made = _made(prefix)
+    texts = [path.read_bytes() for path in files]
+    _check_room(prefix, cache, [_packages(t) for t in texts if t not in made], made)
+
+
+def check_variables() -> None:
+    """Raise UserError for a variable with which huggingface_hub cannot be imported, or cannot ask a hub."""
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        value = os.environ.get(name, "").strip()
+        if value and not (value.isascii() and value.isdigit() and 0 < int(value) < 10**6):
+            raise UserError(f"{name} is {value!r}: give a whole number of seconds, such as 30, or leave it out.")
+    if not re.fullmatch(r"[!-~]*", os.environ.get("HF_TOKEN", "").strip()):
+        raise UserError("HF_TOKEN holds characters that no token has: copy it again.")
+    hub_address()
+
+
+def hub_address() -> str:
+    """The hub's address: HF_ENDPOINT, or the one of the Hugging Face hub where that is empty."""
+    address = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or HUB
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an address in brackets that is none
+        right = False
+    if not right or not re.fullmatch(r"[!-~]+", address) or parts.query or parts.fragment:
+        shown = address.rpartition("@")[2]  # without a password
+        raise UserError(f"HF_ENDPOINT is {shown!r}, no address of a hub: give one such as {HUB}, or leave it out.")
+    return address
 
 
 def megabytes(packages: set[str]) -> int:
@@ -51,23 +82,44 @@ def megabytes(packages: set[str]) -> int:
     return PYTHON_MB + sum(PACKAGE_MB.get(name, 0) for name in packages)
 
 
-def _describe_conda() -> dict:
-    """What `conda info` says."""
+def _describe_conda() -> tuple[str, str, Path]:
+    """conda's own path, its version and its cache of packages, as `conda info` says."""
+    conda, command = shutil.which("conda"), "`conda info --json`"
+    if not conda:
+        raise UserError(f"`--sdm conda` finds no `conda` on the PATH: install Miniforge, {ELSEWHERE}.")
     try:
-        done = subprocess.run(["conda", "info", "--json"], capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
-    except FileNotFoundError:
-        fault = "finds no `conda` on the PATH"
-    except (subprocess.CalledProcessError, json.JSONDecodeError):
-        fault = f"cannot use {shutil.which('conda')}, whose `conda info --json` fails"
-    raise UserError(f"`--sdm conda` {fault}: install Miniforge, {ELSEWHERE}.")
+        with tempfile.TemporaryFile() as said:  # not a pipe, which what a killed conda has started would keep open
+            subprocess.run(
+                [conda, "info", "--json"], stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL, check=True,
+                timeout=PATIENCE_S,
+            )  # fmt: skip
+            said.seek(0)
+            info = json.load(said)
+        return conda, str(info["conda_version"]), Path(info["pkgs_dirs"][0])
+    except subprocess.TimeoutExpired:
+        fault = f"{command} does not end in {PATIENCE_S} seconds"
+    except (OSError, subprocess.CalledProcessError):
+        fault = f"{command} fails"
+    except (ValueError, LookupError, TypeError, RecursionError):
+        fault = f"{command} says neither its version nor where it keeps packages"
+    raise UserError(f"`--sdm conda` cannot use {conda}, whose {fault}: install Miniforge, {ELSEWHERE}.")
 
 
-def _check_room(prefix: Path, cache: Path, missing: list[set[str]], made: set[str]) -> None:
+def _made(prefix: Path) -> set[bytes]:
+    """The files of the environments that are there."""
+    try:
+        if not (place := _nearest(prefix)).is_dir():
+            raise UserError(f"`--conda-prefix` is {prefix}, and {place} is a file: name a folder.")
+        return {path.read_bytes() for path in prefix.glob("*.yaml") if path.is_file()}
+    except OSError as error:
+        raise UserError(f"`--conda-prefix` is {prefix}, which cannot be read ({error.strerror}).") from None
+
+
+def _check_room(prefix: Path, cache: Path, missing: list[set[str]], made: set[bytes]) -> None:
     """Raise UserError where the missing environments, given by their packages, do not fit."""
     cached = set().union(*map(_packages, made))
     download = megabytes(set().union(*missing) - cached) if missing else 0
-    prefix, cache = _existing(prefix), _existing(cache)
+    prefix, cache = _nearest(prefix), _nearest(cache)
     if prefix.stat().st_dev == cache.stat().st_dev:
         needs = {prefix: download + LINKS_MB * len(missing)}
     else:
@@ -81,14 +133,14 @@ def _check_room(prefix: Path, cache: Path, missing: list[set[str]], made: set[st
             )
 
 
-def _packages(text: str) -> set[str]:
+def _packages(text: bytes) -> set[str]:
     """Names of the packages that an environment file lists."""
-    return set(re.findall(r"^ *- *([\w-]+)=", text, re.MULTILINE))
+    return {name.decode() for name in re.findall(rb"^ *- *([A-Za-z0-9_-]+)=", text, re.MULTILINE)}
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(path for path in [folder, *folder.absolute().parents] if path.is_dir())
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest one above it that is there."""
+    return next(place for place in [path, *path.absolute().parents] if place.exists())
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ that was published in bf16. Needs gguf, numpy, safetensors and tokenizers, neith
 """
 
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -31,6 +32,7 @@ INNER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 # `tokenizer.ggml.pre` -> are digits split one by one before the byte-level pattern?
 PRE_TOKENIZERS = {"smollm": True, "starcoder": True, "gpt-2": False}
 
@@ -46,8 +48,8 @@ def convert_gguf(source: Path, target: Path) -> None:
     source, target = Path(source), Path(target)
     reader = _open(source)
     fields = _Fields(reader, source)
-    config = _model_config(fields, tied="output.weight" not in {tensor.name for tensor in reader.tensors})
-    tokenizer, tokenizer_config = _byte_level_tokenizer(fields)
+    config = _model_config(fields, {tensor.name for tensor in reader.tensors})
+    tokenizer, tokenizer_config = _byte_level_tokenizer(fields, config)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -66,21 +68,52 @@ def convert_gguf(source: Path, target: Path) -> None:
 
 
 class _Fields:
-    """The metadata of a GGUF file; a missing key is the user's error, since the file is the user's."""
+    """The metadata of a GGUF file, each value of the kind that a model needs: the file may be a stranger's."""
 
     def __init__(self, reader: GGUFReader, source: Path) -> None:
         self.fields, self.source = reader.fields, source
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self.fields[key].contents() if key in self.fields else default
+        """What the file says under `key`, or the default."""
+        try:
+            return self.fields[key].contents() if key in self.fields else default
+        except (ValueError, LookupError) as error:
+            raise self.refuse(f"an unreadable field {key!r}", "text in UTF-8") from error
 
-    def __getitem__(self, key: str) -> Any:
-        if key not in self.fields:
-            raise UserError(f"The GGUF file {self.source} has no field {key!r}: it is incomplete, fetch it again.")
-        return self.fields[key].contents()
+    def whole(self, key: str, default: int | None = None, most: int = 2**31 - 1, least: int = 1) -> int:
+        """The whole number under `key`, within bounds."""
+        value = self._present(key, default)
+        if type(value) is not int or not least <= value <= most:
+            raise self.refuse(f"{key} = {_shown(value)}", f"a whole number from {least} to {most}")
+        return value
+
+    def positive(self, key: str, default: float | None = None) -> float:
+        """The decimal that was meant by a number stored as float32 (1e-05, not 9.999999747378752e-06)."""
+        value = self._present(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise self.refuse(f"{key} = {_shown(value)}", "a positive number")
+        return float(f"{value:.6g}")
+
+    def texts(self, key: str) -> list[str]:
+        """The list of texts under `key`."""
+        value = self._present(key, None)
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.refuse(f"{key} = {_shown(value)}", "a list of texts")
+        return value
 
     def refuse(self, what: str, valid: str) -> UserError:
         return UserError(f"The GGUF file {self.source} has {what}, which cannot be converted: use one with {valid}.")
+
+    def _present(self, key: str, default: Any) -> Any:
+        value = self.get(key, default)
+        if value is None:
+            raise UserError(f"The GGUF file {self.source} has no field {key!r}: it is incomplete, fetch it again.")
+        return value
+
+
+def _shown(value: Any) -> str:
+    """A value of a field as an error quotes it."""
+    return f"{value!r:.60}"
 
 
 def _open(source: Path) -> GGUFReader:
@@ -88,83 +121,90 @@ def _open(source: Path) -> GGUFReader:
         raise UserError(f"There is no GGUF file {source}: download it first.")
     try:
         return GGUFReader(source)
-    except (ValueError, KeyError, IndexError, OverflowError, MemoryError, TypeError) as error:
+    except (ValueError, LookupError, ArithmeticError, MemoryError, TypeError, RecursionError) as error:
         raise UserError(f"{source} is not a whole GGUF file ({error}): fetch it again and compare its hash.") from error
 
 
-def _model_config(fields: _Fields, tied: bool) -> dict[str, Any]:
-    """The contents of config.json: a LlamaConfig with the sizes that the file gives."""
+def _model_config(fields: _Fields, tensors: set[str]) -> dict[str, Any]:
+    """The contents of config.json: a LlamaConfig with the sizes that the file gives, for tensors of these names."""
     if (architecture := fields.get("general.architecture")) != "llama":
-        raise fields.refuse(f"architecture {architecture!r}", "architecture 'llama'")
+        raise fields.refuse(f"architecture {_shown(architecture)}", "architecture 'llama'")
     if (scaling := fields.get("llama.rope.scaling.type", "none")) != "none":
-        raise fields.refuse(f"rotary scaling {scaling!r}", "plain rotary positions")
-    if not isinstance(heads := fields["llama.attention.head_count"], int):
-        raise fields.refuse("blocks with different numbers of heads", "one number of heads for all blocks")
-    head_dim = fields.get("llama.attention.key_length", fields["llama.embedding_length"] // heads)
-    if fields.get("llama.rope.dimension_count", head_dim) != head_dim:
+        raise fields.refuse(f"rotary scaling {_shown(scaling)}", "plain rotary positions")
+    width, heads = fields.whole("llama.embedding_length"), fields.whole("llama.attention.head_count")
+    head_dim = fields.whole("llama.attention.key_length", width // heads)
+    if head_dim % 2 or fields.get("llama.rope.dimension_count", head_dim) != head_dim:
         raise fields.refuse("rotary positions on a part of each head", "rotary positions on whole heads")
-    theta = _short(fields.get("llama.rope.freq_base", 10000.0))
+    theta, vocabulary = fields.positive("llama.rope.freq_base", 10000.0), len(fields.texts("tokenizer.ggml.tokens"))
+    special = {name: fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in SPECIAL.items()}
+    for name, key in SPECIAL.items():
+        if special[name] is not None:
+            fields.whole(f"tokenizer.ggml.{key}_token_id", most=vocabulary - 1, least=0)
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
-        "hidden_size": fields["llama.embedding_length"],
-        "intermediate_size": fields["llama.feed_forward_length"],
-        "num_hidden_layers": fields["llama.block_count"],
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": fields.whole("llama.feed_forward_length"),
+        "num_hidden_layers": fields.whole("llama.block_count", most=len(tensors)),  # a block has several
         "num_attention_heads": heads,
-        "num_key_value_heads": fields.get("llama.attention.head_count_kv", heads),
+        "num_key_value_heads": fields.whole("llama.attention.head_count_kv", heads),
         "head_dim": head_dim,
         "hidden_act": "silu",
-        "max_position_embeddings": fields["llama.context_length"],
-        "rms_norm_eps": _short(fields["llama.attention.layer_norm_rms_epsilon"]),
+        "max_position_embeddings": fields.whole("llama.context_length"),
+        "rms_norm_eps": fields.positive("llama.attention.layer_norm_rms_epsilon"),
         "rope_theta": theta,  # read by transformers 4
         "rope_parameters": {"rope_type": "default", "rope_theta": theta},  # read by transformers 5
         "attention_bias": False,
         "mlp_bias": False,
-        "tie_word_embeddings": tied,
-        "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": fields.get("tokenizer.ggml.eos_token_id"),
-        "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
+        "tie_word_embeddings": "output.weight" not in tensors,
+        **{f"{name}_id": special[name] for name in ("bos_token", "eos_token", "pad_token")},
         "dtype": "float32",
     }
 
 
-def _short(value: float) -> float:
-    """The decimal that was meant by a number stored as float32 (1e-05, not 9.999999747378752e-06)."""
-    return float(f"{value:.6g}")
-
-
-def _byte_level_tokenizer(fields: _Fields) -> tuple[Tokenizer, dict[str, Any]]:
+def _byte_level_tokenizer(fields: _Fields, config: dict[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
     """The tokenizer and the contents of tokenizer_config.json."""
-    kind, pre = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre", "gpt-2")
-    if kind != "gpt2" or pre not in PRE_TOKENIZERS:
+    kind, pre = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "gpt-2")
+    if kind != "gpt2" or not isinstance(pre, str) or pre not in PRE_TOKENIZERS:
         raise fields.refuse(
-            f"tokenizer {kind!r} with pre-tokenizer {pre!r}", f"'gpt2' with {', '.join(PRE_TOKENIZERS)}"
+            f"tokenizer {_shown(kind)} with pre-tokenizer {_shown(pre)}", f"'gpt2' with {', '.join(PRE_TOKENIZERS)}"
         )
-    tokens, merges = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.merges"]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    # A byte's own symbol is never a space, so the first space of a merge rule parts its two halves.
-    bpe = models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ", 1)) for merge in merges])
-    tokenizer = Tokenizer(bpe)
+    tokens = fields.texts("tokenizer.ggml.tokens")
+    tokenizer = Tokenizer(_merging(fields, tokens))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=bool(fields.get("tokenizer.ggml.add_space_prefix", False)))
     digits = [pre_tokenizers.Digits(individual_digits=True)] if PRE_TOKENIZERS[pre] else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
-    types = fields.get("tokenizer.ggml.token_type", [])
-    special = [token for token, type_ in zip(tokens, types, strict=False) if type_ == TokenType.CONTROL]
+    types = fields.get("tokenizer.ggml.token_type", [0] * len(tokens))
+    if not isinstance(types, list) or len(types) != len(tokens):
+        raise fields.refuse("token types for another number of tokens", "a type for each token")
+    special = [token for token, type_ in zip(tokens, types, strict=True) if type_ == TokenType.CONTROL]
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    return tokenizer, _tokenizer_config(fields, tokens)
+    return tokenizer, _tokenizer_config(fields, tokens, config["max_position_embeddings"])
 
 
-def _tokenizer_config(fields: _Fields, tokens: list[str]) -> dict[str, Any]:
-    names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-    ids = {name: fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
+def _merging(fields: _Fields, tokens: list[str]) -> models.BPE:
+    """The byte-pair model of the file's tokens and merge rules."""
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    if len(vocabulary) < len(tokens) or "" in vocabulary:
+        raise fields.refuse("a token twice, or an empty one", "tokens of their own")
+    # A byte's own symbol is never a space, so the first space of a merge rule parts its two halves.
+    merges = [rule.partition(" ")[::2] for rule in fields.texts("tokenizer.ggml.merges")]
+    if odd := next((pair for pair in merges if not {*pair, "".join(pair)} <= vocabulary.keys()), None):
+        raise fields.refuse(f"a merge rule {_shown(' '.join(odd))} of no tokens", "merge rules of its tokens")
+    return models.BPE(vocab=vocabulary, merges=merges)
+
+
+def _tokenizer_config(fields: _Fields, tokens: list[str], length: int) -> dict[str, Any]:
+    ids = {name: fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in SPECIAL.items()}
+    template = fields.get("tokenizer.chat_template")
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": fields["llama.context_length"],
+        "model_max_length": length,
         "clean_up_tokenization_spaces": False,
         **{name: tokens[index] for name, index in ids.items() if index is not None},
-        **({"chat_template": template} if (template := fields.get("tokenizer.chat_template")) else {}),
+        **({"chat_template": template} if template and isinstance(template, str) else {}),
     }
 
 

@@ -7,13 +7,15 @@ mean. The bytes are received here, since its own downloads begin a file anew tha
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from huggingface_hub import HfApi, constants, get_session, hf_hub_url, try_to_lo
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RevisionNotFoundError
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+from overpaint.environments import hub_address
 from overpaint.errors import UserError
 
 TRIES = 3  # in a row that bring nothing new
@@ -29,7 +32,7 @@ PAUSE_S = 2.0  # before the second try, doubled before the third
 MODEL_FILES = (
     "model*.safetensors", "model*.safetensors.index.json", "config*.json", "generation_config.json", "tokenizer*.json",
     "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
-    "chat_template.*",
+    "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 NEEDED_FILES = ("model*.safetensors", "config.json")
 
@@ -99,7 +102,7 @@ def download_model(repo: str, revision: str, target: Path, work: Path, endpoint:
     Raises UserError for a repository that is not there, gated, or without safetensors weights, and where the network
     fails.
     """
-    source = Source("model", repo, revision, endpoint or constants.ENDPOINT)
+    source = Source("model", repo, revision, endpoint or hub_address())
     with _online():
         listed = _listed(source)
         files = [file for file in listed if "/" not in file.path and _matches(file.path, MODEL_FILES)]
@@ -123,7 +126,7 @@ def download_dataset(
 
     The other arguments and errors are those of `download_model`.
     """
-    source = Source("dataset", repo, revision, endpoint or constants.ENDPOINT)
+    source = Source("dataset", repo, revision, endpoint or hub_address())
     with _online():
         listed = _listed(source)
         chosen = [file for file in listed if _matches(file.path, files)]
@@ -167,20 +170,49 @@ def _listed(source: Source) -> list[File]:
     try:
         info = _persist(source, "its list of files", lambda: api.repo_info(source.repo, **asked), lambda: 0)
         files = [File(s.rfilename, s.size, s.lfs.sha256 if s.lfs else s.blob_id) for s in info.siblings]
-        known = all(isinstance(file.size, int) and isinstance(file.digest, str) for file in files)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         raise UserError(
             f"{source.page} does not answer as a hub does ({_first_line(error)}): check HF_ENDPOINT and `repo`."
         ) from None
-    if not known or info.sha != source.revision:
+    if info.sha != source.revision or not all(map(_checkable, files)):
         raise UserError(
             f"{source.page} does not say the size and hash of every file at commit {source.revision}, so nothing could "
             "be checked: let HF_ENDPOINT name another mirror, or none."
         )
-    for file in files:
-        if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts or "\\" in file.path:
-            raise UserError(f"{source.page} lists {file.path!r}, outside the repository: do not use it.")
+    _check_paths(source, [file.path for file in files])
     return files
+
+
+def _check_paths(source: Source, paths: list[object]) -> None:
+    """Refuse a repository with a path that no file can have, or not beside the others."""
+    seen, folders = set(), set()
+    for path in paths:
+        if fault := _fault(path) or ("which it lists twice" if path in seen else ""):
+            raise UserError(f"{source.page} lists the file {path!r:.90}, {fault}: do not use it.")
+        seen.add(path)
+        folders |= {path[: slash.start()] for slash in re.finditer("/", path)}
+    for path in sorted(seen & folders):
+        raise UserError(f"{source.page} lists {path!r:.90} as a file and as a folder: do not use it.")
+
+
+def _checkable(file: File) -> bool:
+    """Whether the hub's answer says what a file has to be."""
+    digest = isinstance(file.digest, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.digest)
+    return type(file.size) is int and file.size >= 0 and bool(digest)
+
+
+def _fault(path: object) -> str:
+    """Why no file may have this path in a repository; empty where it may."""
+    if not isinstance(path, str) or not path:
+        return "which is no name"
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts or "\\" in path:
+        return "outside the repository"
+    if {"", "."} & set(parts) or any(unicodedata.category(c) in ("Cc", "Cs") for c in path):
+        return "which is no name"
+    if max(len(part.encode()) for part in parts) > 255 or len(path.encode()) > 1000:
+        return "a name that is too long"
+    return "as records of jobs are called" if path.endswith(".job.json") else ""
 
 
 def _fetch(source: Source, file: File, part: Path) -> None:

@@ -1,6 +1,7 @@
-"""Fetch one file out of a distribution (wheel or sdist) of a package registry, checked by its sha256.
+"""Fetch one file out of a wheel of a package registry, checked by its sha256.
 
-pip does the talking, so that mirrors, proxies, certificates and `PIP_*` variables work as they do everywhere.
+pip does the talking, so that mirrors, proxies, certificates and `PIP_*` variables work as they do everywhere. It takes
+wheels alone: of a source distribution it would run code, before anybody has looked at it.
 """
 
 import hashlib
@@ -9,10 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +33,10 @@ NETWORK_TROUBLE = re.compile(
 
 
 def download_package(package: str, version: str, sha256: str, member: str, target: Path) -> None:
-    """Write the file `member` of the distribution of `package` whose hash is `sha256` to `target`.
+    """Write the file `member` of the wheel of `package` whose hash is `sha256` to `target`.
 
-    A wheel is taken where there is one, else the sdist, which pip builds metadata from only after its hash
-    was found right. `member` is the path inside the archive. `target` is written whole or not at all;
-    network failures are tried 3 times in all. Raises UserError for a wrong hash, an absent member,
-    or when pip fails.
+    `member` is the path inside the wheel. `target` is written whole or not at all; network failures are tried 3 times
+    in all. Raises UserError for a wrong hash, an absent member, a version without a wheel, or when pip fails.
     """
     _check_pin(package, version, sha256)
     target = Path(target)
@@ -74,29 +73,27 @@ def _check_pin(package: str, version: str, sha256: str) -> None:
 
 
 def _fetch(package: str, version: str, sha256: str, scratch: Path) -> Path:
-    """Download the wheel, or the sdist where there is no wheel, into `scratch`; its path."""
+    """Download the wheel into `scratch`; its path."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
     folder = scratch / "archive"
-    for kind in ("--only-binary=:all:", "--no-binary=:all:"):
-        pip = _pip_download(kind, requirements, folder)
-        if pip.returncode == 0:
-            return next(folder.iterdir())
-        if mismatch := re.search(r"Got\s+([0-9a-f]{64})", pip.stderr):
-            raise _wrong_hash(package, version, sha256, mismatch[1])
-        if "No matching distribution" not in pip.stderr or NETWORK_TROUBLE.search(pip.stderr):
-            break
+    pip = _pip_download(requirements, folder)
+    if pip.returncode == 0:
+        return next(folder.iterdir())
+    if mismatch := re.search(r"Got\s+([0-9a-f]{64})", pip.stderr):
+        raise _wrong_hash(package, version, sha256, mismatch[1])
     silence = f" (the registry did not answer in {TRIES} tries)" if NETWORK_TROUBLE.search(pip.stderr) else ""
     raise UserError(
-        f"pip could not download {package}=={version}{silence}: {_last_error(pip.stderr)} Check the "
-        "package's name and version, and that a registry can be reached (PIP_INDEX_URL, PIP_FIND_LINKS)."
+        f"pip could not download {package}=={version}{silence}: {_last_error(pip.stderr)} Check the package's name and "
+        "version, that it has a wheel (of anything else pip would run code, so it is not taken), and that a registry "
+        "can be reached (PIP_INDEX_URL, PIP_FIND_LINKS)."
     )
 
 
-def _pip_download(kind: str, requirements: Path, folder: Path) -> subprocess.CompletedProcess:
+def _pip_download(requirements: Path, folder: Path) -> subprocess.CompletedProcess:
     """`pip download` of exactly the file with that hash; the last of TRIES where the network fails."""
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind,
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
         "--disable-pip-version-check", "--no-input", "--progress-bar=off",
         "--dest", str(folder), "--requirement", str(requirements),
     ]  # fmt: skip
@@ -124,21 +121,15 @@ def _wrong_hash(package: str, version: str, expected: str, found: str) -> UserEr
 
 
 @contextmanager
-def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open one file inside a wheel (zip) or an sdist (tar or zip); UserError where it is not there."""
+def _open_member(wheel: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one file inside a wheel; UserError where it is not there, or not to be read."""
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as files:
-                names = [info.filename for info in files.infolist() if not info.is_dir()]
-                with files.open(_present(member, names, archive)) as file:
-                    yield file
-        else:
-            with tarfile.open(archive) as files:
-                names = [info.name for info in files if info.isfile()]
-                with files.extractfile(_present(member, names, archive)) as file:
-                    yield file
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise UserError(f"The archive {archive.name} cannot be read ({error}): download it again.") from error
+        with zipfile.ZipFile(wheel) as files:
+            names = [info.filename for info in files.infolist() if not info.is_dir()]
+            with files.open(_present(member, names, wheel)) as file:
+                yield file
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or unknown packing
+        raise UserError(f"The wheel {wheel.name} cannot be read ({error}): take another version of it.") from error
 
 
 def _present(member: str, names: list[str], archive: Path) -> str:

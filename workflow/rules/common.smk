@@ -1,6 +1,8 @@
 """Settings and functions of all rules; no rules."""
 
+import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -18,6 +20,11 @@ from overpaint.resources import has_gpu
 from overpaint.study import Study
 
 try:
+    if set(":{}") & set(str(BASE)):
+        raise UserError(
+            f"The checkout lies in {BASE}, and PATH and Snakemake read a colon or a brace as their own: rename the folder."
+        )
+    environments.check_variables()
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
     PLAN = read_plan(config, BASE / "workflow/schemas/plan.schema.yaml")
     STUDY = Study(config)
@@ -27,10 +34,14 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# Jobs import the package from this checkout, in every environment; everything after a download is offline.
+# Snakemake puts the path of its interpreter into commands as it stands, which a space or an apostrophe in it breaks.
+sys.executable = shlex.quote(sys.executable)
+# Jobs import the package from this checkout, in every environment, and read and write UTF-8 in every locale; everything
+# after a download is offline.
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH='{BASE}/src' PYTHONNOUSERSITE=1 HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 "
-    "TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error; "
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(f'{BASE}/src')} PYTHONNOUSERSITE=1 PYTHONUTF8=1 "
+    "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 "
+    "TRANSFORMERS_VERBOSITY=error; "
 )
 
 SETTINGS = STUDY.settings
@@ -90,6 +101,11 @@ def checkpoint(name):
 def base_model(wildcards):
     """Input function: folder of the base model."""
     return checkpoint(wildcards.model)
+
+
+def as_text(data):
+    """`data` as JSON without a `<`: Snakemake's report puts params into a script as they stand, which none may end."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def dtype(wildcards):

@@ -61,8 +61,8 @@ rule gather_tables:
     resources:
         **needs("gather_tables"),
     params:
-        config=STUDY.chosen,
-        plan=PLAN,
+        config=as_text(STUDY.chosen),
+        plan=as_text(PLAN),
         models=STUDY.models,
         runs=STUDY.runs,
         unlearned=STUDY.unlearned,

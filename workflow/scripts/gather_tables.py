@@ -9,7 +9,8 @@ from overpaint import comparisons, tables, verdicts
 from overpaint.job import job
 
 params, given = snakemake.params, snakemake.input
-study, primary = params.config["study"]["name"], params.config["study"]["primary"]
+config, plan = json.loads(params.config), json.loads(params.plan)
+study, primary = config["study"]["name"], config["study"]["primary"]
 DEPTHS = {"depth": "Int64", "other_depth": "Int64"}
 
 
@@ -30,13 +31,13 @@ def gathered(model):
     answers, rest = read["answers"][model], (params.runs, study, model, params.hazardous)
     scores, junk = tables.scores(answers, *rest), labelled("junk")
     nulls, mcnemar = comparisons.nulls(scores), comparisons.mcnemar(answers, *rest, primary)
-    cells = verdicts.cells(scores, junk, params.plan["marks"], primary)
+    cells = verdicts.cells(scores, junk, plan["marks"], primary)
     shown = [labelled("uncleared").assign(clearing="none"), labelled("cleared").assign(clearing=primary)]
     weights = read["weights"][model]["all"].groupby("run", sort=False)
     changed = {run: part.drop(columns="run") for run, part in weights}
     return {
         "cells": cells,
-        "hypotheses": verdicts.judge(cells, nulls, mcnemar, params.plan, primary),
+        "hypotheses": verdicts.judge(cells, nulls, mcnemar, plan, primary),
         "scores": scores,
         "nulls": nulls,
         "mcnemar": mcnemar,
@@ -62,4 +63,4 @@ with job(snakemake) as out:
     for name, table in (made | {"provenance": tables.provenance(given.jobs)}).items():
         tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)
-    out.config.write_text(json.dumps(params.config, indent=1) + "\n")
+    out.config.write_text(json.dumps(config, indent=1) + "\n")

@@ -1,0 +1,90 @@
+"""What `make` asks before it starts Snakemake: where a study's results land (no job, no Snakemake)."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from overpaint.errors import UserError
+
+DEFAULT = Path("config.yaml")
+CODE = "__use_yte__"  # in a file that has it, Snakemake runs expressions, before it reads the Snakefile
+
+
+def results(study: str) -> Path:
+    """The folder in which a study's results land, from its file over config.yaml, merged as Snakemake does.
+
+    `study` is the path of the file, empty for the default study. Raises UserError where the file cannot be read, is no
+    study, or would have Snakemake run code.
+    """
+    config = _read(DEFAULT)
+    if study:
+        config = _merged(config, _read(Path(study)))
+    section = config.get("study")
+    output = section.get("output", "results") if isinstance(section, dict) else None
+    if not isinstance(output, str) or not output.strip() or "\n" in output:
+        raise UserError(f"{study or DEFAULT}: study.output is {output!r}: give a folder, such as results/mine.")
+    return Path(output).expanduser()
+
+
+def check_cache() -> None:
+    """Raise UserError where Snakemake could not make the folder in which it keeps the sources that it reads."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    try:
+        (cache / "snakemake").mkdir(parents=True, exist_ok=True)
+        writable = os.access(cache / "snakemake", os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"Snakemake needs to write in {cache}: set XDG_CACHE_HOME to a folder that you may write in.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The mapping that a configuration file holds."""
+    try:
+        config = _parsed(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"There is no file {path}: let STUDY name a study's file, such as studies/smoke.yaml."
+        ) from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is no study: it needs keys such as `study` at its top.")
+    if CODE in config:
+        raise UserError(f"{path} has the key {CODE}, with which Snakemake would run code in it: take it out.")
+    return config
+
+
+def _parsed(text: str) -> Any:
+    """What a text says as JSON or else as YAML, in Snakemake's order."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _merged(config: Any, changes: dict) -> dict:
+    """`config` with `changes` over it: mappings are merged at every depth, all else is replaced."""
+    config = dict(config) if isinstance(config, dict) else {}
+    for key, value in changes.items():
+        config[key] = _merged(config.get(key), value) if isinstance(value, dict) else value
+    return config
+
+
+def main(study: str = "") -> int:
+    """Print the folder of a study's results."""
+    try:
+        check_cache()
+        print(results(study))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
