@@ -1,5 +1,6 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
+# `make verify` says whether the results of a study are as its jobs wrote them.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
 # `make test-browser` opens the reports in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs the smoke study through SLURM.
@@ -14,7 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG = $(if $(STUDY),--configfile $(STUDY))
 OUTPUT = $(if $(STUDY),$(shell sed -n 's/^  output: *//p' $(STUDY)),results)
 
-.PHONY: study pack unpack test test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	snakemake --cores $(CORES) $(CONFIG)
@@ -24,7 +25,10 @@ pack: .venv/ready
 	python -m overpaint.bundle pack $(OUTPUT) $(BUNDLE) $(RULES)
 
 unpack: .venv/ready
-	python -m overpaint.bundle unpack $(BUNDLE)
+	python -m overpaint.bundle unpack $(BUNDLE) $(OUTPUT)
+
+verify: .venv/ready
+	python -m overpaint.bundle verify $(OUTPUT)
 
 test: .venv/ready lint
 	pytest
