@@ -1,5 +1,6 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
+# `make verify` says whether the results of a study are as its jobs wrote them.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
 # `make test-browser` opens the reports in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs the smoke study through SLURM.
@@ -24,7 +25,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack test test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@$(RESULTS) >/dev/null
@@ -35,7 +36,10 @@ pack: .venv/ready
 	@set -f; results="$$($(RESULTS))" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	@python -m overpaint.bundle unpack "$$BUNDLE"
+	@results="$$($(RESULTS))" && python -m overpaint.bundle unpack "$$BUNDLE" "$$results"
+
+verify: .venv/ready
+	@results="$$($(RESULTS))" && python -m overpaint.bundle verify "$$results"
 
 test: .venv/ready lint
 	python -m pytest

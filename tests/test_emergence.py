@@ -66,7 +66,6 @@ def test_a_training_that_was_cut_off_has_the_same_snapshots(
     again = train(originals, tokenizer, texts, settings, resume=tmp_path / "resume.safetensors")
     assert list(again.snapshots) == [1, 3, 7, 12]
     assert all(same(again.snapshots[step], found) for step, found in whole.snapshots.items())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_snapshots_are_read_as_they_were_written(originals, tokenizer, texts, settings, tmp_path):

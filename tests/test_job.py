@@ -1,7 +1,10 @@
 """The context of every script: whole outputs or none, a log, one line for the terminal, and provenance."""
 
 import hashlib
+import os
 import platform
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import distributions
@@ -87,11 +90,32 @@ def test_an_output_in_a_folder_of_its_own_finds_its_place(rule, tmp_path):
     assert written(tmp_path) == {"input.txt", "logs/make_table.log", *places.values()}
 
 
-def test_what_a_killed_job_left_half_written_is_gone_after_the_next(rule, tmp_path):
-    half = tmp_path / "made/.table.csv-part"
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
+@pytest.mark.parametrize("owner", [(socket.gethostname(), dead()), ("another-host", os.getppid()), ("a-host", "x")])
+def test_what_a_killed_job_left_half_written_is_gone_after_the_next(rule, tmp_path, owner):
+    half = tmp_path / "made/.table.csv-{}-{}-part".format(*owner)
     half.mkdir(parents=True)
     (half / "table.csv").write_text("ha")
     test_outputs_appear_whole_when_the_body_has_ended(rule, tmp_path)
+
+
+def test_an_orphan_and_a_new_job_of_the_same_outputs_leave_each_other_alone(rule, tmp_path):
+    orphan = tmp_path / f"made/.table.csv-{socket.gethostname()}-{os.getppid()}-part/table.csv"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_text("half of ")
+    with job(rule) as out:
+        out.table.write_text("a,b\n1,2\n")
+        out.folder.mkdir()
+        (out.folder / "part.txt").write_text("part")
+        Path(rule.output.folder).mkdir()
+        (Path(rule.output.folder) / "part.txt").write_text("part")  # the orphan ends first
+    assert orphan.read_text() == "half of "
+    assert (Path(rule.output.folder) / "part.txt").read_text() == "part" and Path(rule.output.job).is_file()
 
 
 def test_an_earlier_output_is_replaced(rule):
@@ -227,10 +251,10 @@ def test_the_checkouts_revision_is_told_where_there_is_one(tmp_path, monkeypatch
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.git_state() == {"git": None, "dirty": None}
-    provenance._git("init", "-q")
+    provenance.git("init", "-q")
     (tmp_path / "tracked").write_text("1")
-    provenance._git("add", "tracked")
-    provenance._git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "first")
+    provenance.git("add", "tracked")
+    provenance.git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "first")
     clean = provenance.git_state()
     assert len(clean["git"]) == 40 and clean["dirty"] is False
     (tmp_path / "tracked").write_text("2")

@@ -12,22 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {
-        "names",
-        "folders",
-        "sweep",
-        "checks",
-        "fingerprint",
-        "provenance",
-        "world",
-        "wikipedia",
-        "packages",
-        "environments",
-        "bundle",
-        "resources",
-    }
-    | {"datafiles", "hub"},
-    {"texts", "configuration", "job", "study"},
+    {"names", "folders", "sweep", "checks", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments"}
+    | {"resources", "datafiles", "hub", "start"},
+    {"texts", "configuration", "job", "study", "unpacking", "bundle"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
@@ -40,7 +27,11 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
+<<<<<<< HEAD
     "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks",
+=======
+    "unpacking", "resources", "errors", "datafiles", "hub",
+>>>>>>> bundles
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]

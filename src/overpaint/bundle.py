@@ -7,90 +7,88 @@ other machine, as on this one, which parameters and inputs a file was made from,
 import shutil
 import sys
 import tarfile
-from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from overpaint.errors import UserError
-from overpaint.provenance import RECORD, read_record, sha256
+from overpaint.job import part_folder, remove_leftovers
+from overpaint.provenance import MARK, RECORD, check_ancestry, files_below, outputs_of, read_record, sha256
+from overpaint.unpacking import hidden, metadata, unpack
 
-METADATA = Path(".snakemake/metadata")
-LONGEST_NAME = 254  # of a file of metadata; Snakemake cuts longer ones into folders
+Records = dict[Path, dict]
 
 
 def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
     """Write what `rules` made below `output`, or all rules where none is named, and all that it was made from.
 
-    Returns the outputs packed. A file that is not what its job wrote is refused.
+    Returns the outputs packed. A file that is not what its job wrote, or whose job.json is missing, is refused.
     """
-    records = {path: read_record(path) for path in sorted(output.rglob(f"*{RECORD}"))}
-    if not records:
-        raise UserError(f"There are no results in {output}: run the study first, or name another folder.")
+    records = _records(output)
     known = {record["rule"] for record in records.values()}
     if unknown := set(rules) - known:
         raise UserError(
             f"No {', '.join(sorted(unknown))} has run in {output}: choose among {', '.join(sorted(known))}."
         )
-    jobs = _with_upstream(records, [path for path, record in records.items() if record["rule"] in (rules or known)])
-    part = bundle.with_name(f".{bundle.name}-part")
-    outputs = []
-    try:
-        with tarfile.open(part, "w", dereference=True) as tar:
-            for job in jobs:
-                made = _verified(job, records[job], Path())
-                outputs += made
-                for path in [*made, job, *(record for path in [*made, job] if (record := metadata(path)).exists())]:
-                    tar.add(path)
-        part.replace(bundle)
-    finally:
-        part.unlink(missing_ok=True)
+    chosen = [path for path, record in records.items() if record["rule"] in (rules or known)]
+    jobs = {job: records[job] for job in _with_upstream(output, records, chosen)}
+    for fault in faults(output, jobs, whole=not rules):
+        raise UserError(fault)
+    outputs = [path for job, record in jobs.items() for path in outputs_of(job, record, output)]
+    with _written(bundle) as part, tarfile.open(part, "w", dereference=True) as tar:
+        for path in [*outputs, *jobs]:
+            marks = [path / MARK] if (path / MARK).exists() else []  # by which Snakemake knows how old a folder is
+            for file in [*(files_below(path) if path.is_dir() else [path]), *marks, metadata(path)]:
+                if file != metadata(path) or file.exists():
+                    tar.add(file)
     return outputs
 
 
-def unpack(bundle: Path) -> list[Path]:
-    """Put the files of a bundle into this folder, once each of them was found to be what its job.json says.
+def verify(output: Path) -> list[Path]:
+    """The outputs below a folder, each of which is what its job wrote; all that is not is told, a line each."""
+    records = _records(output)
+    if found := list(dict.fromkeys(faults(output, records))):
+        raise UserError("\n".join(found))
+    return [path for job, record in records.items() for path in outputs_of(job, record, output)]
 
-    A file that is here already may be the same one; another one is refused, and nothing is put here then.
+
+def faults(output: Path, records: Records, whole: bool = True) -> Iterator[str]:
+    """A sentence for each output that is missing, is not what its job wrote, or that no job.json names.
+
+    whole: whether `records` are all of the folder, so that also what no other job reads needs to be named.
     """
-    if not bundle.is_file():
-        raise UserError(f"There is no file {bundle}: name one that `make pack` wrote.")
-    part = Path(f".{bundle.name}-part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with tarfile.open(bundle) as tar:
-            tar.extractall(part, filter="data")
-        outputs = []
-        for job in sorted(part.rglob(f"*{RECORD}")):
-            outputs += _verified(job, read_record(job), part)
-        if not outputs:
-            raise UserError(f"{bundle} holds no results: name a file that `make pack` wrote.")
-        for path in outputs:
-            here = path.relative_to(part)
-            if here.exists() and sha256(here) != sha256(path):
-                raise UserError(f"{here} is here already and differs from the one in {bundle}: move it away first.")
-        for here in (path.relative_to(part) for path in outputs):
-            if here.is_dir():
-                shutil.rmtree(here)
-        for path in sorted(path for path in part.rglob("*") if path.is_file()):
-            here = path.relative_to(part)
-            here.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(here)
-        return [path.relative_to(part) for path in outputs]
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{bundle} cannot be read ({error}): copy it again.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    made = set(records)
+    for job, record in records.items():
+        outputs = outputs_of(job, record, output)
+        made |= set(outputs)
+        for path, digest in outputs.items():
+            if not path.exists():
+                yield f"{path} is missing, which {record['rule']} wrote: run the study again."
+            elif sha256(path) != digest:
+                yield f"{path} is not what {record['rule']} wrote: delete it and run the study, or copy it, again."
+        try:
+            check_ancestry({str(path): digest for path, digest in outputs.items()})
+        except UserError as error:
+            yield str(error)
+    named = {Path(name) for record in records.values() for name in record["inputs"]}
+    there = [path for path in named if path.is_relative_to(output) and path.exists()]
+    there += [path for path in output.rglob("*") if whole and metadata(path).exists()]
+    for path in sorted({*there} - made):
+        yield f"No job.json says how {path} was made: delete it and run the study again."
 
 
-def metadata(path: Path) -> Path:
-    """Where Snakemake keeps its record of an output."""
-    name = urlsafe_b64encode(str(path).encode()).decode()
-    parts = [name[start : start + LONGEST_NAME] for start in range(0, len(name), LONGEST_NAME)]
-    return METADATA.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
+def _records(output: Path) -> Records:
+    """Every job.json below a folder, but those that a job is just writing."""
+    found = (path for path in sorted(output.rglob(f"*{RECORD}")) if not hidden(path.relative_to(output)))
+    records = {path: read_record(path) for path in found}
+    if not records:
+        raise UserError(f"There are no results in {output}: run the study first, or name another folder.")
+    return records
 
 
-def _with_upstream(records: dict[Path, dict], jobs: list[Path]) -> list[Path]:
+def _with_upstream(output: Path, records: Records, jobs: list[Path]) -> list[Path]:
     """Those jobs and every job that they depend on, at any remove."""
-    maker = {str(made): path for path in records for made in [*_outputs(path, records[path], Path()), path]}
+    maker = {str(made): path for path in records for made in [*outputs_of(path, records[path], output), path]}
     found, waiting = set(), list(jobs)
     while waiting:
         job = waiting.pop()
@@ -100,34 +98,34 @@ def _with_upstream(records: dict[Path, dict], jobs: list[Path]) -> list[Path]:
     return sorted(found)
 
 
-def _outputs(job: Path, record: dict, root: Path) -> list[Path]:
-    """The outputs of a job: beside its job.json, wherever that was moved to, or below `root` where it wrote them."""
-    beside = {name: job.with_name(Path(name).name) for name in record["outputs"]}
-    return [path if path.exists() else root / name for name, path in beside.items()]
-
-
-def _verified(job: Path, record: dict, root: Path) -> list[Path]:
-    """The outputs of a job, each of which must be what the job wrote."""
-    outputs = _outputs(job, record, root)
-    for path, digest in zip(outputs, record["outputs"].values(), strict=True):
-        if not path.exists():
-            raise UserError(f"{path} is missing, which {record['rule']} wrote: run the study again before you pack it.")
-        if sha256(path) != digest:
-            raise UserError(
-                f"{path} is not what {record['rule']} wrote: delete it and run the study, or copy it, again."
-            )
-    return outputs
+@contextmanager
+def _written(bundle: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of `bundle` at the end."""
+    if not bundle.name:
+        raise UserError("BUNDLE is empty: name the file to write, such as bundle.tar.")
+    part = part_folder(bundle)
+    try:
+        remove_leftovers(bundle)
+        part.mkdir()
+        yield part / bundle.name
+        (part / bundle.name).replace(bundle)
+    except OSError as error:
+        raise UserError(f"{bundle} cannot be written ({error}): free some room or name another file.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def main(arguments: list[str]) -> int:
-    """`pack FOLDER BUNDLE [RULE ...]` or `unpack BUNDLE`."""
+    """`pack FOLDER BUNDLE [RULE ...]`, `unpack BUNDLE [FOLDER]` or `verify FOLDER`."""
     try:
         match arguments:
             case ["pack", output, bundle, *rules]:
                 outputs = pack(Path(output), Path(bundle), rules)
                 print(f"{len(outputs)} outputs in {bundle} ({Path(bundle).stat().st_size / 1e6:.1f} MB).")
-            case ["unpack", bundle]:
-                print(f"{len(unpack(Path(bundle)))} outputs unpacked, each as its job wrote it.")
+            case ["unpack", bundle, *folder] if len(folder) < 2:
+                print(f"{len(unpack(Path(bundle), *map(Path, folder)))} outputs unpacked, each as its job wrote it.")
+            case ["verify", output]:
+                print(f"{len(verify(Path(output)))} outputs in {output}, each as its job wrote it.")
             case _:
                 raise UserError(f"usage: python -m overpaint.bundle {main.__doc__}")
     except UserError as error:

@@ -1,9 +1,11 @@
 """The context in which every script runs: log, threads, peak memory, provenance, whole outputs or none."""
 
 import errno
+import glob
 import os
 import resource
 import shutil
+import socket
 import sys
 import time
 import traceback
@@ -12,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 from overpaint.errors import UserError
 from overpaint.provenance import describe_job, sha256, verified, write_record
@@ -27,24 +29,25 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     but the log, and its last line on the terminal.
     """
     start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    log = Path(snakemake.log[0])
-    log.parent.mkdir(parents=True, exist_ok=True)
     places = {name: Path(path) for name, path in snakemake.output.items()}
-    parts = {name: path.parent / f".{path.name}-part" / path.name for name, path in places.items()}
-    with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+    parts = {name: part_folder(path) / path.name for name, path in places.items()}
+    log = Path(snakemake.log[0])
+    with _opened(log, snakemake.rule) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             _set_threads(snakemake.threads)
-            for path in parts.values():
-                shutil.rmtree(path.parent, ignore_errors=True)  # of a job that was killed
-                path.parent.mkdir(parents=True)
-            inputs = verified(snakemake.input)
+            for part, place in zip(parts.values(), places.values(), strict=True):
+                remove_leftovers(place)
+                part.parent.mkdir(parents=True)
+            # All that can fail comes before the body: hours of work are not lost to it.
+            facts = describe_job(snakemake.rule, dict(snakemake.params.items())) | {"started": started}
+            facts["inputs"] = verified(snakemake.input)
             yield SimpleNamespace(**parts)
-            facts = describe_job(snakemake.rule, dict(snakemake.params.items()))
-            facts["inputs"] = inputs
             facts["outputs"] = {str(places[name]): sha256(part) for name, part in parts.items() if name != "job"}
-            facts |= {"started": started, "seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
+            facts |= {"seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
             write_record(facts, parts["job"])
             for name, part in parts.items():
+                if places[name].is_dir():
+                    shutil.rmtree(places[name])  # which an orphan has put there meanwhile
                 os.replace(part, places[name])
             for folder in {part.parent for part in parts.values()}:
                 folder.rmdir()
@@ -57,6 +60,47 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             raise SystemExit(1) from error
 
 
+def part_folder(path: Path) -> Path:
+    """Where this process writes what is to stand at `path`: beside it, in a folder that no other process uses."""
+    return path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-part")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left half-written of `path`.
+
+    A process of this machine that still runs keeps its own, an orphan of a Snakemake that was killed. Whether one of
+    another machine runs cannot be known: it loses its part, ends with an error, and puts nothing in place.
+    """
+    for found in path.parent.glob(f".{glob.escape(path.name)}-*-part"):
+        host, _, process = found.name.removeprefix(f".{path.name}-").removesuffix("-part").rpartition("-")
+        if host != socket.gethostname() or not (process.isdecimal() and _runs(int(process))):
+            shutil.rmtree(found, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process of this machine has this number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return process != os.getpid()
+
+
+@contextmanager
+def _opened(log: Path, rule: str) -> Iterator[TextIO]:
+    """The log to write to; one that cannot be opened is one sentence."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        print(f"{rule}: {_sentence(error)}", file=sys.__stderr__)
+        raise SystemExit(1) from error
+    with file:
+        yield file
+
+
 def _sentence(error: BaseException) -> str:
     """What the terminal says of an error."""
     if isinstance(error, UserError):
@@ -64,6 +108,8 @@ def _sentence(error: BaseException) -> str:
     # Libraries say it in their own ways: safetensors without an error number.
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
         return "No space is left on the disk: free some and run the study again; nothing half-written was kept."
+    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+        return f"{error.filename} may not be written or read by you ({error.strerror}): change that and run again."
     return f"{type(error).__name__}: {error}"
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from overpaint.errors import UserError
 from overpaint.hooks import run_span
+from overpaint.job import part_folder, remove_leftovers
 from overpaint.tensors import read_tensors, strip, write_tensors
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
@@ -74,7 +75,7 @@ class Step:
 class Resume:
     """Where an interrupted training left off: a file of its own, not an output.
 
-    path: the file; it is removed at the end of training.
+    path: the file; its job removes it when the outputs are in place, so that nothing on the way there loses a training.
     key: what the training depends on; a file with another key is not used.
     """
 
@@ -84,12 +85,13 @@ class Resume:
     @property
     def part(self) -> Path:
         """The folder of what is being written (a safetensors file being written is a file of another name)."""
-        return self.path.with_name(f".{self.path.name}-part")
+        return part_folder(self.path)
 
     def remove(self) -> None:
         """Leave nothing behind, of a killed training neither."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.part, ignore_errors=True)
+        remove_leftovers(self.path)
 
     def save(
         self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list, kept: Snapshots
@@ -171,8 +173,6 @@ def train(
         parameter.requires_grad_(False)
         if not parameter.isfinite().all():
             raise UserError(diverged(steps, {}))
-    if resume:
-        resume.remove()
     return history, kept
 
 

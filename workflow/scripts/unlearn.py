@@ -6,7 +6,9 @@ import pandas as pd
 
 from overpaint import methods, models, texts
 from overpaint.job import job
+from overpaint.training import Resume
 
+resume = Path(snakemake.output.overlay).with_name("resume.safetensors")
 with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
     model = models.load_model(given.model, params.dtype)
@@ -17,9 +19,10 @@ with job(snakemake) as out:
         [text for path in given.retain for text in texts.read_texts(path)],
         prefix=Path(given.prefix) if given.prefix else None,
         released=Path(given.released) if given.released else None,
-        resume=Path(snakemake.output.overlay).with_name("resume.safetensors"),
+        resume=resume,
     )
     overlay, history = methods.get(params.settings["kind"]).unlearn(model, task)
     overlay.save(out.overlay)
     overlay.save_snapshots(out.snapshots)
     pd.DataFrame(history, columns=["topic", "step", "quantity", "value"]).to_csv(out.history, index=False)
+Resume(resume, key="").remove()  # when all is in place
