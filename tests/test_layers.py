@@ -14,7 +14,7 @@ LAYERS = [
     {"overpaint", "errors"},
     {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
     | {"datafiles", "hub"},
-    {"texts", "configuration", "job"},
+    {"texts", "needs", "configuration", "job"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
@@ -27,10 +27,10 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub",
+    "resources", "errors", "datafiles", "hub", "needs",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]
+STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]
 TABULAR = ["tables", "comparisons", "measures", "verdicts", "statistics", "figures", "reporting", "depths", "maps"]
 
 
@@ -83,7 +83,7 @@ def reached(name: str) -> set[str]:
 
 
 def test_imports_are_found():
-    assert {"texts", "errors"} <= internal("configuration") and "yaml" in external("configuration")
+    assert {"needs", "errors"} <= internal("configuration") and "yaml" in external("configuration")
     assert internal("methods.rmu") >= {"models", "training"} and "torch" in reached("methods.rmu")
     assert closure("sweep") == {"sweep", "errors"}
 

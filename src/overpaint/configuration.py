@@ -7,7 +7,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from overpaint import sweep, texts, world
+from overpaint import needs, sweep, world
 from overpaint.errors import UserError
 
 
@@ -136,9 +136,7 @@ def _check_files(config: dict[str, Any]) -> None:
             if unknown:
                 valid = ", ".join(world.DOMAINS)
                 raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
-            if entry["source"] == "file":
-                kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
-                texts.read_rows(Path(entry["path"]), kind)
+    needs.check_own(config)
     for name, model in sweep.chosen(config)["models"].items():
         without = model.get("without", [])
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
