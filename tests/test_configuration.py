@@ -603,6 +603,7 @@ def test_a_corpus_is_no_task():
 PROMPTS = [
     {"id": "1", "unit": "a", "split": "fit", "text": "one"},
     {"id": "2", "unit": "b", "split": "report", "text": "two"},
+    {"id": "3", "unit": "c", "split": "fit", "text": "three"},
 ]
 QUESTION = {"id": "1", "unit": "a", "split": "report", "question": "?", "choices": ["x", "y"], "answer": 1}
 
@@ -619,7 +620,8 @@ def test_files_of_ones_own_are_accepted(tmp_path):
     own_file(tmp_path, PROMPTS, "prompts")(config)
     assert complete(config, SCHEMA)["prompts"]["everyday"]["source"] == "file"
     config = merged()
-    own_file(tmp_path, [QUESTION], "benchmarks", kind="questions")(config)
+    fitted = QUESTION | {"unit": "b", "split": "fit"}
+    own_file(tmp_path, [QUESTION, fitted], "benchmarks", kind="questions")(config)
     assert complete(config, SCHEMA)["benchmarks"]["everyday"]["metric"] == "acc"
 
 

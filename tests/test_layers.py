@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {"names", "folders", "sweep", "checks", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments"}
-    | {"resources", "datafiles", "hub", "start"},
-    {"texts", "configuration", "job", "study", "unpacking", "bundle"},
+    {"names", "folders", "sweep", "checks", "fingerprint", "provenance", "world", "wikipedia", "packages"}
+    | {"environments", "resources", "datafiles", "hub", "start"},
+    {"texts", "needs", "configuration", "job", "study", "unpacking", "bundle"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
     {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
@@ -27,14 +27,10 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-<<<<<<< HEAD
-    "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks",
-=======
-    "unpacking", "resources", "errors", "datafiles", "hub",
->>>>>>> bundles
+    "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks", "needs", "unpacking",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]
+STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]
 TABULAR = ["tables", "comparisons", "measures", "verdicts", "statistics", "figures", "reporting", "depths", "maps"]
 
 
@@ -87,7 +83,7 @@ def reached(name: str) -> set[str]:
 
 
 def test_imports_are_found():
-    assert {"texts", "errors"} <= internal("configuration") and "yaml" in external("configuration")
+    assert {"needs", "errors"} <= internal("configuration") and "yaml" in external("configuration")
     assert internal("methods.rmu") >= {"models", "training"} and "torch" in reached("methods.rmu")
     assert closure("sweep") == {"sweep", "errors"}
 

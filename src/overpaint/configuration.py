@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from overpaint import checks, sweep, texts, world
+from overpaint import checks, needs, sweep, world
 from overpaint.errors import UserError
 from overpaint.names import check_names, check_plain, shown, with_places
 
@@ -182,8 +182,7 @@ def _check_files(config: dict[str, Any]) -> None:
             if unknown:
                 valid = ", ".join(world.DOMAINS)
                 raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
-            if entry["source"] == "file":
-                texts.read_rows(Path(entry["path"]), sweep.texts(config)[f"{catalogue}/{name}"]["kind"])
+    needs.check_own(config)
     for name, model in sweep.chosen(config)["models"].items():
         without = model.get("without", [])
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
-from overpaint.harness import LocalTask, definitions, own_definition
+from overpaint.harness import LocalTask, definitions, own_task
 from overpaint.hooks import check_sites
 from overpaint.likelihood import start_token
 from overpaint.models import replaced
@@ -271,22 +271,22 @@ def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
     if benchmark.metric == "perplexity":
         return [_Asked(rows[: benchmark.limit or None])]
     if not benchmark.task:
-        definition = own_definition(benchmark.name, benchmark.scoring, benchmark.description)
         rows = rows[: benchmark.limit or None]
-        return [_questions(rows, definition, rows, benchmark, lm)]
+        task = own_task(benchmark.name, benchmark.scoring, benchmark.description, rows, benchmark.metric)
+        return [_questions(rows, task, benchmark, lm)]
     by_task: dict[str, list[dict]] = {}
     for row in spread(rows, benchmark.limit or len(rows)):
         by_task.setdefault(row["task"], []).append(row)
     known = definitions(benchmark.task)
-    documents = {name: [row["document"] for row in own] for name, own in by_task.items()}
-    return [_questions(own, known[name], documents[name], benchmark, lm) for name, own in by_task.items()]
+    tasks = {
+        name: LocalTask(known[name], [row["document"] for row in own], benchmark.metric)
+        for name, own in by_task.items()
+    }
+    return [_questions(own, tasks[name], benchmark, lm) for name, own in by_task.items()]
 
 
-def _questions(
-    rows: list[dict], definition: dict, documents: list[dict], benchmark: Benchmark, lm: IntervenedLM
-) -> _Asked:
+def _questions(rows: list[dict], task: LocalTask, benchmark: Benchmark, lm: IntervenedLM) -> _Asked:
     """The harness's task on the documents of these rows, with the requests that it makes of them."""
-    task = LocalTask(definition, documents, benchmark.metric)
     chat = {"chat_template": lm.apply_chat_template, "tokenizer_name": lm.tokenizer_name, "fewshot_as_multiturn": True}
     task.build_all_requests(apply_chat_template=benchmark.chat_template, **chat if benchmark.chat_template else {})
     return _Asked(rows, task, list(task.eval_docs))

@@ -4,7 +4,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,18 +15,17 @@ from unittest.mock import patch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs a hub
 
 import lm_eval.tasks
-import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import _factory
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 
+from overpaint import datafiles
 from overpaint.errors import UserError
-from overpaint.texts import split_of, unit_of
+from overpaint.texts import LETTERS, blank, split_of, unit_of
 
 TASKS = Path(lm_eval.tasks.__file__).parent
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class LocalTask(ConfigurableTask):
@@ -54,13 +54,15 @@ class LocalTask(ConfigurableTask):
         self.dataset = {"test": self.documents}
 
     def answer(self, document: dict) -> int:
-        """The place of the right option, the first where several are; -1 where the document has none."""
+        """The place of the right option, the first where several are; -1 where none is, or another says the same."""
         gold = self.doc_to_text(document) if self.multiple_input else self.doc_to_target(document)
         gold = gold[0] if isinstance(gold, list) and gold else gold
         options = self.doc_to_choice(document)
         if isinstance(gold, str):
-            return options.index(gold) if gold in options else -1
-        return gold if isinstance(gold, int) and 0 <= gold < len(options) else -1
+            gold = options.index(gold) if gold in options else -1
+        if not isinstance(gold, int) or not 0 <= gold < len(options):
+            return -1
+        return gold if options.count(options[gold]) == 1 else -1
 
 
 def definitions(name: str) -> dict[str, dict[str, Any]]:
@@ -90,32 +92,82 @@ def task_rows(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """
     rows, left_out = [], 0
     for name, definition in definitions(settings["task"]).items():
-        documents = _documents(name, definition, folder)
-        task = LocalTask(definition, documents, settings["metric"])
-        for number, document in enumerate(documents):
-            if task.answer(document) < 0:
+        documents, places = _documents(name, definition, folder)
+        with _asking(name, definition, places[0]):
+            task = LocalTask(definition, documents, settings["metric"])
+        for number, (document, place) in enumerate(zip(documents, places, strict=True)):
+            with _asking(name, definition, place):
+                answer, stem = task.answer(document), _stem(task, document)
+                _check_document(task, document, place)
+            if answer < 0:
                 left_out += 1
                 continue
-            stem = _stem(task, document)
             split = split_of(stem, settings["fit"])
             head = {"id": f"{name}/{number}", "unit": unit_of(stem), "split": split, "task": name}
             rows.append(head | {"document": document})
     if left_out:
-        print(f"{left_out} documents name no right answer among their options: left out")
+        print(f"{left_out} documents name no right answer among their options, or name it twice: left out")
+    if not any(row["split"] == "report" for row in rows):
+        raise UserError(
+            f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'report': name "
+            "more `files` of it, or lower `fit`."
+        )
     return rows
 
 
-def own_definition(name: str, scoring: str, description: str) -> dict[str, Any]:
-    """Definition of a task on rows {question, choices, answer}.
+@contextmanager
+def _asking(name: str, definition: dict[str, Any], where: str) -> Iterator[None]:
+    """Where the task's own functions and templates fail on a document, one sentence: they expect its own data set."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error) or "no text").splitlines()[0]
+        raise UserError(
+            f"{where} is nothing that the task {name!r} of the harness can ask ({type(error).__name__}: {reason}): use "
+            f"{_own_data(definition)}."
+        ) from error
+
+
+def _own_data(definition: dict[str, Any]) -> str:
+    return f"the data set that it was made for, {definition.get('dataset_path')}"
+
+
+def _check_document(task: LocalTask, document: dict, where: str) -> None:
+    """Refuse what has no text to score, or cannot be kept as JSON."""
+    json.dumps(document)
+    odd = [option for option in task.doc_to_choice(document) if not isinstance(option, str) or blank(option)]
+    if odd:
+        raise UserError(
+            f"{where}: the task {task.task_name!r} of the harness would score the option {odd[0]!r}, which is no text: "
+            "use another task, or leave the file out of `files` of the data set."
+        )
+    if not isinstance(task.doc_to_text(document), str | int):
+        raise TypeError("its question is no text")
+
+
+def own_task(name: str, scoring: str, description: str, rows: list[dict], metric: str) -> LocalTask:
+    """A task on rows {question, choices, answer}, none of whose texts is a template.
+
+    The harness reads a text of a definition as the name of a column, else as a Jinja template: so all are columns.
 
     scoring: `continuation` has the options' words after the question; `letter` has them listed after it and the
     letters scored, in the form of MMLU (Hendrycks et al. 2021) and WMDP.
+    description: what stands before each question.
     """
-    asked: dict[str, Any] = {"doc_to_text": "question", "doc_to_choice": "choices"}
-    if scoring == "letter":
-        asked = {"doc_to_text": _listed, "doc_to_choice": lambda row: list(LETTERS[: len(row["choices"])])}
-    shared = {"task": name, "output_type": "multiple_choice", "doc_to_target": "answer", "description": description}
-    return shared | asked
+    letters = scoring == "letter"
+    documents = [
+        {
+            "asked": _listed(row) if letters else row["question"],
+            "options": list(LETTERS[: len(row["choices"])]) if letters else row["choices"],
+            "right": row["answer"],
+            "before": description,
+        }
+        for row in rows
+    ]
+    columns = {"doc_to_text": "asked", "doc_to_choice": "options", "doc_to_target": "right", "description": "before"}
+    return LocalTask({"task": name, "output_type": "multiple_choice"} | columns, documents, metric)
 
 
 def _listed(row: dict) -> str:
@@ -147,8 +199,9 @@ def _stem(task: LocalTask, document: dict) -> str:
     return text if isinstance(text, str) else json.dumps(document, sort_keys=True)
 
 
-def _documents(name: str, definition: dict[str, Any], folder: Path) -> Dataset:
-    """The documents that a task is scored on: its test split, or its validation split where it has no other."""
+def _documents(name: str, definition: dict[str, Any], folder: Path) -> tuple[Dataset, list[str]]:
+    """The documents that a task is scored on, and where each stands: those of its test split, or of its validation
+    split where it has no other."""
     split = definition.get("test_split") or definition.get("validation_split")
     part = definition.get("dataset_name")
     found = [
@@ -163,15 +216,29 @@ def _documents(name: str, definition: dict[str, Any], folder: Path) -> Dataset:
             f"The task {name!r} of the harness needs {wanted} of {definition.get('dataset_path')}, and {folder} has "
             f"{len(found)} files of that kind: name them in `files` of the data set, or give the task's own data set."
         )
-    documents = _read(found)
-    process = definition.get("process_docs")
-    return process(documents) if process else documents
+    documents, places = _read(found, folder)
+    made = documents
+    if definition.get("process_docs") and places:
+        with _asking(name, definition, places[0]):
+            made = definition["process_docs"](documents)
+    if not len(made):
+        raise UserError(f"The task {name!r} of the harness finds no rows in {found[0]}: use {_own_data(definition)}.")
+    kept = len(made) == len(documents)
+    return made, places if kept else [f"A document of {folder.name}"] * len(made)
 
 
-def _read(files: list[Path]) -> Dataset:
-    if files[0].suffix == ".parquet":
-        return Dataset(pa.concat_tables(pq.read_table(path) for path in files))
-    return Dataset.from_list([json.loads(line) for path in files for line in path.read_text().splitlines() if line])
+def _read(files: list[Path], folder: Path) -> tuple[Dataset, list[str]]:
+    """The rows of all files, and where each stands."""
+    parts, places = [], []
+    for path in files:
+        name = f"{path.relative_to(folder).as_posix()} of the data set {folder.name}"
+        with datafiles.told(path, name, "leave it out of `files` of the data set"):
+            table = path.suffix == ".parquet"
+            rows = Dataset(pq.read_table(path)) if table else Dataset.from_list(list(datafiles.json_objects(path)))
+            parts.append(rows)
+            documents = concatenate_datasets(parts) if len(parts) > 1 else rows
+        places += [f"{name}, row {number} (from 0)" for number in range(len(rows))]
+    return documents, places
 
 
 def _index(name: str) -> dict[str, Entry]:

@@ -11,9 +11,12 @@ text         {id, unit, split, text}
 
 import hashlib
 import json
+import reprlib
+import string
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from overpaint import datafiles, wikipedia, world
 from overpaint.errors import UserError
@@ -25,13 +28,14 @@ FIELDS = {
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
 SPLITS = ("fit", "report")
+LETTERS = string.ascii_uppercase
 
 
 def rows_of(settings: dict, source: Path) -> list[dict]:
     """Rows of an entry of the catalogues, whose `kind` they have, made from its source."""
     kind = settings["kind"]
     if settings["source"] == "file":
-        return read_rows(source, kind)
+        return read_rows(source, kind, settings)
     if settings["source"] == "miniature":
         facts, domains = world.load(source), settings["domains"]
         make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
@@ -41,15 +45,13 @@ def rows_of(settings: dict, source: Path) -> list[dict]:
     return _wikipedia_rows(kind, wikipedia.read_articles(source), settings["topics"], settings.get("count"))
 
 
-def read_rows(path: Path, kind: str) -> list[dict]:
-    """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence."""
-    if not path.is_file():
-        raise UserError(f"There is no file {path}: write the {kind} there, one JSON object a line, or correct `path`.")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from None
-    rows = [_parse(line, kind, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]:
+    """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence.
+
+    settings: of a benchmark that asks these questions, `scoring` and `metric`.
+    """
+    lines = datafiles.own_lines(path, kind)
+    rows = [_checked(row, kind, f"{path}, line {number}", settings or {}) for number, row in lines]
     if not rows:
         raise UserError(f"{path} holds no rows: it needs one JSON object a line with {', '.join(FIELDS[kind])}.")
     units = {
@@ -63,7 +65,7 @@ def read_rows(path: Path, kind: str) -> list[dict]:
 
 def write_rows(rows: list[dict], path: Path) -> None:
     """Write rows as JSONL."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -143,38 +145,93 @@ def _check_count(split: str, size: int, settings: dict) -> None:
 
 
 def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
-    """Rows of a kind, from those of the files whose text is longer than `min_length`."""
+    """Rows of a kind, from those of the files whose text is longer than `min_length` and not blank."""
     columns = ["question", "choices", "answer"] if kind == "questions" else [settings["column"]]
-    for where, values in datafiles.read(folder, settings["files"], columns):
-        text = values[columns[0]]
+    for place, values in datafiles.read(folder, settings["files"], columns):
+        where, text = f"The data set {folder.name}, {place} (rows count from 0)", values[columns[0]]
         if text is None:
             continue
         if not isinstance(text, str):
             raise UserError(
                 f"{where}: the column {columns[0]!r} holds {type(text).__name__}, not text: name another as `column`."
             )
-        if len(text) > settings["min_length"]:
-            row = values | {"id": where, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
-            yield _checked({key: row[key] for key in FIELDS[kind]}, kind, where)
+        if len(text) > settings["min_length"] and not blank(text):
+            row = values | {"id": place, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
+            yield _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
 
 
-def _parse(line: str, kind: str, where: str) -> dict:
-    try:
-        return _checked(json.loads(line), kind, where)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} is not JSON ({error.msg}): each line must be one object.") from None
-
-
-def _checked(row: dict, kind: str, where: str) -> dict:
+def _checked(row: Any, kind: str, where: str, settings: dict) -> dict:
     """A row that has the fields of its kind; others are one sentence."""
     fields = FIELDS[kind]
     for key, type_ in fields.items():
-        if not isinstance(row, dict) or not isinstance(row.get(key), type_) or isinstance(row.get(key), bool):
+        value = row.get(key) if isinstance(row, dict) else None
+        if not isinstance(value, type_) or isinstance(value, bool):
+            hint = _hint(row, key, type_)
             raise UserError(
-                f"{where}: `{key}` is missing or no {type_.__name__}; rows of {kind} have {', '.join(fields)}."
+                f"{where}: `{key}` is missing or no {type_.__name__}{hint}; rows of {kind} have {', '.join(fields)}."
             )
+        if type_ is str and blank(value) and not (key == "question" and value == ""):
+            raise UserError(f"{where}: `{key}` is {reprlib.repr(value)}, which says nothing: fill it in.")
     if row.get("split", "fit") not in SPLITS:
-        raise UserError(f"{where}: `split` is {row['split']!r}; use fit or report.")
-    if kind == "questions" and not (len(row["choices"]) > 1 and 0 <= row["answer"] < len(row["choices"])):
-        raise UserError(f"{where}: `answer` is {row['answer']}; it must number one of at least two `choices`, from 0.")
+        raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or report.")
+    if kind == "questions":
+        _check_question(row, where, settings)
     return row
+
+
+def _hint(row: Any, key: str, type_: type) -> str:
+    """What stands in the place of a field, and what to write instead."""
+    if not isinstance(row, dict):
+        return f" (it is {_json(row)}: write one object a line)"
+    value = row.get(key)
+    if value is None:
+        return " (it is null)" if key in row else ""
+    right = {str: lambda: _json(str(value)), int: lambda: _number(value), list: lambda: 'a list, ["one", "another"]'}
+    return f" (write {right[type_]()}, not {_json(value)})"
+
+
+def _number(value: Any) -> str:
+    """The number of an option that was meant by something else."""
+    text = str(value).strip()
+    if text.isdecimal() or (isinstance(value, float) and value.is_integer()):
+        return f"{float(text):.0f}"
+    letter = len(text) == 1 and "A" <= text.upper() <= "Z"
+    return str(ord(text.upper()) - ord("A")) if letter else "the number of the right option, from 0"
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 40 else f"{text[:36]} ..."
+
+
+def _check_question(row: dict, where: str, settings: dict) -> None:
+    """Refuse options that cannot be told apart or scored, and an empty question where the score is made of it."""
+    options, answer, letters = row["choices"], row["answer"], settings.get("scoring") == "letter"
+    if not (len(options) > 1 and 0 <= answer < len(options)):
+        raise UserError(
+            f"{where}: `answer` is {reprlib.repr(answer)}; it must number one of at least two `choices`, from 0, and "
+            f"there are {len(options)}."
+        )
+    for option in options:
+        if not isinstance(option, str):
+            raise UserError(f"{where}: `choices` has {_json(option)}, which is no text: write each option as a text.")
+        if blank(option):
+            raise UserError(f"{where}: `choices` has the option {_json(option)}, which says nothing: fill it in.")
+    twice = [option for option in options if [other.strip() for other in options].count(option.strip()) > 1]
+    if twice:
+        raise UserError(f"{where}: `choices` has {_json(twice[0])} more than once: give each option once.")
+    if letters and len(options) > len(LETTERS):
+        raise UserError(
+            f"{where}: `choices` has {len(options)} options, and there are {len(LETTERS)} letters: give fewer, or "
+            "set `scoring` to continuation."
+        )
+    if not row["question"] and (letters or settings.get("metric") == "acc_mutual_info"):
+        raise UserError(
+            f"{where}: `question` is empty, which only options that are scored by their words alone may have: write "
+            "it, or set `scoring` to continuation and `metric` to acc or acc_norm."
+        )
+
+
+def blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, or all white space and invisible characters."""
+    return not any(char.isprintable() and not char.isspace() for char in text)

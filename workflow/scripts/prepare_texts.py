@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from overpaint import texts
+from overpaint import needs, texts
 from overpaint.job import job
 
 with job(snakemake) as out:
-    texts.write_rows(texts.rows_of(snakemake.params.settings, Path(snakemake.input.source)), out.rows)
+    settings, source = snakemake.params.settings, snakemake.input.source
+    rows = texts.rows_of(settings, Path(source))
+    if settings["kind"] == "prompts":
+        needs.check_prompts(rows, source)
+    texts.write_rows(rows, out.rows)

@@ -1,0 +1,102 @@
+"""What a study needs of its texts, told before a model is trained: enough rows, in the splits that it reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from overpaint import sweep, texts, world
+from overpaint.errors import UserError
+
+# Prompts by split: directions are compared with those of either half of their rows.
+PROMPTS = {"fit": 2, "report": 1}
+
+
+def check_own(config: dict[str, Any]) -> None:
+    """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
+    for catalogue, names in sweep.used_texts(config["study"]).items():
+        for name in dict.fromkeys(names):
+            entry = config[catalogue][name]
+            if entry["source"] == "file":
+                rows = texts.rows_of(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
+                _check_rows(config, catalogue, name, rows, f"{catalogue}.{name} ({entry['path']})")
+            else:
+                _check_settings(config, catalogue, name)
+
+
+def check_prompts(rows: list[dict], where: str) -> None:
+    """Refuse prompts, from `where` is said, that no direction can be fitted on or that leave nothing to show."""
+    _check_splits(rows, PROMPTS, where)
+
+
+def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[dict], where: str) -> None:
+    """Refuse rows of an entry of the catalogue that are too few for the study."""
+    if catalogue == "corpora":
+        sizes = [len(row["text"]) for row in rows]
+        _check_size(config, name, lambda least: sum(size > least for size in sizes), where)
+    else:
+        _check_splits(rows, PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+
+
+def _check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
+    for split, least in needed.items():
+        count = sum(row["split"] == split for row in rows)
+        if count < least:
+            raise UserError(
+                f"{where} has {count} rows of split {split!r}, and the study needs at least {least}: add some. "
+                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+            )
+
+
+def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
+    """Rows of a benchmark by split: those that are shown, and those that probes fit where no other has its topic."""
+    study, plain = config["study"], sweep.plain_questions(config)
+    if name in plain and sweep.picked(config, study["depth"]):
+        topic = config["benchmarks"][name]["topic"]
+        if [other for other in plain if config["benchmarks"][other]["topic"] == topic] == [name]:
+            return dict.fromkeys(texts.SPLITS, 1)
+    return {study["split"]: 1}
+
+
+def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int], where: str) -> None:
+    """Refuse a corpus without a batch, or with too few texts to relearn; longer(n) of them have over n characters."""
+    study = config["study"]
+    batched = {m: config["methods"][m] for m in sweep.used_methods(study) if "batch" in config["methods"][m]}
+    for method, settings in batched.items() if name in study["forget"] or study["retain"] == [name] else ():
+        if (count := longer(settings["min_length"])) < settings["batch"]:
+            raise UserError(
+                f"{where} has {count} texts longer than {settings['min_length']} characters, and methods.{method}."
+                f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
+            )
+    most, count = max(study["relearn"]["examples"]), longer(-1)
+    if name in study["forget"] and count < most and sweep.picked(config, study["relearn"]["runs"]):
+        raise UserError(
+            f"{where} has {count} texts, and study.relearn.examples asks for {most}: lower it, or add texts."
+        )
+
+
+def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
+    """Refuse what `count`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
+    entry = config[catalogue][name]
+    share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
+    empty = {0: "fit", 1: "report"}.get(share)
+    needed = PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
+    if empty in needed:
+        raise UserError(
+            f"{catalogue}.{name}.fit is {share:g}, which leaves no rows of split {empty!r}, and the study needs some: "
+            "choose a share between 0 and 1."
+        )
+    if catalogue == "prompts" and entry.get("count", 2) < PROMPTS["fit"]:
+        raise UserError(
+            f"prompts.{name}.count is {entry['count']}, and directions are fitted on at least {PROMPTS['fit']} prompts "
+            f"of split 'fit': raise it."
+        )
+    if catalogue == "corpora" and (most := _most(config, entry)) is not None:
+        _check_size(config, name, lambda least: most, f"corpora.{name}")
+
+
+def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
+    """How many texts a corpus has at most, as far as its settings tell."""
+    if entry["source"] != "miniature":
+        return entry.get("count")
+    names = {sweep.of_model(config, entry, model)["world"] for model in sweep.as_list(config["study"]["model"])}
+    return min(world.corpus_size(config["worlds"][name]["entities"], entry["domains"]) for name in names)
