@@ -143,6 +143,8 @@ rule gather_measures:
         models=MODELS,
         runs=RUNS,
         hazardous=sweep.hazardous_topics(config),
+        clearings=CHOSEN["clearings"],
+        primary=STUDY["primary"],
         measured={
             "agreement": list(RUNS),
             "coherence": completed_runs(),
