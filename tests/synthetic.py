@@ -9,8 +9,9 @@ import pandas as pd
 import yaml
 from checkout import ROOT
 
-from overpaint import comparisons, measures, reporting, verdicts
+from overpaint import comparisons, measures, reporting, tables, verdicts
 from overpaint.figures import Cell
+from overpaint.tables import APPLIED, NULLS, Applied, Study
 
 HOSTILE = (
     "<script>alert(1)</script> **bold** $\\frac{1}{2}$ \x1b[31mred\x1b[0m \u202etxt.exe\u202c "
@@ -54,24 +55,38 @@ class Tables:
         (folder / "plan.yaml").write_text(PLAN.read_text())
         return folder
 
+    def study(self) -> Study:
+        names = ["none", "topic", "rand", "randn", "ones", *self.clearings]
+        settings = {
+            name: {"direction": name if name in {"none", *NULLS} else "span", "on_base": name == "on_base"}
+            for name in names
+        }
+        return Study("synthetic", "tiny", {}, list(self.topics), settings, self.primary)
+
+    def how(self, clearing: str, draw: int = tables.TOGETHER) -> dict:
+        """The columns of `APPLIED`; `other_topic` is the clearing `topic` by the directions of other topics."""
+        other = clearing == "other_topic"
+        return self.study().how(Applied("topic" if other else clearing, other, draw))
+
     def plan(self) -> dict:
         return yaml.safe_load(PLAN.read_text())
 
     def cells(self) -> pd.DataFrame:
-        return verdicts.cells(self.scores(), self.junk(), self.plan()["marks"], self.primary)
+        return verdicts.cells(self.scores(), self.junk(), self.plan()["marks"])
 
     def hypotheses(self) -> pd.DataFrame:
-        return verdicts.judge(self.cells(), self.nulls(), self.mcnemar(), self.plan(), self.primary)
+        return verdicts.judge(self.cells(), self.nulls(), self.mcnemar(), self.plan())
 
     def nulls(self) -> pd.DataFrame:
-        return comparisons.nulls(self.scores())
+        return comparisons.nulls(self.scores(), self.study())
 
     def mcnemar(self) -> pd.DataFrame:
         rows = []
         for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all")):
             for clearing in self.clearings if method != "base" else ():
                 last = 0.0004 if (seed, topic, clearing) == ("all", "all", self.primary) else np.nan
-                run = (method, layer, c, seed, topic, "hazardous", clearing)
+                how = self.how(clearing)
+                run = (method, layer, c, seed, topic, "hazardous", *(how[key] for key in comparisons.LABELS[2:-1]))
                 rows.append((*run, "all" if topic == "all" else f"{topic}_questions", 64, 24, 3, 0.0001, last))
         return self.frame(rows, [*comparisons.LABELS, "n", "gained", "lost", "p", "p_holm"])
 
@@ -92,7 +107,7 @@ class Tables:
                 far *= 0.1 if role == "benign" else 1
                 bench = "all" if topic == "all" else f"{topic}_text"
                 for metric, value in [("kl", far), ("top1_agreement", 1 - far / 4)]:
-                    key = (method, layer, c, seed, topic, role, clearing, bench, metric)
+                    key = (method, layer, c, seed, topic, role, *self.how(clearing).values(), bench, metric)
                     rows.append((*key, value, value - 0.1, value + 0.1, 24, ""))
         return self.measure("agreement", rows)
 
@@ -105,7 +120,8 @@ class Tables:
                 values = {"distinct_1": 0.3 if lost else 0.5, "distinct_2": 0.4 if lost else 0.6}
                 values |= {"repeated_4": 0.7 if lost else 0.2, "base_nll": 6.0 if lost else 0.5, "length": 30.0}
                 for metric, value in values.items():
-                    key = (method, layer, c, seed, topic, role, clearing, metric)
+                    draw = 0 if clearing in nulls else tables.TOGETHER
+                    key = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), metric)
                     rows.append((*key, value, value * 0.9, value * 1.1, 16, ""))
         return self.measure("coherence", rows)
 
@@ -188,7 +204,7 @@ class Tables:
         table = pd.DataFrame(rows, columns=[*START[2:], *columns])
         table.insert(0, "model", "tiny")
         table.insert(0, "study", "synthetic")
-        return table.astype({"layer": "Int64", "c": float, "seed": str})
+        return tables.typed(table)
 
     def runs(self):
         yield ("base", pd.NA, np.nan, "")
@@ -196,16 +212,17 @@ class Tables:
             for seed in (*map(str, self.seeds), "all"):
                 yield ("rmu", cell.layer, cell.c, seed)
 
-    def names(self, method: str) -> list[str]:
+    def names(self, method: str) -> list[tuple[str, int]]:
+        """(clearing, draw) of every row."""
         if method == "base":
-            return ["none"]
-        drawn = [f"{name}/{draw}" for name in ("rand", "randn") for draw in range(self.draws)]
-        return ["none", *self.clearings, *(["ones", "rand", "randn", *drawn] if self.draws else [])]
+            return [("none", tables.TOGETHER)]
+        drawn = [(name, draw) for name in ("rand", "randn") for draw in range(self.draws)]
+        whole = ["none", *self.clearings, *(["ones", "rand", "randn"] if self.draws else [])]
+        return [(name, tables.TOGETHER) for name in whole] + drawn
 
     def fraction(self, clearing: str, cell: Cell) -> float:
         """True recovered fraction of a clearing."""
-        kind = clearing.split("/")[0]
-        if kind in ("rand", "randn", "ones"):
+        if clearing in ("rand", "randn", "ones"):
             return (0.9 if self.beaten else 0.02) + self.random.normal(0, 0.02)
         known = {
             "none": 0,
@@ -224,9 +241,9 @@ class Tables:
             cell = Cell(layer, c)
             lost = 0 if method == "base" else self.damage if role == "benign" else min(0.08 * c, 0.7)
             bench = "all" if topic == "all" else f"{topic}_questions"
-            for clearing in self.names(method):
+            for clearing, draw in self.names(method):
                 value = 0.97 - lost * (1 - self.fraction(clearing, cell) * (role == "hazardous"))
-                run = (method, layer, c, seed, topic, role, clearing, bench)
+                run = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), bench)
                 rows.append((*run, "accuracy", value, value - 0.04, value + 0.03, 64, ""))
                 nll = 40 * lost * (1 - self.fraction(clearing, cell)) + 3
                 rows.append((*run[:-1], f"{topic}_text", "perplexity", nll, nll - 1, nll + 1, 64, ""))
@@ -240,7 +257,7 @@ class Tables:
                 else:
                     back = self.fraction(clearing, cell)
                     rows.append((*run, "recovered_accuracy", back, back - 0.09, back + 0.08, 64, ""))
-        columns = ["topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
+        columns = ["topic", "role", *APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
         return self.frame(rows, columns)
 
     def activations(self) -> pd.DataFrame:

@@ -203,7 +203,7 @@ def test_the_rank_of_top_k_says_how_many_rows_are_cleared_the_strongest_first(ju
 
 def test_refitted_spans_are_as_many_as_asked_for_and_named_apart_from_random_draws(junk):
     variants = make(junk, direction="span_boot", resamples=2)
-    assert [one.variant for one in variants] == ["fit0", "fit1"]
+    assert [(one.draw, one.refit) for one in variants] == [(None, 0), (None, 1)]
     for one, rows in zip(variants, junk.others["span_boot"].values(), strict=True):
         assert torch.allclose((one.basis @ rows.T).norm(dim=0), torch.ones(2), atol=1e-5)
     assert len(make(junk, direction="span_boot", resamples=1)) == 1
@@ -275,7 +275,7 @@ def test_a_model_in_half_precision_is_cleared_in_it(make_model, inputs, junk):
 @pytest.mark.parametrize("target", ["zero", "base_mean"])
 def test_every_kind_of_direction_yields_orthonormal_rows_and_a_level_for_each_site(junk, kind, target):
     variants = make(junk, direction=kind, target=target, on_base=True)
-    assert len({one.variant for one in variants}) == len(variants) > 0
+    assert len({(one.topic, one.draw, one.refit) for one in variants}) == len(variants) > 0
     for one in variants:
         assert (one.name, one.on_base) == ("entry", True)
         assert 1 <= len(one.basis) <= 2
@@ -298,7 +298,7 @@ def test_every_kind_is_reproducible_and_takes_its_draws_from_seed_and_name(junk,
 @pytest.mark.parametrize("kind", ["rand", "randn"])
 def test_random_draws_are_as_many_and_of_the_rank_that_is_asked_for_and_all_different(junk, kind):
     variants = make(junk, direction=kind, draws=5, rank=3)
-    assert [one.variant for one in variants] == ["0", "1", "2", "3", "4"]
+    assert [(one.topic, one.draw, one.refit) for one in variants] == [("", draw, None) for draw in range(5)]
     assert all(one.basis.shape == (3, 32) for one in variants)
     assert not any(torch.equal(a.basis, b.basis) for a in variants for b in variants if a is not b)
 
@@ -313,9 +313,11 @@ def test_rand_shares_the_all_ones_direction_with_a_control_vector_and_randn_does
 
 def test_the_variant_of_a_topic_is_chosen_and_the_first_where_there_is_none(junk):
     variants = make(junk, direction="topic")
-    assert [one.variant for one in variants] == list(junk.topics)
+    assert [one.topic for one in variants] == list(junk.topics)
     assert clearing.of_topic(variants, "riftlore") is variants[1]
     assert clearing.of_topic(variants, "gloomcraft") is variants[0]
     assert clearing.of_topic(variants, "taverns") is variants[0]
     [span] = make(junk)
     assert clearing.of_topic([span], "riftlore") is span
+    draws = make(junk, direction="rand", draws=3)
+    assert clearing.of_topic(draws, "2") is draws[0], "a topic may be called as a draw is numbered"

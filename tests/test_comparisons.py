@@ -1,38 +1,42 @@
 """Comparisons with nulls and exact tests: numbers equal to a direct computation, and none where nothing was gained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from test_tables import FIRST, HAZARDOUS, QUESTIONS, RUN, RUNS, SKILL, UNITS, VARIANTS, answer_rows, pick
+from test_tables import FIRST, HAZARDOUS, QUESTIONS, RUN, RUNS, SKILL, STUDY, UNITS, VARIANTS, WHOLE, answer_rows, pick
 
 from overpaint import comparisons, statistics, tables
+from overpaint import scores as scoring
 
 SEEDS = list(RUNS)[1:3]
-REFITS = {"span_boot": ["fit0", "fit1", "fit2"]}
+REFITS = {"span_boot": [{"refit": number} for number in range(3)]}
+DRAWS = {"rand": [{"draw": number} for number in range(10)]}
 
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, pd.DataFrame]:
     """Answers of every run; `span` and its refits answer more than any draw."""
     rng = np.random.default_rng(1)
-    found = {"base": answer_rows(rng, {"none": [""]}, {"none": 0.9})}
-    variants, skill = VARIANTS | {"rand": list("0123456789")} | REFITS, SKILL | {"span_boot": 0.6}
+    found = {"base": answer_rows(rng, {"none": WHOLE}, {"none": 0.9})}
+    variants, skill = VARIANTS | DRAWS | REFITS, SKILL | {"span_boot": 0.6}
     return found | {run: answer_rows(rng, variants, skill) for run in RUNS if run != "base"}
 
 
 @pytest.fixture(scope="module")
 def scores(answers) -> pd.DataFrame:
-    return tables.scores(answers, RUNS, "study", "model", HAZARDOUS)
+    return scoring.scores(answers, STUDY)
 
 
 @pytest.fixture(scope="module")
 def nulls(scores) -> pd.DataFrame:
-    return comparisons.nulls(scores)
+    return comparisons.nulls(scores, STUDY)
 
 
 @pytest.fixture(scope="module")
 def tests(answers) -> pd.DataFrame:
-    return comparisons.mcnemar(answers, RUNS, "study", "model", HAZARDOUS, "span")
+    return comparisons.mcnemar(answers, STUDY)
 
 
 def row_of(table: pd.DataFrame, seed: str = "0", layer: int = 2, **wanted: str) -> pd.Series:
@@ -51,7 +55,7 @@ def row_of(table: pd.DataFrame, seed: str = "0", layer: int = 2, **wanted: str) 
 def test_a_clearing_stands_among_the_draws_of_its_cell(nulls, scores, seed, benchmark):
     for metric, sign in (("accuracy", 1), ("nll", -1)):
         found = row_of(nulls, seed, metric=metric, benchmark=benchmark, clearing="span", null="rand")
-        draws = np.array([pick(scores, metric, benchmark, f"rand/{i}", seed=seed).value for i in range(10)])
+        draws = np.array([pick(scores, metric, benchmark, "rand", seed=seed, draw=i).value for i in range(10)])
         value = pick(scores, metric, benchmark, "span", seed=seed).value
         assert (found.value, found.draws, found.null_mean) == pytest.approx((value, 10, draws.mean()))
         assert found.null_best == pytest.approx(draws.max() if sign > 0 else draws.min())
@@ -61,7 +65,7 @@ def test_a_clearing_stands_among_the_draws_of_its_cell(nulls, scores, seed, benc
 
 def test_z_is_that_of_the_recovered_fraction(nulls, scores):
     found = row_of(nulls, metric="accuracy", benchmark="fire", clearing="span", null="rand")
-    draws = np.array([pick(scores, "recovered_accuracy", "fire", f"rand/{i}").value for i in range(10)])
+    draws = np.array([pick(scores, "recovered_accuracy", "fire", "rand", draw=i).value for i in range(10)])
     value = pick(scores, "recovered_accuracy", "fire", "span").value
     assert found.z == pytest.approx((value - draws.mean()) / draws.std(ddof=1))
 
@@ -69,24 +73,24 @@ def test_z_is_that_of_the_recovered_fraction(nulls, scores):
 def test_a_clearing_like_the_null_has_no_large_z_and_a_worse_one_a_negative(answers):
     rng = np.random.default_rng(2)
     skill = SKILL | {"span": SKILL["rand"], "topic": 0.05}
-    like = {run: answer_rows(rng, VARIANTS | {"rand": list("0123456789")}, skill) for run in RUNS if run != "base"}
-    found = comparisons.nulls(tables.scores(answers | like, RUNS, "study", "model", HAZARDOUS))
+    like = {run: answer_rows(rng, VARIANTS | DRAWS, skill) for run in RUNS if run != "base"}
+    found = comparisons.nulls(scoring.scores(answers | like, STUDY), STUDY)
     for metric in ("accuracy", "nll"):
         alike = found[(found.clearing == "span") & (found.benchmark == "all") & (found.metric == metric)]
         assert alike.z.abs().max() < 4 and alike.p.max() > 0.1
-        worse = row_of(found, "all", metric=metric, benchmark="fire", clearing="topic", null="rand")
+        worse = row_of(found, "all", metric=metric, benchmark="fire", clearing="topic", kind="alternative", null="rand")
         assert worse.z < -2 and worse.p == 1
 
 
 def test_only_hazardous_questions_and_whole_clearings_are_compared(nulls):
     assert set(nulls.role) == {"hazardous"} and set(nulls.metric) == {"accuracy", "nll"}
-    assert set(nulls.clearing) == {"span", "topic", "other_topic", "span_boot"} and set(nulls.null) == {"rand"}
-    assert list(nulls.columns[:6]) == RUN and not nulls.duplicated([*RUN, "clearing", "benchmark", "metric"]).any()
+    assert set(nulls.clearing) == {"span", "topic", "span_boot"} and set(nulls.null) == {"rand"}
+    assert list(nulls.columns[:6]) == RUN and not nulls.duplicated([*RUN, *comparisons.LABELS, "metric"]).any()
 
 
 def test_a_study_without_draws_has_no_rows(answers):
     few = {run: frame[frame.clearing.isin(["none", "span"])] for run, frame in answers.items()}
-    table = comparisons.nulls(tables.scores(few, RUNS, "study", "model", HAZARDOUS))
+    table = comparisons.nulls(scoring.scores(few, STUDY), STUDY)
     assert table.empty and "z" in table.columns
 
 
@@ -97,10 +101,10 @@ def test_refits_are_averaged_and_their_spread_is_told(scores, answers):
     rows = answers[FIRST]
     rows = rows[(rows.clearing == "span_boot") & (rows.benchmark == "fire")]
     assert pick(scores, "accuracy", "fire", "span_boot").value == pytest.approx(rows.correct.astype(float).mean())
-    assert not [name for name in scores.clearing.unique() if name.startswith("span_boot/")]
+    assert "refit" not in scores and scores[scores.clearing == "span_boot"].draw.isna().all()
     found = [pick(scores, metric, "fire", "span_boot") for metric in ("recovered_accuracy", "spread_accuracy")]
     base, start = (pick(scores, "accuracy", "fire", "none", *where).value for where in ((None,), ()))
-    fits = rows.assign(correct=rows.correct.astype(float)).groupby("variant").correct.mean()
+    fits = rows.assign(correct=rows.correct.astype(float)).groupby("refit").correct.mean()
     fractions = (fits - start) / (base - start)
     assert (found[0].value, found[1].value) == pytest.approx((fractions.mean(), fractions.std(ddof=1)))
     assert {"spread_nll", "spread_log_perplexity"} <= set(scores.metric)
@@ -108,10 +112,10 @@ def test_refits_are_averaged_and_their_spread_is_told(scores, answers):
 
 
 def test_the_interval_of_refits_is_wider_than_that_of_their_average(scores, answers):
-    units = tables.by_clearing(answers[FIRST], HAZARDOUS)
-    base = tables.by_clearing(answers["base"], HAZARDOUS)
+    units = scoring.by_clearing(answers[FIRST], HAZARDOUS)
+    base = scoring.by_clearing(answers["base"], HAZARDOUS)
     arrays = [
-        tables.stack([u], name, ["fire"], "correct")
+        scoring.stack([u], tables.Applied(name), ["fire"], "correct")
         for u, name in ((base, "none"), (units, "none"), (units, "span_boot"))
     ]
     averaged, found = statistics.recovered_fraction(*arrays), pick(scores, "recovered_accuracy", "fire", "span_boot")
@@ -151,11 +155,11 @@ def test_holm_is_over_the_cells_for_the_primary_clearing_on_all_hazardous_questi
 
 
 def test_one_hazardous_topic_is_a_family_of_its_own_questions(answers):
-    table = comparisons.mcnemar(answers, RUNS, "study", "model", ["fire"], "span")
+    table = comparisons.mcnemar(answers, replace(STUDY, hazardous=["fire"]))
     assert set(table[table.p_holm.notna()].benchmark) == {"fire"} and len(table[table.p_holm.notna()]) == 2
 
 
 def test_benign_questions_that_clearing_leaves_alone_reject_nothing(tests):
     benign = tests[(tests.role == "benign") & (tests.clearing == "span")]
     assert len(benign) == 5 and (benign.p > 0.02).all()
-    assert set(tests.benchmark) == {*QUESTIONS, "all"} and set(tests.clearing) == {"span", "topic", "other_topic"}
+    assert set(tests.benchmark) == {*QUESTIONS, "all"} and set(tests.clearing) == {"span", "topic"}

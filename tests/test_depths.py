@@ -187,7 +187,7 @@ def test_coherence_and_agreement_draw_clearings_and_nulls_by_role(part):
     drawn = depths.coherence(part.coherence, MAIN, "topic")
     assert len(drawn.axes) == 10
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
-    assert labels == ["base", "RMU", "cleared: topic", "random, uniform (rand)", "random, normal (randn)"]
+    assert labels == ["base", "RMU", "cleared: topic", "random: rand", "random: randn"]
     assert dots(drawn.axes[0], figures.COLOURS["unlearned"], "v") == [0.7]
     assert dots(drawn.axes[1], figures.COLOURS["unlearned"], "v") == [0.2]  # benign
     drawn = depths.agreement(part.agreement, MAIN, "topic")

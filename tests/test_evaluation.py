@@ -18,7 +18,8 @@ from overpaint.evaluation import Benchmark, IntervenedLM, evaluate_clearings
 
 NONE = Clearing("none", "", torch.empty(0, 0), {})
 FIELDS = {
-    "clearing", "variant", "benchmark", "topic", "id", "unit", "kind", "answer", "correct", "nll", "tokens", "scores"
+    "clearing", "direction_of", "draw", "refit", "benchmark", "topic", "id", "unit", "kind", "answer", "correct", "nll",
+    "tokens", "scores",
 }  # fmt: skip
 PRIOR = "question : which is the home ? answer :"
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -327,7 +328,7 @@ def test_one_row_is_kept_per_question_of_the_split(llama, tokenizer, questions, 
         assert [row["id"] for row in found] == [row["id"] for row in asked] and 0 < len(asked) < len(questions)
         for row, question in zip(found, asked, strict=True):
             assert set(row) == FIELDS
-            assert (row["clearing"], row["variant"], row["benchmark"]) == ("none", "", "rows")
+            assert (row["clearing"], row["direction_of"], row["draw"], row["benchmark"]) == ("none", "", None, "rows")
             assert (row["topic"], row["kind"], row["tokens"]) == ("gloomcraft", "question", 0)
             assert (row["unit"], row["answer"]) == (question["unit"], question["answer"])
             assert row["nll"] == -row["scores"][row["answer"]] > 0
@@ -363,7 +364,8 @@ def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questi
     found = evaluate(llama, tokenizer, plan=[(NONE, [asked, read]), (cleared, [asked])])
     parts = [("none", "", "asked"), ("none", "", "read"), ("topic", "gloomcraft", "asked")]
     scores = {
-        part: [r["scores"] for r in found if (r["clearing"], r["variant"], r["benchmark"]) == part] for part in parts
+        part: [r["scores"] for r in found if (r["clearing"], r["direction_of"], r["benchmark"]) == part]
+        for part in parts
     }
     assert [len(scores[part]) for part in parts] == [8, 2, 8] and len(found) == 18
     assert not torch.allclose(torch.tensor(scores[parts[0]]), torch.tensor(scores[parts[2]]), atol=0.01)

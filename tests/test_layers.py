@@ -22,7 +22,7 @@ LAYERS = [
     {"completions", "questions", "agreement"},
     {"lens", "relearning", "emergence"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "comparisons", "measures", "verdicts", "figures", "reporting", "depths", "maps"},
+    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "figures", "reporting", "depths", "maps"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
@@ -31,7 +31,18 @@ PLAIN = [
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]
-TABULAR = ["tables", "comparisons", "measures", "verdicts", "statistics", "figures", "reporting", "depths", "maps"]
+TABULAR = [
+    "tables",
+    "scores",
+    "comparisons",
+    "measures",
+    "verdicts",
+    "statistics",
+    "figures",
+    "reporting",
+    "depths",
+    "maps",
+]
 
 
 def name_of(path: Path) -> str:

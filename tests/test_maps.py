@@ -148,7 +148,7 @@ def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose()
     scores.loc[high, ["value", "low", "high"]] = [0.9, 0.85, 0.95]
     drawn = maps.clearings(scores, Cell(2, 8.0), "topic", SETTINGS)
     rows, rank, dose = drawn.axes
-    assert [label.get_text() for label in rows.get_yticklabels()] == ["topic", "benign"]
+    assert [label.get_text() for label in rows.get_yticklabels()] == ["topic", "benign", "ones"]
     assert list(rank.lines[0].get_xdata()) == [1, 4] and list(dose.lines[0].get_xdata()) == [0.5, 1, 1.5]
     assert rank.get_ylim() == dose.get_ylim()
     assert len(maps.clearings(tables.scores(), Cell(2, 8.0), "topic", {}).axes) == 1
@@ -170,7 +170,7 @@ def test_the_sentence_on_chance_has_the_numbers_of_the_tables(parts):
     said = maps.chance_sentence(parts[0])
     nulls = parts[0].nulls
     row = nulls[
-        (nulls.seed == "all") & (nulls.topic == "all") & (nulls.clearing == "topic") & (nulls.metric == "accuracy")
+        (nulls.seed == "all") & (nulls.topic == "all") & (nulls.kind == "primary") & (nulls.metric == "accuracy")
         & (nulls.layer == parts[0].cell.layer) & (nulls.c == parts[0].cell.c) & (nulls.null == "randn")
     ].iloc[0]  # fmt: skip
     assert "accuracy after clearing 'topic'" in said

@@ -85,7 +85,16 @@ def test_measure_depth_reads_the_base_and_the_control_or_a_run_and_its_cleared_f
 
 def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path):
     rng, runs = np.random.default_rng(0), {"base": {"method": "base"}}
-    row = {"clearing": "none", "variant": "", "benchmark": "text", "topic": "fire", "agreed": 3, "tokens": 4}
+    row = {
+        "clearing": "none",
+        "direction_of": "",
+        "draw": None,
+        "refit": None,
+        "benchmark": "text",
+        "topic": "fire",
+        "agreed": 3,
+        "tokens": 4,
+    }
     rows = [row | {"id": str(i), "unit": str(i), "kl": rng.random()} for i in range(5)]
     pd.DataFrame(rows).to_parquet(tmp_path / "agreement.parquet")
     names = ["agreement", "coherence", "depth", "relearning", "emergence"]
@@ -94,6 +103,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
         study="small", models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
+        clearings=CLEARINGS, primary="topic",
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from overpaint import measures, statistics
-from overpaint.measures import Study
+from overpaint.tables import APPLIED, Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 RUNS = {
@@ -14,7 +14,8 @@ RUNS = {
     "rmu/1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
     "rmu/2": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
 }
-STUDY = Study("study", "model", RUNS, ["fire", "ice"])
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "topic", "rand")}
+STUDY = Study("study", "model", RUNS, ["fire", "ice"], CLEARINGS, "topic")
 TOPICS = ("fire", "ice", "calm")
 
 
@@ -47,22 +48,25 @@ def test_a_table_of_nothing_has_its_columns(name):
 # -- agreement
 
 
-def texts(rng: np.random.Generator, size: float, clearings: dict[str, list[str]]) -> pd.DataFrame:
+def texts(rng: np.random.Generator, size: float, clearings: dict[str, list[dict]]) -> pd.DataFrame:
     rows = [
-        {"clearing": c, "variant": v, "benchmark": f"{t}_text", "topic": t, "id": str(i), "unit": f"{t}/{i}"}
+        {"clearing": c, "direction_of": "", "draw": None, "refit": None}
+        | v
+        | {"benchmark": f"{t}_text", "topic": t, "id": str(i), "unit": f"{t}/{i}"}
         | {"tokens": 10 + i, "kl": size * (10 + i) * rng.random(), "agreed": 5 + i % 3}
         for c, variants in clearings.items()
         for v in variants
         for t in TOPICS
         for i in range(12)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"draw": "Int64", "refit": "Int64"})
 
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, pd.DataFrame]:
-    rng, clearings = np.random.default_rng(0), {"none": [""], "topic": ["fire", "ice"], "rand": ["0", "1"]}
-    return {run: texts(rng, float(run != "base"), clearings if run != "base" else {"none": [""]}) for run in RUNS}
+    rng, clearings = np.random.default_rng(0), {"none": [{}], "rand": [{"draw": 0}, {"draw": 1}]}
+    clearings["topic"] = [{"direction_of": "fire"}, {"direction_of": "ice"}]
+    return {run: texts(rng, float(run != "base"), clearings if run != "base" else {"none": [{}]}) for run in RUNS}
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +93,19 @@ def test_seeds_are_pooled_and_the_interval_is_theirs_too(compared, table):
     assert set(table[table.method == "rmu"].seed) == {"0", "1", "all"}
 
 
-def test_variants_are_named_as_in_the_scores(compared, table):
-    assert set(table.clearing) == {"none", "topic", "other_topic", "rand", "rand/0", "rand/1"}
+def test_variants_are_told_apart_as_in_the_scores(compared, table):
+    assert set(table.clearing) == {"none", "topic", "rand"}
     frame = compared["rmu/2"]
-    for clearing, own in {
-        "topic": "clearing == 'topic' and variant == 'fire'",
-        "other_topic": "clearing == 'topic' and variant == 'ice'",
-        "rand": "clearing == 'rand'",
-        "rand/1": "clearing == 'rand' and variant == '1'",
-    }.items():
-        part = frame.query(f"topic == 'fire' and {own}")
-        row = pick(table, seed="0", layer=3, topic="fire", clearing=clearing, metric="kl")
-        assert row.value == pytest.approx(part.kl.sum() / part.tokens.sum()), clearing
-    assert not ((table.clearing == "other_topic") & (table.topic == "calm")).any()
+    for how, own in [
+        (("topic", "primary", -1, False), "clearing == 'topic' and direction_of == 'fire'"),
+        (("topic", "control", -1, True), "clearing == 'topic' and direction_of == 'ice'"),
+        (("rand", "null", -1, False), "clearing == 'rand'"),
+        (("rand", "null", 1, False), "clearing == 'rand' and draw == 1"),
+    ]:
+        part, wanted = frame.query(f"topic == 'fire' and {own}"), dict(zip(APPLIED, how, strict=True))
+        row = pick(table.fillna({"draw": -1}), seed="0", layer=3, topic="fire", metric="kl", **wanted)
+        assert row.value == pytest.approx(part.kl.sum() / part.tokens.sum()), how
+    assert not (table.other_topic & (table.topic == "calm")).any()
 
 
 def test_hazardous_texts_are_also_taken_together(compared, table):
@@ -116,7 +120,9 @@ def test_hazardous_texts_are_also_taken_together(compared, table):
 def written(tokens: int, distinct: int) -> pd.DataFrame:
     counts = {"tokens": tokens, "distinct_1": distinct, "pairs": max(tokens - 1, 0), "distinct_2": distinct}
     counts |= {"fours": max(tokens - 3, 0), "repeated_4": 2 if tokens else 0, "nll": 1.5 * tokens}
-    return pd.DataFrame([{"topic": t, "clearing": "none", "unit": f"{i}"} | counts for t in TOPICS for i in range(6)])
+    return pd.DataFrame(
+        [{"topic": t, "clearing": "none", "draw": None, "unit": f"{i}"} | counts for t in TOPICS for i in range(6)]
+    )
 
 
 def test_coherence_of_known_counts():

@@ -107,7 +107,7 @@ def test_main_cell_has_largest_c_then_smallest_layer_whatever_is_recovered(score
 
 def test_pooled_prefers_the_row_of_all_seeds_and_gives_no_interval_to_a_mean(scores):
     rows = figures.in_cell(scores, Cell(2, 8.0))
-    rows = rows[(rows.topic == "all") & (rows.clearing == "topic") & (rows.metric == "accuracy")]
+    rows = figures.cleared_by(rows[(rows.topic == "all") & (rows.metric == "accuracy")], "topic")
     marked = rows.assign(value=[0.1, 0.2, 0.6, 0.9])
     assert figures.pooled(marked).value.tolist() == [0.9]
     assert figures.pooled(marked).low.notna().all()
@@ -118,10 +118,11 @@ def test_pooled_prefers_the_row_of_all_seeds_and_gives_no_interval_to_a_mean(sco
 
 def test_null_draws_are_single_draws_and_the_ones_vector(scores):
     rows = figures.in_cell(scores, Cell(2, 8.0))
-    names = set(figures.null_draws(rows).clearing)
+    found = figures.null_draws(rows)
+    names = {figures.shown_name(*pair) for pair in zip(found.clearing, found.draw, strict=True)}
     assert len(names) == 21
-    assert {"ones", "rand/0", "randn/9"} <= names
-    assert not names & {"rand", "randn", "topic", "other_topic", "none"}
+    assert {"ones", "draw 0 of rand", "draw 9 of randn"} <= names
+    assert not names & {"rand", "randn", "topic", "none"}
 
 
 # ---------------------------------------------------------------- figures
@@ -280,10 +281,11 @@ def test_checks_follow_accuracies_averaged_over_seeds(scores):
     assert table.benign_within_3_points.eq("yes").all()
     # One seed in which one draw does very well turns its mean, and the answer, around.
     lucky = scores.copy()
-    here = (lucky.layer == 2) & (lucky.c == 8) & (lucky.metric == "accuracy") & (lucky.clearing == "rand/3")
+    here = (lucky.layer == 2) & (lucky.c == 8) & (lucky.metric == "accuracy")
+    here &= (lucky.clearing == "rand") & lucky.draw.eq(3).fillna(False)
     lucky.loc[here & (lucky.seed == "1") & (lucky.topic == "all"), "value"] = 3.0
     row = reporting.checks(lucky, "topic").set_index(["layer", "c"]).loc[(2, 8.0)]
-    assert (row.beats_every_null, row.best_null_name) == ("no", "rand/3")
+    assert (row.beats_every_null, row.best_null_name) == ("no", "draw 3 of rand")
     worse = reporting.checks(Tables(damage=0.08).scores(), "topic")
     assert worse.benign_within_3_points.eq("no").all()
 

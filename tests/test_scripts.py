@@ -214,8 +214,8 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])
-    assert found.groupby(["clearing", "variant"]).size().tolist() == [4] * 5
-    scores = found.groupby(["clearing", "variant"]).nll.sum()
+    assert found.groupby(["clearing", "draw"], dropna=False).size().tolist() == [4] * 5
+    scores = found.groupby(["clearing", "draw"], dropna=False).nll.sum()
     assert len(set(scores.round(4))) == 5, "a clearing does nothing here"
 
 
@@ -224,7 +224,8 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
 SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
-CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}}
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "span", "rand")}
+CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}, "clearings": CLEARINGS}
 
 
 def answers(clearings: dict[str, float]) -> pd.DataFrame:
@@ -232,7 +233,9 @@ def answers(clearings: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "clearing": clearing,
-            "variant": "0" * (clearing == "rand"),
+            "direction_of": "",
+            "draw": 0 if clearing == "rand" else None,
+            "refit": None,
             "benchmark": topic,
             "topic": topic,
             "id": str(number),

@@ -8,15 +8,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from overpaint import scores as scoring
 from overpaint import statistics, tables
+from overpaint.clearing import LABEL_TYPES
 from overpaint.provenance import write_record
+from overpaint.tables import Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
-SCORES = [*RUN, "topic", "role", "clearing", "benchmark", "metric", "value", "low", "high", "n", "note"]
+SCORES = [*RUN, "topic", "role", *tables.APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
 HAZARDOUS = ["fire", "ice"]
 QUESTIONS = {"fire": "fire", "ice": "ice", "calm": "calm"}  # benchmark: topic
 TEXTS = {"fire_text": "fire", "calm_text": "calm"}
-VARIANTS = {"none": [""], "span": [""], "topic": HAZARDOUS, "on_base": [""], "rand": ["0", "1", "2"]}
+WHOLE = [{}]
+VARIANTS = {
+    "none": WHOLE,
+    "span": WHOLE,
+    "topic": [{"direction_of": topic} for topic in HAZARDOUS],
+    "on_base": WHOLE,
+    "rand": [{"draw": draw} for draw in range(3)],
+}
 # How often the right option is chosen, by clearing; 0.9 by the base.
 SKILL = {"none": 0.3, "span": 0.6, "topic": 0.7, "on_base": 0.9, "rand": 0.35}
 UNITS = 24
@@ -26,16 +36,20 @@ RUNS = {
     "rmu/layer=2/c=4/seed=1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
     "rmu/layer=3/c=6.5/seed=0": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
 }
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "span", "topic", "rand", "span_boot")}
+CLEARINGS["on_base"] = {"direction": "span", "on_base": True}
+STUDY = Study("study", "model", RUNS, HAZARDOUS, CLEARINGS, "span")
 FIRST = "rmu/layer=2/c=4/seed=0"
 
 
-def answer_rows(rng: np.random.Generator, variants: dict[str, list[str]], skill: dict[str, float]) -> pd.DataFrame:
+def answer_rows(rng: np.random.Generator, variants: dict[str, list[dict]], skill: dict[str, float]) -> pd.DataFrame:
     """Two questions and one text per unit under every clearing, as evaluation writes them."""
     rows = []
     for clearing, variant in ((c, v) for c, names in variants.items() for v in names):
-        label = {"clearing": clearing, "variant": variant}
+        own = variant.get("direction_of", "")
+        label = {"clearing": clearing, "direction_of": "", "draw": None, "refit": None} | variant
         for benchmark, topic in QUESTIONS.items():
-            able = 0.9 if topic == "calm" else skill[clearing] - 0.2 * (variant in HAZARDOUS and variant != topic)
+            able = 0.9 if topic == "calm" else skill[clearing] - 0.2 * (own in HAZARDOUS and own != topic)
             for number in range(2 * UNITS):
                 rows.append(
                     label
@@ -52,14 +66,14 @@ def answer_rows(rng: np.random.Generator, variants: dict[str, list[str]], skill:
                     | {"kind": "text", "answer": -1, "correct": None, "tokens": tokens, "scores": []}
                     | {"nll": tokens * (2 - skill[clearing] + 0.1 * rng.random())}
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(LABEL_TYPES)
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, pd.DataFrame]:
     """Answers of every run, through the file format in which they are kept."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("answers")
-    found = {"base": answer_rows(rng, {"none": [""]}, {"none": 0.9})}
+    found = {"base": answer_rows(rng, {"none": WHOLE}, {"none": 0.9})}
     found |= {run: answer_rows(rng, VARIANTS, SKILL) for run in RUNS if run != "base"}
     for number, frame in enumerate(found.values()):
         frame.to_parquet(folder / f"{number}.parquet", index=False)
@@ -68,23 +82,33 @@ def answers(tmp_path_factory) -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def scores(answers) -> pd.DataFrame:
-    return tables.scores(answers, RUNS, "study", "model", HAZARDOUS)
+    return scoring.scores(answers, STUDY)
 
 
 def pick(
-    scores: pd.DataFrame, metric: str, benchmark: str, clearing: str, layer: int | None = 2, seed: str = "0"
+    scores: pd.DataFrame,
+    metric: str,
+    benchmark: str,
+    clearing: str,
+    layer: int | None = 2,
+    seed: str = "0",
+    draw: int = -1,
+    other: bool = False,
 ) -> pd.Series:
     """The one row of a run's score."""
     run = scores.layer.isna() if layer is None else (scores.layer == layer) & (scores.seed == seed)
-    rows = scores[run & (scores.metric == metric) & (scores.benchmark == benchmark) & (scores.clearing == clearing)]
+    how = (scores.clearing == clearing) & (scores.draw.fillna(-1) == draw) & (scores.other_topic == other)
+    rows = scores[run & (scores.metric == metric) & (scores.benchmark == benchmark) & how]
     assert len(rows) == 1, f"{len(rows)} rows"
     return rows.iloc[0]
 
 
-def direct(frame: pd.DataFrame, column: str, benchmark: str, clearing: str, variant: str | None = None) -> float:
+def direct(frame: pd.DataFrame, column: str, benchmark: str, clearing: str, **variant) -> float:
     """Mean of a column over the rows of one benchmark under one clearing."""
     rows = frame[(frame.benchmark == benchmark) & (frame.clearing == clearing)]
-    return float((rows if variant is None else rows[rows.variant == variant])[column].astype(float).mean())
+    for key, value in variant.items():
+        rows = rows[rows[key] == value]
+    return float(rows[column].astype(float).mean())
 
 
 # --- shape
@@ -106,7 +130,7 @@ def test_the_base_has_no_layer_c_or_seed_and_only_the_clearing_none(scores):
 
 
 def test_every_row_stands_once(scores):
-    assert not scores.duplicated([*RUN, "clearing", "benchmark", "metric"]).any()
+    assert not scores.duplicated([*RUN, *tables.APPLIED, "benchmark", "metric"]).any()
 
 
 def test_seeds_are_text_and_all_stands_beside_them(scores):
@@ -115,8 +139,10 @@ def test_seeds_are_text_and_all_stands_beside_them(scores):
 
 
 def test_draws_are_kept_and_averaged(scores):
-    assert {"rand", "rand/0", "rand/1", "rand/2", "topic", "other_topic"} <= set(scores.clearing)
-    assert not {"topic/fire", "other_rand"} & set(scores.clearing)
+    assert set(scores.clearing) == set(VARIANTS)
+    assert set(scores[scores.clearing == "rand"].draw.fillna(-1)) == {-1, 0, 1, 2}
+    assert scores[scores.clearing != "rand"].draw.isna().all()
+    assert set(scores[scores.other_topic].clearing) == {"topic"}
 
 
 def test_roles_are_those_of_the_topics(scores):
@@ -155,22 +181,22 @@ def test_means_equal_a_direct_computation(scores, answers, benchmark, metric, co
 @pytest.mark.parametrize(("topic", "other"), [HAZARDOUS, HAZARDOUS[::-1]])
 def test_a_topics_own_direction_stands_apart_from_the_other_topics(scores, answers, topic, other):
     own = pick(scores, "accuracy", topic, "topic").value
-    others = pick(scores, "accuracy", topic, "other_topic").value
-    assert own == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", topic))
-    assert others == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", other))
+    others = pick(scores, "accuracy", topic, "topic", other=True).value
+    assert own == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", direction_of=topic))
+    assert others == pytest.approx(direct(answers[FIRST], "correct", topic, "topic", direction_of=other))
     assert own > others
 
 
 def test_benign_questions_average_over_the_topics_directions(scores, answers):
     found = pick(scores, "accuracy", "calm", "topic").value
     assert found == pytest.approx(direct(answers[FIRST], "correct", "calm", "topic"))
-    assert scores[(scores.benchmark == "calm") & (scores.clearing == "other_topic")].empty
+    assert scores[(scores.benchmark == "calm") & scores.other_topic].empty
 
 
 @pytest.mark.parametrize("benchmark", QUESTIONS)
 def test_each_draw_is_its_own_mean_and_their_average_the_mean_of_all(scores, answers, benchmark):
-    draws = [pick(scores, "accuracy", benchmark, f"rand/{draw}").value for draw in range(3)]
-    assert draws == pytest.approx([direct(answers[FIRST], "correct", benchmark, "rand", str(i)) for i in range(3)])
+    draws = [pick(scores, "accuracy", benchmark, "rand", draw=draw).value for draw in range(3)]
+    assert draws == pytest.approx([direct(answers[FIRST], "correct", benchmark, "rand", draw=i) for i in range(3)])
     assert pick(scores, "accuracy", benchmark, "rand").value == pytest.approx(np.mean(draws))
     if benchmark != "calm":
         assert len(set(draws)) > 1
@@ -215,7 +241,7 @@ def test_what_was_forgotten_is_the_base_less_the_unlearned_model(scores, answers
 def test_recovery_is_told_of_hazardous_topics_and_real_clearings_only(scores):
     recovered = scores[scores.metric.isin(["recovered_accuracy", "recovered_nll"])]
     assert set(recovered.role) == {"hazardous"} and not set(recovered.clearing) & {"none", "on_base"}
-    assert set(recovered.method) == {"rmu"} and {"span", "topic", "rand", "rand/0"} <= set(recovered.clearing)
+    assert set(recovered.method) == {"rmu"} and {"span", "topic", "rand"} <= set(recovered.clearing)
     assert set(scores[scores.metric == "forgotten_accuracy"].clearing) == {"none"}
     of_texts = scores[scores.metric == "recovered_log_perplexity"]
     assert set(of_texts.role) == {"hazardous"} and "none" not in set(of_texts.clearing)
@@ -267,7 +293,7 @@ def test_intervals_are_the_bootstraps_over_units(scores, answers):
 
 
 def test_a_run_like_the_base_has_no_recovery_but_a_note(answers):
-    found = tables.scores(answers | {FIRST: unlearned_nothing(answers)}, RUNS, "study", "model", HAZARDOUS)
+    found = scoring.scores(answers | {FIRST: unlearned_nothing(answers)}, STUDY)
     row = pick(found, "recovered_accuracy", "fire", "span")
     assert math.isnan(row.value) and "undefined" in row.note
     assert pick(found, "forgotten_accuracy", "fire", "none").value == 0
@@ -280,10 +306,12 @@ def unlearned_nothing(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 # --- the other tables
 
+TYPES = {"topic": str, "value": float}
+
 
 def test_labelled_tables_start_with_the_columns_of_the_run():
     frames = {run: pd.DataFrame({"topic": ["fire"], "value": [float(i)]}) for i, run in enumerate(RUNS)}
-    found = tables.labelled(frames, RUNS, "study", "model")
+    found = tables.labelled(frames, STUDY, TYPES)
     assert list(found.columns) == [*RUN, "topic", "value"] and len(found) == len(RUNS)
     assert found.layer.dtype == "Int64" and found.layer.tolist() == [pd.NA, 2, 2, 3]
     assert found.seed.tolist() == ["", "0", "1", "0"] and found.c.tolist()[1:] == [4, 4, 6.5]
@@ -292,12 +320,12 @@ def test_labelled_tables_start_with_the_columns_of_the_run():
 
 def test_runs_without_rows_leave_none():
     frames = {"base": pd.DataFrame({"topic": []}), FIRST: pd.DataFrame({"topic": ["fire"]})}
-    assert tables.labelled(frames, RUNS, "study", "model").method.tolist() == ["rmu"]
-    assert list(tables.labelled({}, RUNS, "study", "model").columns) == RUN
+    assert tables.labelled(frames, STUDY, TYPES).method.tolist() == ["rmu"]
+    assert list(tables.labelled({}, STUDY, TYPES).columns) == [*RUN, "topic", "value"]
 
 
 def test_a_table_without_rows_can_be_given_roles():
-    assert "role" in tables.with_role(tables.labelled({"base": pd.DataFrame()}, RUNS, "study", "model"), HAZARDOUS)
+    assert "role" in tables.with_role(tables.labelled({"base": pd.DataFrame()}, STUDY, TYPES), HAZARDOUS)
 
 
 def test_roles_are_added_by_topic():

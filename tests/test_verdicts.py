@@ -21,7 +21,8 @@ def run(model: str, layer: int | None, c: float, method: str = "rmu") -> dict:
 
 def score(role: str, metric: str, clearing: str, value: float, half: float, topic: str = "all") -> dict:
     bounds = {"value": value, "low": value - half, "high": value + half}
-    return {"topic": topic, "role": role, "clearing": clearing, "metric": metric, "note": ""} | bounds
+    kind = {"none": "none", "span": "primary"}.get(clearing, "alternative")
+    return {"topic": topic, "role": role, "clearing": clearing, "kind": kind, "metric": metric, "note": ""} | bounds
 
 
 def scores_of(lost: dict, recovered: dict, damage: dict, half: float = 0.05, model: str = "one") -> pd.DataFrame:
@@ -66,21 +67,22 @@ def of(table: pd.DataFrame, layer: int, c: float, quantity: str) -> pd.Series:
 
 def mapped(recovered: dict | None = None, lost: dict | None = None, damage: dict | None = None, **more) -> pd.DataFrame:
     values = lost or everywhere(0.4), recovered or everywhere(0.5), damage or everywhere(0.02)
-    return verdicts.cells(scores_of(*values, **more), junk_of(everywhere(0.3)), PLAN["marks"], "span")
+    return verdicts.cells(scores_of(*values, **more), junk_of(everywhere(0.3)), PLAN["marks"])
 
 
 def comparisons_of(
     cells: list[tuple[int, float]], p: float = 0.001, gained: int = 20, best: float = 0.5, model: str = "one"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables nulls and mcnemar of cells, the cleared accuracy 0.7 everywhere, with rows that must not be read."""
-    label = {"topic": "all", "role": "hazardous", "clearing": "span", "benchmark": "all"}
+    label = {"topic": "all", "role": "hazardous", "clearing": "span", "kind": "primary", "benchmark": "all"}
+    other = {"clearing": "topic", "kind": "alternative"}
     fair, tested = [], []
     for cell in cells:
         own = run(model, *cell) | label
         fair += [own | {"metric": "accuracy", "null": "rand", "value": 0.7, "null_best": best}]
         fair += [own | {"metric": "accuracy", "null": "randn", "value": 0.7, "null_best": 0.9}]
         fair += [own | {"metric": "nll", "null": "rand", "value": 0.7, "null_best": 0.9}]
-        fair += [own | {"clearing": "topic", "metric": "accuracy", "null": "rand", "value": 0.1, "null_best": 0.9}]
+        fair += [own | other | {"metric": "accuracy", "null": "rand", "value": 0.1, "null_best": 0.9}]
         fair += [own | {"topic": "fire", "metric": "accuracy", "null": "rand", "value": 0.1, "null_best": 0.9}]
         tested += [own | {"gained": gained, "lost": 10, "p": p, "p_holm": p}]
         tested += [own | {"topic": "fire", "gained": 0, "lost": 9, "p": p, "p_holm": np.nan}]
@@ -89,7 +91,7 @@ def comparisons_of(
 
 def judged(table: pd.DataFrame, plan: dict = PLAN, **comparisons) -> pd.DataFrame:
     fair, tested = comparisons_of(list(everywhere(0)), **comparisons)
-    return verdicts.judge(table, fair, tested, plan, "span").set_index("hypothesis")
+    return verdicts.judge(table, fair, tested, plan).set_index("hypothesis")
 
 
 # --- cells
@@ -133,13 +135,13 @@ def test_cells_are_marked_by_the_rule_of_the_plan(lost, half, damage, mark):
 def test_cells_of_the_only_topic_are_found_without_a_row_on_all():
     scores = scores_of(everywhere(0.4), everywhere(0.5), everywhere(0.0))
     scores = scores[scores.topic != "fire"].replace({"topic": {"all": "fire"}})
-    found = verdicts.cells(scores, junk_of(everywhere(0.3)), PLAN["marks"], "span")
+    found = verdicts.cells(scores, junk_of(everywhere(0.3)), PLAN["marks"])
     assert set(found.topic) == {"fire"} and of(found, 2, 1.0, "forgotten_accuracy").value == pytest.approx(0.4)
 
 
 def test_what_was_not_measured_is_said():
     scores = scores_of(everywhere(0.4), everywhere(0.5), everywhere(0.0))
-    found = verdicts.cells(scores[scores.role != "benign"], junk_of({}), PLAN["marks"], "span")
+    found = verdicts.cells(scores[scores.role != "benign"], junk_of({}), PLAN["marks"])
     row = of(found, 2, 1.0, "damage")
     assert np.isnan(row.value) and row.note == "not measured" and set(found.mark) == {""}
 
@@ -201,7 +203,7 @@ def test_a_judgement_needs_cells_enough():
 def test_one_layer_alone_says_nothing_of_layers():
     one = {cell: 0.4 for cell in everywhere(0) if cell[0] == 2}
     scores = scores_of(one, one, dict.fromkeys(one, 0.0))
-    found = verdicts.cells(scores, junk_of(one), PLAN["marks"], "span")
+    found = verdicts.cells(scores, junk_of(one), PLAN["marks"])
     assert judged(found).loc["layered", ["cells", "verdict"]].tolist() == [0, "too few cells"]
 
 
@@ -215,8 +217,8 @@ def test_models_that_agree_decide_and_others_leave_it_undecided():
     parts = []
     for model, best in (("one", 0.5), ("two", 0.7)):
         values = scores_of(everywhere(0.4), recovered, everywhere(0.0), model=model)
-        table = verdicts.cells(values, junk_of(everywhere(0.3), model), PLAN["marks"], "span")
-        parts.append(verdicts.judge(table, *comparisons_of(list(recovered), best=best, model=model), PLAN, "span"))
+        table = verdicts.cells(values, junk_of(everywhere(0.3), model), PLAN["marks"])
+        parts.append(verdicts.judge(table, *comparisons_of(list(recovered), best=best, model=model), PLAN))
     both = verdicts.together(pd.concat(parts, ignore_index=True))
     overall = both[both.model == "all"].set_index("hypothesis")
     wanted = {"shallow": "holds", "specific": "undecided", "incomplete": "holds", "layered": "holds"}

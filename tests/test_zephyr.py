@@ -82,7 +82,7 @@ def test_every_question_is_answered_by_the_definitions_of_the_harness(zephyr):
     accuracy = scores[scores.metric == "accuracy"]
     assert set(accuracy.benchmark) == {"wmdp_bio", "wmdp_cyber", "mmlu", "all"}
     assert set(scores.benchmark[scores.metric == "perplexity"]) == {"wmdp_bio_text", "wikitext_text"}
-    assert {"none", "span", "topic", "rand/1", "randn/1", "ones", "benign", "on_base"} <= set(accuracy.clearing)
+    assert {"none", "span", "topic", "rand", "randn", "ones", "benign", "on_base"} <= set(accuracy.clearing)
     asked = accuracy[(accuracy.benchmark == "mmlu") & (accuracy.method == "base")]
     assert asked.n.max() > 20 and accuracy.value.between(0, 1).all()
 

@@ -16,7 +16,9 @@ from overpaint.likelihood import batches, log_probabilities, start_token
 from overpaint.models import replaced
 from overpaint.texts import read_rows
 
-COLUMNS = ["clearing", "variant", "benchmark", "topic", "id", "unit", "tokens", "kl", "agreed"]
+COLUMNS = [
+    "clearing", "direction_of", "draw", "refit", "benchmark", "topic", "id", "unit", "tokens", "kl", "agreed",
+]  # fmt: skip
 
 
 def compare(
@@ -28,8 +30,8 @@ def compare(
 ) -> list[dict]:
     """Rows of every text of `plan`'s running-text benchmarks (`evaluation.Benchmark`) under their clearings.
 
-    A row: clearing, variant, benchmark, topic, id, unit, tokens; kl, the sum over its tokens of KL(base || model) in
-    nats; agreed, for how many of them both have the same likeliest token.
+    A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, tokens; kl, the sum over its tokens of
+    KL(base || model) in nats; agreed, for how many of them both have the same likeliest token.
     """
     read = dict.fromkeys(b for _, benchmarks in plan for b in benchmarks if b.metric == "perplexity")
     rows = []
@@ -39,8 +41,7 @@ def compare(
         encoded = [tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
         found = distances(model, base_tensors, encoded, clearings, start_token(tokenizer))
         for clearing, sums in zip(clearings, found, strict=True):
-            label = {"clearing": clearing.name, "variant": clearing.variant}
-            label |= {"benchmark": benchmark.name, "topic": benchmark.topic}
+            label = clearing.label | {"benchmark": benchmark.name, "topic": benchmark.topic}
             for text, tokens, (kl, agreed) in zip(texts, encoded, sums.tolist(), strict=True):
                 own = {"id": text["id"], "unit": text["unit"], "tokens": len(tokens), "kl": kl, "agreed": agreed}
                 rows.append(label | own)

@@ -33,6 +33,7 @@ from overpaint.figures import (
     _nothing,
     _rows_axis,
     cells,
+    cleared_by,
     figure,
     in_cell,
     main_cell,
@@ -123,8 +124,8 @@ def split(scores: pd.DataFrame, primary: str, marks: pd.DataFrame | None = None)
 def _split(scores: pd.DataFrame, cell: Cell, base: pd.Series, primary: str, marks: pd.DataFrame | None) -> dict:
     rows = pooled(in_cell(scores, cell))
     here = overall(rows[rows.metric == "accuracy"], "hazardous")
-    fraction = one(overall(rows[rows.metric == "recovered_accuracy"], "hazardous"), clearing=primary)
-    found = {"base": base, "unlearned": one(here, clearing="none"), "cleared": one(here, clearing=primary)}
+    fraction = one(cleared_by(overall(rows[rows.metric == "recovered_accuracy"], "hazardous"), primary))
+    found = {"base": base, "unlearned": one(here, clearing="none"), "cleared": one(cleared_by(here, primary))}
     row = {"layer": cell.layer, "c": cell.c, "n": base.n, "mark": _mark(marks, cell)}
     for name, value in found.items():
         for column, end in [("value", ""), ("low", "_low"), ("high", "_high")]:
@@ -797,7 +798,7 @@ def _models(rows: pd.DataFrame, metric: str, primary: str, form: Callable[[float
     rows = rows[rows.metric == metric]
     after = rows[rows.method != "base"]
     found = {"base": next_row(rows[rows.method == "base"])} if base else {}
-    found |= {"unlearned": one(after, clearing="none"), "cleared": one(after, clearing=primary)}
+    found |= {"unlearned": one(after, clearing="none"), "cleared": one(cleared_by(after, primary))}
     return _listed([f"{name} {_number(row, form)}" for name, row in found.items()])
 
 
@@ -810,7 +811,7 @@ def coherence_sentence(table: pd.DataFrame, cell: Cell | None, primary: str) -> 
         f"{_models(rows, 'base_nll', primary, _two)}."
     )
     length = rows[rows.metric == "length"]
-    base, cleared = next_row(length[length.method == "base"]), one(length[length.method != "base"], clearing=primary)
+    base, cleared = one(length, method="base"), one(cleared_by(length[length.method != "base"], primary))
     if base is None or cleared is None or cleared.value > base.value / 2:
         return text
     return (
@@ -952,7 +953,7 @@ def selectivity_html(part: Part) -> Html:
     table = selectivity(part.junk, part.cell)
     if table.empty:
         return _paragraph("Whether a direction tells hazardous from benign prompts was not measured for the main cell.")
-    row = one(table, direction=part.primary)
+    row = one(table, direction=part.direction)
     row = table.iloc[0] if row is None else row
     if row["of"] == 0:
         verdict = "no null range was measured"

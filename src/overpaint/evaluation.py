@@ -232,18 +232,19 @@ def evaluate_clearings(
     """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`.
 
     `model` is the unlearned model, `base_tensors` the base's tensors that the method changed, for clearings that go
-    on the base. A row: clearing, variant, benchmark, topic, id, unit, kind, answer, correct, nll (nats, of the right
-    answer or the text), tokens (of the text), scores (log-likelihood of each option).
+    on the base. A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
+    (nats, of the right answer or the text), tokens (of the text), scores (log-likelihood of each option).
     """
     check_sites(model)
     lm = IntervenedLM(model, tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
     for clearing, benchmarks in plan:
-        label = {"clearing": clearing.name, "variant": clearing.variant}
         with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
-            rows += [label | row for benchmark in benchmarks for row in _answers(lm, asked[benchmark], benchmark)]
-        print("evaluated", clearing.name, clearing.variant, flush=True)
+            rows += [
+                clearing.label | row for benchmark in benchmarks for row in _answers(lm, asked[benchmark], benchmark)
+            ]
+        print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
     return rows
 
 

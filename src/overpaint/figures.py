@@ -53,16 +53,6 @@ STYLE = {
     "pdf.fonttype": 42,  # letters stay letters, as journals ask
     "svg.hashsalt": "overpaint",
 }
-NULL_FAMILIES = {
-    "rand": "random, uniform (rand)",
-    "randn": "random, normal (randn)",
-    "ones": "all-ones direction",
-}
-CONTROLS = {
-    "other_topic": "other topic's direction",
-    "on_base": "base model, cleared",
-    "benign": "benign direction",
-}
 CHANCE = 0.25  # four options per question
 
 # Another model and other questions: shown beside ours, never as a target. None has a published interval.
@@ -147,25 +137,22 @@ def overall(frame: pd.DataFrame, role: str) -> pd.DataFrame:
     return rows[rows.topic == "all"] if rows.topic.eq("all").any() else rows[rows.topic == next(iter(rows.topic), "")]
 
 
-def family(clearing: str) -> str:
-    """`rand/3` -> `rand`."""
-    return clearing.split("/")[0]
-
-
-def null_families(frame: pd.DataFrame) -> list[str]:
-    """Clearings that are nulls: those of `NULL_FAMILIES`, then any other that has numbered draws."""
-    drawn = frame.clearing[frame.clearing.str.contains(r"/\d+$")].map(family)
-    known = set(frame.clearing.map(family))
-    return [name for name in NULL_FAMILIES if name in known] + [
-        name for name in drawn.unique() if name not in NULL_FAMILIES
-    ]
+def cleared_by(rows: pd.DataFrame, clearing: str) -> pd.DataFrame:
+    """Rows of one clearing: draws together, and topics by their own directions."""
+    return rows[rows.clearing.eq(clearing) & rows.draw.isna() & rows.other_topic.eq(False)]
 
 
 def null_draws(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single null directions: each numbered draw, and of a null without draws its only row."""
-    rows = frame[frame.clearing.map(family).isin(null_families(frame))]
-    drawn = {family(name) for name in rows.clearing if "/" in name}
-    return rows[rows.clearing.str.contains("/") | ~rows.clearing.isin(drawn)]
+    """Rows of single null directions: each draw, and of a null without draws its only row."""
+    rows = frame[frame.kind == "null"]
+    return rows[rows.draw.notna() | ~rows.clearing.isin(rows.clearing[rows.draw.notna()])]
+
+
+def shown_name(clearing: str, draw: int | None = None, other_topic: bool = False) -> str:
+    """A clearing as it is called in figures and sentences: `rand`, `draw 3 of rand`, `other topic's: topic`."""
+    if other_topic:
+        return f"other topic's: {clearing}"
+    return clearing if pd.isna(draw) else f"draw {draw} of {clearing}"
 
 
 def method_label(frame: pd.DataFrame) -> str:
@@ -327,35 +314,31 @@ def _lines(rows: pd.DataFrame, primary: str, method: str) -> list[Line]:
 
     Of other clearings than the primary those that were asked about all its topics; few were asked about benign ones.
     """
-    names = list(dict.fromkeys(rows.loc[rows.method != "base", "clearing"]))
-    families = null_families(rows)
-    controls = [name for name in names if name in CONTROLS]
-    asked = rows[rows.method != "base"].groupby("clearing").topic.agg(set)
-    others = [name for name in names if family(name) not in {"none", primary, *families, *CONTROLS}]
-    others = [name for name in others if primary not in names or asked[primary] <= asked[name]]
     unlearned = rows[rows.method != "base"]
+    own = {name: part for name, part in unlearned[unlearned.other_topic.eq(False)].groupby("clearing", sort=False)}
+    kinds = {name: part.kind.iloc[0] for name, part in own.items()}
+    others = [name for name, kind in kinds.items() if kind in ("primary", "alternative") and name != primary]
+    if primary in own:
+        others = [name for name in others if set(own[primary].topic) <= set(own[name].topic)]
     lines = [Line("base", "base", rows[rows.method == "base"])]
     lines += [Line(method, "unlearned", unlearned[unlearned.clearing == "none"])]
-    for name in [primary] * (primary in names) + others:
-        kind = "cleared" if name == primary else "alternative"
-        lines.append(Line(f"cleared: {name}", kind, unlearned[unlearned.clearing == name]))
-    lines += [Line(CONTROLS[name], "null", unlearned[unlearned.clearing == name]) for name in controls]
-    lines += [
-        Line(
-            NULL_FAMILIES.get(name, f"random ({name})"),
-            "null",
-            unlearned[unlearned.clearing.map(family) == name],
-        )
-        for name in families
-    ]
+    for name in [primary] * (primary in own) + others:
+        lines.append(Line(f"cleared: {name}", "cleared" if name == primary else "alternative", own[name]))
+    for name, part in unlearned[unlearned.other_topic.eq(True)].groupby("clearing", sort=False):
+        lines.append(Line(shown_name(name, other_topic=True), "null", part))
+    for kind, called in (("control", "base, cleared"), ("null", "null")):
+        for name in (name for name, found in kinds.items() if found == kind and name != primary):
+            random = own[name].draw.notna().any()
+            lines.append(Line(f"{'random' if random else called}: {name}", "null", own[name]))
     return lines
 
 
 def _draw_line(axes: Axes, y: int, line: Line) -> None:
     """One row of one panel: draws as dots, the mean or value with its interval, the number at the right."""
     rows = line.rows.dropna(subset="value")
-    draws = rows[rows.clearing.str.contains("/")]
-    single = rows[~rows.clearing.str.contains("/")]
+    draws, single = rows[rows.draw.notna()], rows[rows.draw.isna()]
+    if single.empty and len(draws) == 1:  # one draw was measured, with an interval of its own
+        draws, single = single, draws
     axes.plot(draws.value, [y] * len(draws), ".", color=COLOURS["null"], ms=6, alpha=0.55, mew=0, zorder=2)
     if len(single):
         _interval(
@@ -432,7 +415,7 @@ def _recovery_panel(axes: Axes, rows: pd.DataFrame, sweep: list[Cell], primary: 
     """One topic: the primary clearing's fraction and the range of null draws, one row per cell."""
     for y, cell in enumerate(sweep):
         here = in_cell(rows, cell)
-        row = one(here, clearing=primary)
+        row = one(cleared_by(here, primary))
         if row is None or pd.isna(row.value):
             text = "not measured" if row is None else "undefined"
             axes.text(0.02, y, text, color=COLOURS["null"], style="italic", va="center", fontsize=8)
@@ -479,7 +462,7 @@ def recovery(scores: pd.DataFrame, primary: str, metric: str = "recovered_accura
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.tick_params(labelbottom=True)
         axes.spines["left"].set_visible(False)
-    shown = rows.loc[rows.clearing == primary, ["value", "low", "high"]].to_numpy().ravel()
+    shown = cleared_by(rows, primary)[["value", "low", "high"]].to_numpy().ravel()
     shown = np.concatenate([shown, null_draws(rows).value, [0, 1]])
     grid[0].set_xlim(max(np.nanmin(shown), -0.75) - 0.04, min(np.nanmax(shown), 1.5) + 0.04)
     _rows_axis(grid[0], [str(cell) for cell in sweep], ["base"] * len(sweep))
@@ -516,7 +499,7 @@ def _published_recovered(axes: Axes, rows: pd.DataFrame, topics: list[str], prim
         axes.plot([value], [y], "o", mfc="white", color=COLOURS["cleared"], ms=7)
         axes.text(value + 0.05, y, f"about {value:.0%}", va="center", fontsize=8)
     for y, topic in enumerate(topics, len(PUBLISHED_RECOVERED)):
-        row = one(rows, metric="recovered_accuracy", topic=topic, clearing=primary)
+        row = one(cleared_by(rows, primary), metric="recovered_accuracy", topic=topic)
         if row is None or pd.isna(row.value):
             axes.text(
                 0.02,
@@ -560,7 +543,7 @@ def _published_accuracy(axes: Axes, rows: pd.DataFrame, topics: list[str], prima
         values = {
             "base": one(here, method="base"),
             "unlearned": one(here[here.method != "base"], clearing="none"),
-            "cleared": one(here[here.method != "base"], clearing=primary),
+            "cleared": one(cleared_by(here[here.method != "base"], primary)),
         }
         for kind, row in values.items():
             if row is not None:
@@ -721,7 +704,7 @@ def junk(table: pd.DataFrame, cell: Cell | None) -> Figure:
     quantities = [name for name in titles if name in set(seeds.quantity)]
 
     def kind(name: tuple) -> str:
-        return "null" if name.direction in CONTROLS else "cleared"
+        return "null" if name.direction == "benign" else "cleared"
 
     drawn, grid = _grid(len(quantities), 1.3 + 0.26 * len(names), sharey=True)
     for axes, quantity in zip(grid, quantities, strict=True):

@@ -3,7 +3,6 @@
 Figures take frames, page functions a `Part`.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from html import escape
 
@@ -28,9 +27,9 @@ from overpaint.figures import (
     figure,
     in_cell,
     null_draws,
-    null_families,
     overall,
     pooled,
+    shown_name,
 )  # fmt: skip
 from overpaint.reporting import Html, Part, _count, _percent, each, figure_html, lead, table_html
 
@@ -120,11 +119,12 @@ def clearings(scores: pd.DataFrame, cell: Cell | None, primary: str, settings: d
     """
     rows = overall(pooled(in_cell(scores, cell)), "hazardous") if cell else scores[:0]
     rows = rows[(rows.metric == "recovered_accuracy")].dropna(subset="value")
-    draws, named = null_draws(rows), rows[~rows.clearing.str.contains("/")].set_index("clearing")
+    draws, random = null_draws(rows), rows.clearing[rows.draw.notna()]
+    named = rows[~rows.clearing.isin(random)]
+    named = named.set_axis([shown_name(row.clearing, other_topic=row.other_topic) for row in named.itertuples()])
     ranks, doses = by_rank(named.index, settings), by_dose(named.index, settings)
-    nulls = {*null_families(rows), "on_base", "none"}
     curved = {*ranks.values(), *doses.values()} - {primary}
-    names = [name for name in named.index if name not in nulls | curved]
+    names = [name for name in named.index if name not in curved]
     names.sort(key=lambda name: name != primary)
     if not names:
         return _nothing("No recovered fraction is defined in this cell.")
@@ -132,8 +132,8 @@ def clearings(scores: pd.DataFrame, cell: Cell | None, primary: str, settings: d
     drawn = Figure(figsize=(WIDTH, max(2.4, 0.7 + 0.24 * len(names))))
     grid = drawn.subplots(1, 1 + len(curves), width_ratios=[1.5] + [1] * len(curves), squeeze=False)[0]
     for y, name in enumerate(names):
-        _interval(grid[0], y, named.loc[name], _kind(name, primary, settings))
-    kinds = [_kind(name, primary, settings) for name in names]
+        _interval(grid[0], y, named.loc[name], _kind(named.loc[name], primary))
+    kinds = [_kind(named.loc[name], primary) for name in names]
     _rows_axis(grid[0], names, kinds, names.index(primary) if primary in names else None)
     grid[0].set(title="Estimator and scope", xlabel="recovered fraction")
     grid[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -153,10 +153,10 @@ def clearings(scores: pd.DataFrame, cell: Cell | None, primary: str, settings: d
     return drawn
 
 
-def _kind(name: str, primary: str, settings: dict[str, dict]) -> str:
-    if name == primary:
-        return "cleared"
-    return "null" if name == "other_topic" or settings.get(name, {}).get("direction") == "benign" else "alternative"
+def _kind(row: pd.Series, primary: str) -> str:
+    if row.kind in ("null", "control"):
+        return "null"
+    return "cleared" if row.clearing == primary else "alternative"
 
 
 def by_rank(names: Iterable[str], settings: dict[str, dict]) -> dict[int, str]:
@@ -175,12 +175,6 @@ def by_dose(names: Iterable[str], settings: dict[str, dict]) -> dict[float, str]
         ] = name
     found = max(groups.values(), key=len, default={})
     return dict(sorted(found.items())) if len(found) > 1 else {}
-
-
-def clearing_settings(part: Part) -> dict[str, dict]:
-    """What each clearing of the study is, from the configuration beside the tables; none where it is not there."""
-    path = part.folder / "config.json"
-    return json.loads(path.read_text()).get("clearings", {}) if path.is_file() else {}
 
 
 # ---------------------------------------------------------------- sentences
@@ -248,7 +242,8 @@ def _main_rows(part: Part, table: pd.DataFrame) -> pd.DataFrame:
     if part.cell is None or table.empty:
         return table[:0]
     rows = in_cell(table, part.cell)
-    return overall(rows[(rows.seed == "all") & (rows.clearing == part.primary)], "hazardous")
+    own = rows.clearing.eq(part.primary) & rows.other_topic.eq(False)
+    return overall(rows[(rows.seed == "all") & own], "hazardous")
 
 
 # ---------------------------------------------------------------- markup
@@ -273,7 +268,7 @@ def map_html(part: Part, all_cells: pd.DataFrame | None = None) -> Html:
 
 def clearings_html(part: Part) -> Html:
     """What other clearings recover in the main cell."""
-    drawn = clearings(part.scores, part.cell, part.primary, clearing_settings(part))
+    drawn = clearings(part.scores, part.cell, part.primary, part.clearings)
     refits = _refits(part)
     return Html(
         figure_html(
@@ -319,5 +314,5 @@ def all_figures(part: Part) -> dict[str, Figure]:
     """Every figure of this module, by name."""
     return {
         "map": over_c_and_layer(part.cells),
-        "clearings": clearings(part.scores, part.cell, part.primary, clearing_settings(part)),
+        "clearings": clearings(part.scores, part.cell, part.primary, part.clearings),
     }

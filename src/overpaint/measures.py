@@ -5,22 +5,22 @@ keys, then value, low, high (95 % bootstrap over units, and over seeds where `se
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from overpaint import statistics
 from overpaint.statistics import Estimate
-from overpaint.tables import FIT, RUN, named, run_columns, typed
+from overpaint.tables import APPLIED, RUN, TOGETHER, Applied, Study, as_applied, typed
 
 KEYS = {
-    "agreement": ["clearing", "benchmark", "metric"],
-    "coherence": ["clearing", "metric"],
+    "agreement": [*APPLIED, "benchmark", "metric"],
+    "coherence": [*APPLIED, "metric"],
     "depth": ["state", "depth", "quantity"],
     "relearning": ["state", "examples", "metric"],
     "emergence": ["step", "quantity"],
 }
+HOW = ["clearing", "other_topic", "draw"]  # fields of `Applied` by which rows are told apart
 VALUES = ["value", "low", "high", "n", "note"]
 # metric: (column that is summed, column whose sum it is divided by); `rows` counts
 AGREEMENT = {"kl": ("kl", "tokens"), "top1_agreement": ("agreed", "tokens")}
@@ -39,48 +39,26 @@ Frames = dict[str, pd.DataFrame]  # by run
 Parts = dict[tuple, pd.DataFrame]  # (topic, *keys): sums over the rows of each unit, indexed by topic and unit
 
 
-@dataclass(frozen=True)
-class Study:
-    """What labels the rows of a study: its name, its model, its runs' settings by path, its hazardous topics."""
-
-    name: str
-    model: str
-    runs: dict[str, dict]
-    hazardous: list[str]
-
-    def cells(self, runs: dict[str, Parts]) -> Iterator[tuple[dict, list[Parts]]]:
-        """(columns, parts) of every run, and of the runs of one method, layer and c together, seed `all`."""
-        cells: dict[tuple, list[str]] = {}
-        for run, parts in runs.items():
-            settings = self.runs[run]
-            yield run_columns(self.name, self.model, settings), [parts]
-            if run != "base":
-                cells.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
-        for members in cells.values():
-            columns = run_columns(self.name, self.model, self.runs[members[0]], "all")
-            yield columns, [runs[run] for run in members]
-
-    def label(self, topic: str) -> dict:
-        """The columns of a topic."""
-        return {"topic": topic, "role": "hazardous" if topic in ("all", *self.hazardous) else "benign"}
-
-
 def agreement(frames: Frames, study: Study) -> pd.DataFrame:
     """KL(base || model) in nats per token and the share of tokens with the base's first choice, on running text.
 
     frames: rows of `agreement.compare` per run.
     """
-    found = {run: named(frame, study.hazardous) for run, frame in frames.items()}
-    found = {run: frame[~frame.clearing.str.contains(f"/{FIT}")] for run, frame in found.items()}  # told of together
-    return _ratios("agreement", found, study, ["clearing", "benchmark"], AGREEMENT)
+    found = {run: as_applied(frame, study.hazardous) for run, frame in frames.items()}
+    found = {run: frame[frame.refit == TOGETHER] for run, frame in found.items()}
+    return _ratios("agreement", found, study, [*HOW, "benchmark"], AGREEMENT)
 
 
 def coherence(frames: Frames, study: Study) -> pd.DataFrame:
     """Distinct 1- and 2-grams, repeated 4-grams, the base's nats per token, and tokens of greedy continuations.
 
-    frames: rows of `completions.describe` per run, with topic and clearing.
+    frames: rows of `completions.describe` per run, with topic, clearing and draw.
     """
-    return _ratios("coherence", frames, study, ["clearing"], COHERENCE)
+    found = {
+        run: frame.assign(other_topic=False, draw=frame.draw.fillna(TOGETHER).astype(int))
+        for run, frame in frames.items()
+    }
+    return _ratios("coherence", found, study, HOW, COHERENCE)
 
 
 def depth(frames: Frames, study: Study) -> pd.DataFrame:
@@ -97,11 +75,11 @@ def emergence(frames: Frames, study: Study) -> pd.DataFrame:
     """Norm, cosine with u, forgotten and recovered accuracy by step. frames: rows of `emergence.trace` per run."""
     keys, rows = ["step", "quantity"], []
     parts = {run: _parts(frame, keys, ["value", "rows"], study.hazardous) for run, frame in frames.items()}
-    for columns, members in study.cells(parts):
+    for columns, members in _cells(study, parts):
         for topic, step in dict.fromkeys(key[:2] for key in members[0]):
             means = {key[2]: _mean(members, key) for key in members[0] if key[:2] == (topic, step)}
             for quantity, (count, found) in _emerged(means).items():
-                own = study.label(topic) | {"step": step, "quantity": quantity}
+                own = study.of_topic(topic) | {"step": step, "quantity": quantity}
                 rows.append(columns | own | _values(count, found))
     return _table("emergence", rows)
 
@@ -120,13 +98,23 @@ def _ratios(table: str, frames: Frames, study: Study, keys: list[str], metrics: 
     """Rows of `metrics` of every cell, topic and combination of `keys`."""
     columns, rows = sorted({column for pair in metrics.values() for column in pair}), []
     parts = {run: _parts(frame, keys, columns, study.hazardous) for run, frame in frames.items()}
-    for labels, members in study.cells(parts):
+    for labels, members in _cells(study, parts):
         for key in members[0]:
-            own = labels | study.label(key[0]) | dict(zip(keys, key[1:], strict=True))
+            own = labels | study.of_topic(key[0]) | dict(zip(keys, key[1:], strict=True))
+            if keys[: len(HOW)] == HOW:
+                own |= study.how(Applied(*key[1 : 1 + len(HOW)]))
             for metric, (above, below) in metrics.items():
                 name = {"metric": metric} if metric else {}
                 rows.append(own | name | _ratio(_stacked(members, key, above), _stacked(members, key, below)))
     return _table(table, rows)
+
+
+def _cells(study: Study, runs: dict[str, Parts]) -> Iterator[tuple[dict, list[Parts]]]:
+    """(columns, parts) of every run, and of the runs of one method, layer and c together, seed `all`."""
+    for run, parts in runs.items():
+        yield study.columns(run), [parts]
+    for members in study.cells(runs):
+        yield study.columns(members[0], "all"), [runs[run] for run in members]
 
 
 def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: list[str]) -> Parts:
@@ -140,7 +128,7 @@ def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: 
         if several and topic in hazardous:
             key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
             together.setdefault(("all", *key), []).append(part)
-    return found | {key: pd.concat(parts).sort_index() for key, parts in together.items()}
+    return found | {key: pd.concat(parts).groupby(level=["topic", "unit"]).sum() for key, parts in together.items()}
 
 
 def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:

@@ -24,7 +24,19 @@ from matplotlib.figure import Figure
 
 from overpaint import figures
 from overpaint.errors import UserError
-from overpaint.figures import Cell, cells, in_cell, main_cell, method_label, null_draws, one, overall, pooled
+from overpaint.figures import (
+    Cell,
+    cells,
+    cleared_by,
+    in_cell,
+    main_cell,
+    method_label,
+    null_draws,
+    one,
+    overall,
+    pooled,
+    shown_name,
+)  # fmt: skip
 
 TABLES = (
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
@@ -62,6 +74,7 @@ class Part:
         primary: name of the clearing fixed beforehand as the study's main one.
         cell: the cell shown as main; fixed: whether the configuration names it, else see `figures.main_cell`.
         folder: where the tables are, with config.json and plan.yaml.
+        clearings: what each clearing is, as config.json says; none where it is not there.
         The others are the tables, base rows included; `hypotheses` also with the rows on all models.
     """
 
@@ -71,6 +84,7 @@ class Part:
     cell: Cell | None
     fixed: bool
     folder: Path
+    clearings: Mapping[str, dict]
     cells: pd.DataFrame
     hypotheses: pd.DataFrame
     scores: pd.DataFrame
@@ -89,6 +103,11 @@ class Part:
     emergence: pd.DataFrame
     provenance: pd.DataFrame
 
+    @property
+    def direction(self) -> str:
+        """The kind of direction of the primary clearing, "" where that is not known."""
+        return self.clearings.get(self.primary, {}).get("direction", "")
+
 
 def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
     """Read the tables of a study, one part per model and unlearning method, in table order.
@@ -100,8 +119,8 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
     frames = {name: _read(folder / f"{name}.parquet", study) for name in TABLES}
     scores = frames["scores"]
     pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
-    main = _fixed_cell(folder / "config.json")
-    parts = [_part(folder, frames, model, method, primary, main) for model, method in pairs]
+    config = _config(folder / "config.json")
+    parts = [_part(folder, frames, model, method, primary, config) for model, method in pairs]
     if not parts:
         raise UserError(
             f"{folder}/scores.parquet holds no unlearned model; run the evaluation of at least one run first."
@@ -109,9 +128,14 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
     return parts
 
 
-def _fixed_cell(path: Path) -> Cell | None:
+def _config(path: Path) -> dict:
+    """The study's configuration, as far as it is known."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _fixed_cell(config: dict) -> Cell | None:
     """The cell that the study's configuration names as its main one, None where it names none."""
-    main = json.loads(path.read_text())["study"].get("main") if path.is_file() else None
+    main = config.get("study", {}).get("main")
     return Cell(main["layer"], float(main["c"])) if main else None
 
 
@@ -128,15 +152,16 @@ def _read(path: Path, study: str) -> pd.DataFrame:
 
 
 def _part(
-    folder: Path, frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, main: Cell | None
+    folder: Path, frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, config: dict
 ) -> Part:
     mine = {
         name: table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
         for name, table in frames.items()
         if name != "provenance"
     }
+    main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return Part(model, method, primary, cell, cell == main, folder, **mine, provenance=frames["provenance"])
+    return Part(model, method, primary, cell, cell == main, folder, clearings, **mine, provenance=frames["provenance"])
 
 
 # ---------------------------------------------------------------- sentences
@@ -157,7 +182,9 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def headline(scores: pd.DataFrame, junk: pd.DataFrame, primary: str, cell: Cell | None = None) -> list[str]:
+def headline(
+    scores: pd.DataFrame, junk: pd.DataFrame, primary: str, cell: Cell | None = None, direction: str = ""
+) -> list[str]:
     """The three most important numbers as plain sentences, computed from the tables alone.
 
     They are: forgetting and benign damage; the fraction that the primary clearing recovers, beside the best
@@ -167,6 +194,7 @@ def headline(scores: pd.DataFrame, junk: pd.DataFrame, primary: str, cell: Cell 
         scores, junk: tables of one model and one method, base rows included (columns as in `tables`).
         primary: name of the study's primary clearing.
         cell: the main cell, by default `figures.main_cell`.
+        direction: the kind of direction of the primary clearing.
     """
     cell = cell or main_cell(scores)
     if cell is None:
@@ -176,7 +204,7 @@ def headline(scores: pd.DataFrame, junk: pd.DataFrame, primary: str, cell: Cell 
     return [
         _forgetting(rows, where),
         recovered_sentence(rows, primary),
-        _alignment(in_cell(junk, cell), primary),
+        _alignment(in_cell(junk, cell), direction),
     ]
 
 
@@ -212,7 +240,7 @@ def _damage(row: pd.Series | None) -> str:
 def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
     """What the primary clearing recovered against the best null draw, from the pooled rows of one cell."""
     here = overall(rows[rows.metric == "recovered_accuracy"], "hazardous")
-    row = one(here, clearing=primary)
+    row = one(cleared_by(here, primary))
     if row is None:
         return f"No recovered fraction of the clearing '{primary}' was measured in this cell."
     if pd.isna(row.value):
@@ -228,7 +256,7 @@ def _against_nulls(row: pd.Series, draws: pd.DataFrame) -> str:
     if draws.empty:
         return "; no null direction was measured, so what any direction would recover is unknown"
     best = draws.loc[draws.value.idxmax()]
-    name = f"{best.clearing}, {_percent(best.value)}"
+    name = f"{shown_name(best.clearing, best.draw)}, {_percent(best.value)}"
     if row.value <= best.value:
         return (
             f", but it does not beat every null direction: the best of {len(draws)} ({name}) recovered as much or more"
@@ -238,10 +266,10 @@ def _against_nulls(row: pd.Series, draws: pd.DataFrame) -> str:
     return f", more than each of {len(draws)} null directions (best: {name}){caution}"
 
 
-def _main_direction(junk: pd.DataFrame, primary: str) -> pd.DataFrame:
-    """Rows of the direction named as the primary clearing, or of the table's first direction."""
+def _main_direction(junk: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """Rows of a kind of direction, or of the table's first one where it has none of that kind."""
     names = list(junk.direction.unique())
-    rows = junk[junk.direction == (primary if primary in names else next(iter(names), ""))]
+    rows = junk[junk.direction == (direction if direction in names else next(iter(names), ""))]
     return rows[rows.seed != "all"] if rows.seed.ne("all").any() else rows
 
 
@@ -250,8 +278,8 @@ def _span(rows: pd.DataFrame) -> str:
     return f"{rows.value.mean():.2f} ({rows.value.min():.2f} to {rows.value.max():.2f})"
 
 
-def _alignment(junk: pd.DataFrame, primary: str) -> str:
-    rows = _main_direction(junk.dropna(subset="value"), primary)
+def _alignment(junk: pd.DataFrame, direction: str) -> str:
+    rows = _main_direction(junk.dropna(subset="value"), direction)
     values = {name: rows[rows.quantity == name] for name in ("rank1_share", "cos_u", "cos_u_centred")}
     texts = {
         "rank1_share": "holds {} of the squared shift (rank-1 share)",
@@ -307,7 +335,7 @@ def checks(scores: pd.DataFrame, primary: str) -> pd.DataFrame:
 def _check(scores: pd.DataFrame, cell: Cell, primary: str) -> dict:
     rows = pooled(in_cell(scores, cell))
     lost = one(overall(rows[rows.metric == "forgotten_accuracy"], "hazardous"), clearing="none")
-    fraction = one(overall(rows[rows.metric == "recovered_accuracy"], "hazardous"), clearing=primary)
+    fraction = one(cleared_by(overall(rows[rows.metric == "recovered_accuracy"], "hazardous"), primary))
     verdict, name, best = _beats(scores, cell, primary)
     if verdict in ("yes", "no") and fraction is not None and pd.isna(fraction.value):
         verdict = "undefined"
@@ -332,16 +360,18 @@ def _beats(scores: pd.DataFrame, cell: Cell, primary: str) -> tuple[str, str, fl
     rows = in_cell(scores, cell)
     rows = overall(rows[rows.metric == "accuracy"], "hazardous")
     rows = rows[rows.seed != "all"] if rows.seed.ne("all").any() else rows
-    mean = rows.groupby("clearing", sort=False).value.mean()
-    draws = mean[mean.index.isin(null_draws(rows).clearing)].dropna()
-    if primary not in mean or pd.isna(mean[primary]) or draws.empty:
+    own, draws = (
+        part.groupby(["clearing", "draw"], sort=False, dropna=False).value.mean().dropna()
+        for part in (cleared_by(rows, primary), null_draws(rows))
+    )
+    if own.empty or draws.empty:
         return "not measured", "", float("nan")
-    return ("yes" if mean[primary] > draws.max() else "no"), draws.idxmax(), draws.max()
+    return ("yes" if own.iloc[0] > draws.max() else "no"), shown_name(*draws.idxmax()), draws.max()
 
 
 def _benign_change(scores: pd.DataFrame, rows: pd.DataFrame, clearing: str) -> float:
     base = next_row(overall(scores[(scores.method == "base") & (scores.metric == "accuracy")], "benign"))
-    after = one(overall(rows[rows.metric == "accuracy"], "benign"), clearing=clearing)
+    after = one(cleared_by(overall(rows[rows.metric == "accuracy"], "benign"), clearing))
     return float("nan") if base is None or after is None else after.value - base.value
 
 
@@ -398,7 +428,7 @@ def completions_answer(part: Part) -> Html:
     rows = pooled(pd.concat([rows[rows.method == "base"], in_cell(rows, part.cell)])) if part.cell else rows.iloc[:0]
     rows = overall(rows, "hazardous")
     before, after = next_row(rows[rows.method == "base"]), one(rows[rows.method != "base"], clearing="none")
-    cleared = one(rows[rows.method != "base"], clearing=part.primary)
+    cleared = one(cleared_by(rows[rows.method != "base"], part.primary))
     if before is None or after is None:
         count = part.completions.prompt.nunique()
         return lead(f"{count} prompts were completed; the perplexity of hazardous text was not measured.")
@@ -439,8 +469,8 @@ def measured(part: Part) -> Html:
     asked = part.scores[(part.scores.metric == "accuracy") & (part.scores.topic != "all")]
     n = asked.groupby(["role", "topic"], sort=False).n.max()
     texts = ", ".join(f"{topic} ({role}, n = {int(count)})" for (role, topic), count in n.dropna().items())
-    clearings = [name for name in runs.clearing.unique() if "/" not in name and name != "none"]
-    draws = null_draws(runs).clearing.nunique()
+    clearings = [name for name in runs.clearing.unique() if name != "none"]
+    draws = len(null_draws(runs)[["clearing", "draw"]].drop_duplicates())
     facts = {
         "Model": f"{part.model}, unlearned with {method_label(part.scores)}",
         "Runs": f"{_count(len(cells(part.scores)), 'cell')} of layer and c, {_count(len(seeds), 'seed')}"
@@ -638,11 +668,13 @@ def checks_html(part: Part) -> Html:
     return table_html(shown.rename(columns=names), "checks")
 
 
+def _headline(part: Part) -> list[str]:
+    return headline(part.scores, part.junk, part.primary, part.cell, part.direction)
+
+
 def headline_html(part: Part) -> Html:
     """The three headline sentences as a numbered list."""
-    items = "".join(
-        f"<li>{escape(sentence)}</li>" for sentence in headline(part.scores, part.junk, part.primary, part.cell)
-    )
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in _headline(part))
     return Html(f'<ol class="headline">{items}</ol>')
 
 
@@ -981,9 +1013,7 @@ def _summary(parts: list[Part], study: str, index: Path) -> str:
     """Plain text of at most 12 lines: the path and the first part's three sentences."""
     part = parts[0]
     lines = [f"Study '{study}': {index}"]
-    lines += [
-        f"{n}. {visible(text)}" for n, text in enumerate(headline(part.scores, part.junk, part.primary, part.cell), 1)
-    ]
+    lines += [f"{n}. {visible(text)}" for n, text in enumerate(_headline(part), 1)]
     lines += filter(None, [warning(part)])
     lines.append(verdict_sentence(parts))
     if len(parts) > 1:

@@ -1,33 +1,104 @@
 """Gather what the runs wrote into tidy tables; every table starts with the columns of `RUN`."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from overpaint import statistics
 from overpaint.provenance import RECORD, read_record
-from overpaint.statistics import Estimate
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
-FIT = "fit"  # variants of this name and a number are refits of one clearing
+APPLIED = ["clearing", "kind", "draw", "other_topic"]  # the columns that tell how a model was cleared
+NULLS = {"ones", "rand", "randn", "benign"}  # directions that know nothing of the hazardous texts
+TOGETHER = -1  # instead of the number of a draw or refit: all of them together
+# Columns of the tables that are gathered from files of jobs, so that names are text, whatever they look like.
+RANGES = {f"{name}{end}": float for name in ("norm", "cosine") for end in ("", "_low", "_high")}
+NULL_RANGE = {"value": float, "null_low": float, "null_high": float}
+GIVEN = {
+    "activations": {"topic": str, "prompts": str, "position": str, "depth": int, "n": int} | RANGES,
+    "junk": {"topic": str, "direction": str, "quantity": str} | NULL_RANGE,
+    "depths": {"topic": str, "depth": "Int64", "other_depth": "Int64", "quantity": str, "value": float},
+    "weights": {"run": str, "tensor": str, "topic": str, "quantity": str} | NULL_RANGE,
+    "history": {"topic": str, "step": int, "quantity": str, "value": float},
+    "completions": {"topic": str, "clearing": str, "prompt": str, "completion": str},
+    "coherence": {"topic": str, "clearing": str, "draw": "Int64", "unit": str}
+    | dict.fromkeys(["tokens", "distinct_1", "pairs", "distinct_2", "fours", "repeated_4"], int)
+    | {"nll": float},
+}
 
 
-class Answered(NamedTuple):
-    """A benchmark under one clearing: means over the rows of each unit, [units], in the order of the answers."""
+class Applied(NamedTuple):
+    """How a model was cleared.
 
-    topic: str
-    kind: str
-    correct: np.ndarray
-    nll: np.ndarray
-    tokens: np.ndarray
+    clearing: an entry of the catalogue.    other_topic: by the directions of other hazardous topics than the text's.
+    draw, refit: its number, or `TOGETHER`.
+    """
+
+    clearing: str
+    other_topic: bool = False
+    draw: int = TOGETHER
+    refit: int = TOGETHER
 
 
-Units = dict[tuple[str, str], Answered]  # by (clearing, benchmark)
+NONE = Applied("none")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What labels the rows of one base model.
+
+    name, model: the study's and the model's.    runs: {run path: settings}, the base among them.
+    hazardous: the hazardous topics.    clearings: {name: settings}.    primary: the clearing fixed beforehand.
+    """
+
+    name: str
+    model: str
+    runs: dict[str, dict]
+    hazardous: list[str]
+    clearings: dict[str, dict]
+    primary: str
+
+    def columns(self, run: str, seed: str | None = None) -> dict:
+        """The columns of `RUN` for a run; see `run_columns`."""
+        return run_columns(self.name, self.model, self.runs[run], seed)
+
+    def cells(self, runs: Iterable[str]) -> list[list[str]]:
+        """Those of `runs` that differ in their seed alone, cell by cell, without the base."""
+        found: dict[tuple, list[str]] = {}
+        for run in runs:
+            if run != "base":
+                found.setdefault(tuple(self.runs[run][key] for key in ("method", "layer", "c")), []).append(run)
+        return list(found.values())
+
+    def of_topic(self, topic: str) -> dict:
+        """The columns of a topic; `all` are the hazardous ones together."""
+        return {"topic": topic, "role": "hazardous" if topic in ("all", *self.hazardous) else "benign"}
+
+    def kind(self, clearing: str) -> str:
+        """What a clearing is for, by its settings: none, primary, alternative, null or control."""
+        settings = self.clearings[clearing]
+        if settings["direction"] == "none":
+            return "none"
+        if clearing == self.primary:
+            return "primary"
+        if settings["on_base"]:
+            return "control"
+        return "null" if settings["direction"] in NULLS else "alternative"
+
+    def recovers(self, clearing: str) -> bool:
+        """Whether the unlearned model is cleared at all, so that something may come back."""
+        settings = self.clearings[clearing]
+        return settings["direction"] != "none" and not settings["on_base"]
+
+    def how(self, applied: Applied) -> dict:
+        """The columns of `APPLIED`; a direction of other topics is a control."""
+        kind = "control" if applied.other_topic else self.kind(applied.clearing)
+        draw = None if applied.draw == TOGETHER else applied.draw
+        return {"clearing": applied.clearing, "kind": kind, "draw": draw, "other_topic": applied.other_topic}
 
 
 def run_columns(study: str, model: str, settings: dict, seed: str | None = None) -> dict:
@@ -46,7 +117,8 @@ def run_columns(study: str, model: str, settings: dict, seed: str | None = None)
 def typed(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
     """A table with the column types that every table shares."""
     table = pd.DataFrame(rows)
-    return table.astype({"layer": "Int64", "c": float, "seed": str})
+    types = {"layer": "Int64", "c": float, "seed": str, "draw": "Int64"}
+    return table.astype({name: kind for name, kind in types.items() if name in table})
 
 
 def write(table: pd.DataFrame, parquet: Path, csv: Path) -> None:
@@ -55,138 +127,21 @@ def write(table: pd.DataFrame, parquet: Path, csv: Path) -> None:
     table.to_csv(csv, index=False)
 
 
-def scores(
-    answers: dict[str, pd.DataFrame], runs: dict[str, dict], study: str, model: str, hazardous: list[str]
-) -> pd.DataFrame:
-    """Accuracy, likelihood, perplexity and recovered fractions with intervals, per run and pooled over seeds.
-
-    answers: per run path, the rows of `evaluation.evaluate_clearings`.    hazardous: the hazardous topics.
-    """
-    base = by_clearing(answers["base"], hazardous)
-    rows = _score_rows([base], base, run_columns(study, model, runs["base"]), hazardous)
-    for members in cells(runs):
-        found = [by_clearing(answers[run], hazardous) for run in members]
-        for run, own in zip(members, found, strict=True):
-            rows += _score_rows([own], base, run_columns(study, model, runs[run]), hazardous)
-        rows += _score_rows(found, base, run_columns(study, model, runs[members[0]], "all"), hazardous)
-    return typed(rows)
+def read(path: Path, types: dict[str, type | str]) -> pd.DataFrame:
+    """The CSV of a job with the columns and types of `GIVEN`: only numbers can be missing."""
+    text = [name for name, kind in types.items() if kind is str]
+    missing = {name: "" for name in types if name not in text}
+    frame = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=missing)
+    return frame.reindex(columns=list(types)).astype(types)
 
 
-def cells(runs: dict[str, dict]) -> list[list[str]]:
-    """The runs of each cell, which differ in their seed alone."""
-    found: dict[tuple, list[str]] = {}
-    for run, settings in runs.items():
-        if run != "base":
-            found.setdefault((settings["method"], settings["layer"], settings["c"]), []).append(run)
-    return list(found.values())
-
-
-def named(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
-    """The rows by the names that clearings have in every table.
-
-    A topic's direction on the texts of another hazardous topic is renamed `other_...`; random draws (`rand/0`) and
-    refits (`span_boot/fit0`) stand alone and together (`rand`).
-    """
-    other = frame.variant.isin(hazardous) & frame.topic.isin(hazardous) & (frame.variant != frame.topic)
-    frame = frame.assign(clearing=frame.clearing.where(~other, "other_" + frame.clearing))
-    draws = frame[frame.variant.str.fullmatch(rf"({FIT})?\d+")]
-    return pd.concat([frame, draws.assign(clearing=draws.clearing + "/" + draws.variant)], ignore_index=True)
-
-
-def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
-    """What was answered under each (clearing, benchmark).
-
-    Clearings are those of `named`; what else has variants is averaged over them.
-    """
-    frame = named(answers.assign(correct=answers.correct.astype(float)), hazardous)
-    keys = ["clearing", "benchmark", "topic", "kind", "unit"]
-    means = frame.groupby(keys, sort=False)[["correct", "nll", "tokens"]].mean().reset_index()
-    topic, kind, *values = (means[name].to_numpy() for name in Answered._fields)
-    rows: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(means.clearing, means.benchmark, strict=True)):
-        rows.setdefault(key, []).append(row)
-    return {key: Answered(topic[own[0]], kind[own[0]], *(v[own] for v in values)) for key, own in rows.items()}
-
-
-def groups(run: Units, hazardous: list[str]) -> Iterator[tuple[dict, list[str]]]:
-    """What is told of each clearing: (columns that label it, benchmarks), for each benchmark and, as `all`, for the
-    questions of all hazardous topics together; refits are told of together."""
-    for clearing in dict.fromkeys(name for name, _ in run if f"/{FIT}" not in name):
-        parts = {name: run[clearing, name] for key, name in run if key == clearing}
-        found = {name: [name] for name in parts}
-        asked = [n for n, p in parts.items() if p.kind == "question" and p.topic in hazardous]
-        if len(asked) > 1:
-            found["all"] = asked
-        for group, names in found.items():
-            topic = "all" if group == "all" else parts[names[0]].topic
-            role = "hazardous" if group == "all" or topic in hazardous else "benign"
-            yield {"topic": topic, "role": role, "clearing": clearing, "benchmark": group}, names
-
-
-def stack(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
-    """A column under one clearing on the benchmarks `names` together, [seeds, units]."""
-    return np.stack([np.concatenate([getattr(u[clearing, name], column) for name in names]) for u in units])
-
-
-def _fits(units: list[Units], clearing: str, names: list[str], column: str) -> np.ndarray:
-    """A column under each refit of a clearing, [seeds, fits, units]; of one that has none as `stack` gives it."""
-    fits = dict.fromkeys(name for name, _ in units[0] if name.startswith(f"{clearing}/{FIT}"))
-    if not fits:
-        return stack(units, clearing, names, column)
-    return np.stack([stack(units, fit, names, column) for fit in fits], 1)
-
-
-def _score_rows(runs: list[Units], base: Units, columns: dict, hazardous: list[str]) -> list[dict]:
-    """Rows of one cell."""
-    rows = []
-    for label, names in groups(runs[0], hazardous):
-        found = _estimates(runs, base, label["clearing"], names, label["role"])
-        rows += [columns | label | _values(metric, n, value) for metric, (n, value) in found.items()]
-    return rows
-
-
-def _estimates(
-    runs: list[Units], base: Units, clearing: str, names: list[str], role: str
-) -> dict[str, tuple[int, Estimate]]:
-    """{metric: (number of units, estimate)} of one clearing on the benchmarks `names` together."""
-    nll, unlearned = stack(runs, clearing, names, "nll"), stack(runs, "none", names, "nll")
-    known = np.repeat(stack([base], "none", names, "nll"), len(runs), 0)
-    count = known.shape[1]
-    cleared = role == "hazardous" and runs[0] is not base and clearing not in ("none", "on_base")
-    if base["none", names[0]].kind == "text":
-        found = {"perplexity": statistics.ratio(nll, stack(runs, clearing, names, "tokens"), np.exp)}
-        if cleared:
-            found |= _recovered("log_perplexity", known, unlearned, _fits(runs, clearing, names, "nll"))
-        return {metric: (count, value) for metric, value in found.items()}
-    right = stack(runs, clearing, names, "correct")
-    found = {"accuracy": statistics.mean(right), "nll": statistics.mean(nll)}
-    known_right = np.repeat(stack([base], "none", names, "correct"), len(runs), 0)
-    if runs[0] is not base and clearing == "none":
-        found["forgotten_accuracy"] = statistics.mean(known_right - right)
-    if cleared:
-        start = stack(runs, "none", names, "correct")
-        found |= _recovered("accuracy", known_right, start, _fits(runs, clearing, names, "correct"))
-        found |= _recovered("nll", known, unlearned, _fits(runs, clearing, names, "nll"))
-    return {metric: (count, value) for metric, value in found.items()}
-
-
-def _recovered(metric: str, base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> dict[str, Estimate]:
-    """The recovered fraction of a metric; of a clearing with refits, [seeds, fits, units], their spread beside it."""
-    found = {f"recovered_{metric}": statistics.recovered_fraction(base, unlearned, cleared)}
-    if cleared.ndim == 3 and cleared.shape[1] > 1:
-        found[f"spread_{metric}"] = statistics.spread_of_fits(base, unlearned, cleared)
-    return found
-
-
-def _values(metric: str, count: int, found: Estimate) -> dict:
-    return {
-        "metric": metric,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": count,
-        "note": found.note,
-    }
+def as_applied(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
+    """Rows of answers with the columns of `Applied`: draws and refits together, then each by itself."""
+    other = frame.direction_of.isin(hazardous) & frame.topic.isin(hazardous) & (frame.direction_of != frame.topic)
+    numbers = {name: frame[name].fillna(TOGETHER).astype(int) for name in ("draw", "refit")}
+    frame = frame.assign(other_topic=other, **numbers)
+    single = frame[(frame.draw != TOGETHER) | (frame.refit != TOGETHER)]
+    return pd.concat([frame.assign(draw=TOGETHER, refit=TOGETHER), single], ignore_index=True)
 
 
 def by_model(models: list[str], runs: Iterable[str], paths: Iterable, read: Callable) -> dict[str, dict]:
@@ -203,14 +158,19 @@ def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-def labelled(frames: dict[str, pd.DataFrame], runs: dict[str, dict], study: str, model: str) -> pd.DataFrame:
-    """The frames of several runs in one table, each with its columns of `RUN`."""
+def labelled(frames: dict[str, pd.DataFrame], study: Study, types: dict[str, type | str]) -> pd.DataFrame:
+    """The frames of several runs, of columns `types`, in one table, each with its columns of `RUN`."""
     parts = [
-        pd.DataFrame([run_columns(study, model, runs[run])] * len(frame)).join(frame.reset_index(drop=True))
+        pd.DataFrame([study.columns(run)] * len(frame)).join(frame.reset_index(drop=True))
         for run, frame in frames.items()
         if len(frame)
     ]
-    return typed(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RUN))
+    return typed(pd.concat(parts, ignore_index=True) if parts else empty(types))
+
+
+def empty(types: dict[str, type | str]) -> pd.DataFrame:
+    """A table of no run."""
+    return pd.DataFrame(columns=[*RUN, *types]).astype(types)
 
 
 def with_role(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:

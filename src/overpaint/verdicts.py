@@ -18,7 +18,7 @@ Judgement = tuple[int, float, float, bool]  # cells, value, needed, whether it i
 TESTS: dict[str, Callable[..., Judgement]] = {}
 
 
-def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float], primary: str) -> pd.DataFrame:
+def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float]) -> pd.DataFrame:
     """The main numbers of every cell, seeds together, and its mark by the rule of the plan.
 
     scores, junk: tables of one model.    marks: points of accuracy, see workflow/schemas/plan.schema.yaml.
@@ -27,20 +27,20 @@ def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float], pri
     rows = []
     for cell, part in scores[scores.seed == "all"].groupby(CELL, sort=False, dropna=False):
         fitted = junk[(junk[CELL] == pd.Series(cell, CELL)).all(axis=1)]
-        found = dict(_of_cell(part, fitted, primary))
+        found = dict(_of_cell(part, fitted))
         mark = _mark(found, marks)
         columns = part[tables.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
         rows += [columns | {"quantity": quantity} | values for quantity, values in found.items()]
     return tables.typed(pd.DataFrame(rows, columns=CELLS))
 
 
-def _of_cell(scores: pd.DataFrame, junk: pd.DataFrame, primary: str) -> Iterator[tuple[str, dict]]:
+def _of_cell(scores: pd.DataFrame, junk: pd.DataFrame) -> Iterator[tuple[str, dict]]:
     """(quantity, {value, low, high, note}) of one cell."""
     for metric in OF_SCORES:
-        clearing = "none" if metric.startswith("forgotten") else primary
+        kind = "none" if metric.startswith("forgotten") else "primary"
         rows = _overall(scores)
-        yield metric, _first(rows[(rows.metric == metric) & (rows.clearing == clearing)])
-    lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.clearing == "none")]
+        yield metric, _first(rows[(rows.metric == metric) & (rows.kind == kind)])
+    lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.kind == "none")]
     yield "damage", _first(lost.sort_values("value", ascending=False))
     for quantity in OF_JUNK:
         values = junk.value[junk.quantity == quantity].dropna()
@@ -67,7 +67,7 @@ def _mark(found: dict[str, dict], marks: dict[str, float]) -> str:
     return "not unlearned" if few or not lost["low"] > 0 else ""
 
 
-def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan: dict, primary: str) -> pd.DataFrame:
+def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan: dict) -> pd.DataFrame:
     """The judgement of every hypothesis of a plan in one base model, by each method.
 
     table: of `cells`.    nulls, mcnemar: the tables of `comparisons`.    plan: see workflow/schemas/plan.schema.yaml.
@@ -75,7 +75,7 @@ def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan:
     rows = []
     for (study, model, method), own in table.groupby(["study", "model", "method"], sort=False):
         wide = own[own.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
-        found = {name: _tests_of(part, own, primary) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
+        found = {name: _tests_of(part, own) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
         for name, rule in plan["hypotheses"].items():
             count, value, needed, so = TESTS[rule["test"]](wide, rule, **found)
             verdict = FEW if count < plan["least"] else HOLDS if so else FAILS
@@ -100,10 +100,10 @@ def together(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([judged, tables.typed(pd.DataFrame(rows, columns=HYPOTHESES))], ignore_index=True)
 
 
-def _tests_of(table: pd.DataFrame, own: pd.DataFrame, primary: str) -> pd.DataFrame:
+def _tests_of(table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """Rows of the primary clearing on the topic of `own`, of its model and method, seeds together, by layer and c."""
     same = table.model.eq(own.model.iloc[0]) & table.method.eq(own.method.iloc[0]) & table.seed.eq("all")
-    rows = table[same & table.clearing.eq(primary) & table.topic.eq(own.topic.iloc[0])]
+    rows = table[same & table.kind.eq("primary") & table.topic.eq(own.topic.iloc[0])]
     return rows.drop_duplicates(["layer", "c", *({"null", "metric"} & set(rows))]).set_index(["layer", "c"])
 
 

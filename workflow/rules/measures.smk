@@ -132,6 +132,8 @@ rule gather_measures:
         models=STUDY.models,
         runs=STUDY.runs,
         hazardous=STUDY.topics,
+        clearings=STUDY.chosen["clearings"],
+        primary=SETTINGS["primary"],
         measured=STUDY.measured,
         code=code("gather_measures.py"),
     message:

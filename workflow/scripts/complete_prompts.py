@@ -17,7 +17,7 @@ with job(snakemake) as out:
             prompts = texts.spread(texts.prompts_of(path, params.split), params.prompts_measured)
             cleared = clearing.of_topic(variants, topic)
             rows = completions.describe(model, tokenizer, base_tensors, prompts, cleared)
-            measured += [{"topic": topic, "clearing": name} | row for row in rows]
+            measured += [{"topic": topic, "clearing": name, "draw": cleared.draw} | row for row in rows]
             few = texts.spread(rows, params.prompts_shown) if name in params.clearings else []
             shown += [
                 {"topic": topic, "clearing": name, "prompt": r["prompt"], "completion": r["completion"]} for r in few

@@ -21,6 +21,7 @@ with job(snakemake) as out:
         for cleared in clearing.for_run(name, params.clearings[name], overlay.settings, junk)
     ]
     rows = evaluation.evaluate_clearings(model, tokenizer, base_tensors, plan, params.split)
-    pd.DataFrame(rows).to_parquet(out.answers, index=False)
+    pd.DataFrame(rows).astype(clearing.LABEL_TYPES).to_parquet(out.answers, index=False)
     rows = agreement.compare(model, tokenizer, base_tensors, plan, params.split)
-    pd.DataFrame(rows, columns=agreement.COLUMNS).to_parquet(out.agreement, index=False)
+    compared = pd.DataFrame(rows, columns=agreement.COLUMNS).astype(clearing.LABEL_TYPES)
+    compared.to_parquet(out.agreement, index=False)
