@@ -22,7 +22,8 @@ LAYERS = [
     {"completions", "questions", "agreement"},
     {"lens", "relearning", "emergence"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "figures", "reporting", "depths", "maps"},
+    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "gathering"}
+    | {"figures", "reporting", "depths", "maps"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
@@ -36,6 +37,7 @@ TABULAR = [
     "scores",
     "comparisons",
     "measures",
+    "gathering",
     "verdicts",
     "statistics",
     "figures",

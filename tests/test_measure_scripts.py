@@ -1,5 +1,6 @@
 """Scripts of the measures, run as Snakemake runs them, where the smoke study leaves something out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,8 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     measured = {name: [] for name in names} | {"agreement": ["base"]}
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
-        study="small", models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
-        clearings=CLEARINGS, primary="topic",
+        models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
+        config=json.dumps({"study": {"name": "small", "model": "tiny", "primary": "topic"}, "clearings": CLEARINGS}),
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}

@@ -4,14 +4,16 @@ Each table has the columns of `tables.RUN`, then `topic` (`all`: the hazardous o
 keys, then value, low, high (95 % bootstrap over units, and over seeds where `seed` is `all`), n (units) and note.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from overpaint import statistics
+from overpaint import statistics, tables
 from overpaint.statistics import Estimate
-from overpaint.tables import APPLIED, RUN, TOGETHER, Applied, Study, as_applied, typed
+from overpaint.tables import APPLIED, GIVEN, RUN, TOGETHER, Applied, Study, as_applied, typed
 
 KEYS = {
     "agreement": [*APPLIED, "benchmark", "metric"],
@@ -159,3 +161,22 @@ def _values(count: int, found: Estimate) -> dict:
 
 def _table(name: str, rows: Iterable[dict]) -> pd.DataFrame:
     return typed(pd.DataFrame(rows, columns=[*RUN, "topic", "role", *KEYS[name], *VALUES]))
+
+
+TABLES = {function.__name__: function for function in (agreement, coherence, depth, relearning, emergence)}
+
+
+def gather(
+    given: Mapping[str, list[str]], study: Study, models: list[str], measured: dict[str, list[str]]
+) -> dict[str, pd.DataFrame]:
+    """{table: rows} of all base models.
+
+    given: files by table, of the runs of one model after the other.    study: of any of the models.
+    measured: {table: its runs}.
+    """
+    made = {}
+    for name, runs in measured.items():
+        read = partial(tables.read, types=GIVEN[name]) if name in GIVEN else pd.read_parquet
+        frames = tables.by_model(models, runs, given[name], read)
+        made[name] = tables.joined(TABLES[name](frames[model], replace(study, model=model)) for model in models)
+    return made

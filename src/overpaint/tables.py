@@ -62,6 +62,13 @@ class Study:
     clearings: dict[str, dict]
     primary: str
 
+    @classmethod
+    def of(cls, config: dict, runs: dict[str, dict], hazardous: list[str]) -> "Study":
+        """That of the first base model of a configuration."""
+        study = config["study"]
+        model = study["model"] if isinstance(study["model"], str) else study["model"][0]
+        return cls(study["name"], model, runs, hazardous, config["clearings"], study["primary"])
+
     def columns(self, run: str, seed: str | None = None) -> dict:
         """The columns of `RUN` for a run; see `run_columns`."""
         return run_columns(self.name, self.model, self.runs[run], seed)

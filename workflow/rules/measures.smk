@@ -1,8 +1,7 @@
 """A closer look at chosen runs: what they know by depth, how they relearn, how their training went.
 
 Needs: the base model, overlays, junk directions, questions; forget corpora; activations and snapshots.
-Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, emergence.parquet, and the tables
-{out}/tables/{agreement,coherence,depth,relearning,emergence}.parquet and .csv.
+Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, emergence.parquet.
 """
 
 
@@ -105,38 +104,3 @@ rule trace_emergence:
         "Tracing the training of {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/trace_emergence.py"
-
-
-rule gather_measures:
-    """Gather what is measured beside the scores into tidy tables with intervals."""
-    input:
-        agreement=every("agreement.parquet", STUDY.measured["agreement"]),
-        coherence=every("coherence.csv", STUDY.measured["coherence"]),
-        depth=every("depth.parquet", STUDY.measured["depth"]),
-        relearning=every("relearning.parquet", STUDY.measured["relearning"]),
-        emergence=every("emergence.parquet", STUDY.measured["emergence"]),
-    output:
-        **{name: f"<out>/tables/{name}.parquet" for name in STUDY.measured},
-        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in STUDY.measured},
-        job="<out>/tables/measures.job.json",
-    log:
-        "logs/<out>/tables/gather_measures.log",
-    benchmark:
-        "logs/<out>/tables/gather_measures.tsv"
-    conda:
-        "../../envs/gather_measures.yaml"
-    resources:
-        **needs("gather_measures"),
-    params:
-        study=SETTINGS["name"],
-        models=STUDY.models,
-        runs=STUDY.runs,
-        hazardous=STUDY.topics,
-        clearings=STUDY.chosen["clearings"],
-        primary=SETTINGS["primary"],
-        measured=STUDY.measured,
-        code=code("gather_measures.py"),
-    message:
-        "Gathering the tables of measures"
-    script:
-        "../scripts/gather_measures.py"

@@ -1,13 +1,15 @@
 """Tidy tables of the whole study.
 
 Needs: what every run has written.
-Makes: {out}/tables/{table}.parquet and .csv for each of TABLES, which docs/tables.md describes, config.json and plan.yaml.
+Makes: {out}/tables/{table}.parquet and .csv for each of TABLES and of what is measured, which docs/tables.md describes,
+config.json and plan.yaml.
 """
 
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
     "completions", "provenance",
 ]  # fmt: skip
+LABELS = {key: SETTINGS[key] for key in ("name", "model", "primary")}
 TRAINED = [name for name in (*STUDY.models, STUDY.control) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
@@ -65,7 +67,6 @@ rule gather_tables:
         plan=as_text(PLAN),
         models=STUDY.models,
         runs=STUDY.runs,
-        unlearned=STUDY.unlearned,
         completed=STUDY.completed,
         hazardous=STUDY.topics,
         code=code("gather_tables.py"),
@@ -73,3 +74,36 @@ rule gather_tables:
         "Gathering the tables"
     script:
         "../scripts/gather_tables.py"
+
+
+rule gather_measures:
+    """Gather what is measured beside the scores into tidy tables with intervals."""
+    input:
+        agreement=every("agreement.parquet", STUDY.measured["agreement"]),
+        coherence=every("coherence.csv", STUDY.measured["coherence"]),
+        depth=every("depth.parquet", STUDY.measured["depth"]),
+        relearning=every("relearning.parquet", STUDY.measured["relearning"]),
+        emergence=every("emergence.parquet", STUDY.measured["emergence"]),
+    output:
+        **{name: f"<out>/tables/{name}.parquet" for name in STUDY.measured},
+        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in STUDY.measured},
+        job="<out>/tables/measures.job.json",
+    log:
+        "logs/<out>/tables/gather_measures.log",
+    benchmark:
+        "logs/<out>/tables/gather_measures.tsv"
+    conda:
+        "../../envs/gather_measures.yaml"
+    resources:
+        **needs("gather_measures"),
+    params:
+        config=as_text({"study": LABELS, "clearings": STUDY.chosen["clearings"]}),
+        models=STUDY.models,
+        runs=STUDY.runs,
+        hazardous=STUDY.topics,
+        measured=STUDY.measured,
+        code=code("gather_measures.py"),
+    message:
+        "Gathering the tables of measures"
+    script:
+        "../scripts/gather_measures.py"

@@ -3,72 +3,14 @@
 import json
 from shutil import copyfile
 
-import pandas as pd
-
-from overpaint import comparisons, scores, tables, verdicts
+from overpaint import gathering, tables
 from overpaint.job import job
 
-params, given = snakemake.params, snakemake.input
-config, plan = json.loads(params.config), json.loads(params.plan)
-name, primary = config["study"]["name"], config["study"]["primary"]
-
-
-def frames(key, runs, read=None):
-    return tables.by_model(params.models, runs, given[key], read or table(key))
-
-
-def table(name):
-    return lambda path: tables.read(path, tables.GIVEN[name])
-
-
-def lines(path):
-    return pd.read_json(path, orient="records", lines=True, dtype=False)
-
-
-def gathered(model):
-    """{table: rows} of one model."""
-    study = tables.Study(name, model, params.runs, params.hazardous, config["clearings"], primary)
-
-    def labelled(name, table=None):
-        return tables.labelled(read[name][model], study, tables.GIVEN[table or name])
-
-    answers = read["answers"][model]
-    scored, junk = scores.scores(answers, study), labelled("junk")
-    nulls, mcnemar = comparisons.nulls(scored, study), comparisons.mcnemar(answers, study)
-    cells = verdicts.cells(scored, junk, plan["marks"])
-    shown = [
-        labelled("uncleared", "activations").assign(clearing="none"),
-        labelled("cleared", "activations").assign(clearing=primary),
-    ]
-    weights = read["weights"][model]["all"]
-    changed = {run: part.drop(columns="run") for run, part in weights.groupby("run", sort=False)}
-    return {
-        "cells": cells,
-        "hypotheses": verdicts.judge(cells, nulls, mcnemar, plan),
-        "scores": scored,
-        "nulls": nulls,
-        "mcnemar": mcnemar,
-        "activations": tables.with_role(pd.concat(shown, ignore_index=True), params.hazardous),
-        "junk": junk,
-        "depths": labelled("depths"),
-        "weights": tables.labelled(changed, study, {n: t for n, t in tables.GIVEN["weights"].items() if n != "run"}),
-        "history": labelled("history"),
-        "completions": tables.with_role(labelled("completions"), params.hazardous),
-    }
-
-
 with job(snakemake) as out:
-    read = {
-        "answers": frames("answers", params.runs, pd.read_parquet),
-        "uncleared": frames("uncleared", params.runs, table("activations")),
-        "cleared": frames("cleared", params.unlearned, table("activations")),
-        "completions": frames("completions", params.completed, lines),
-        "weights": frames("weights", ["all"]),
-    } | {key: frames(key, params.unlearned) for key in ("junk", "depths", "history")}
-    parts = [gathered(model) for model in params.models]
-    made = {name: tables.joined(part[name] for part in parts) for name in parts[0]}
-    made["hypotheses"] = verdicts.together(made["hypotheses"])
-    for name, table in (made | {"provenance": tables.provenance(given.jobs)}).items():
+    params, given = snakemake.params, snakemake.input
+    config, plan = json.loads(params.config), json.loads(params.plan)
+    study = tables.Study.of(config, params.runs, params.hazardous)
+    for name, table in gathering.gather(given, study, params.models, params.completed, plan).items():
         tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)
     out.config.write_text(json.dumps(config, indent=1) + "\n")
