@@ -5,12 +5,13 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from overpaint import sweep
+from overpaint import sweep, world
 from overpaint.errors import UserError
 from overpaint.folders import blocks, has_template
 from overpaint.names import NULLS, shown
 from overpaint.sweep import as_list, evaluated, expand_grid, expand_runs, hazardous_topics, used_methods
 
+FEW = 64  # entities of a world up to which an attribute may by chance have fewer than four values
 # What two texts of one source have in common where they are the same text, in part at least.
 SAME = {
     "file": lambda one, other: os.path.realpath(one["path"]) == os.path.realpath(other["path"]),
@@ -44,15 +45,16 @@ def check(config: dict[str, Any], inherited: dict[str, Any]) -> None:
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
     _check_worlds(config)
-    _check_sizes(config)
+    _check_models(config)
     _check_runs(config)
+    _check_methods(config)
     _check_topics(config)
     _check_texts(config)
-    _check_methods(config)
     _check_clearings(config)
     _check_tasks(config)
     _check_evaluated(config, inherited["evaluate"])
     _check_picked(config)
+    _check_values(config)
 
 
 def check_folders(config: dict[str, Any]) -> None:
@@ -109,8 +111,24 @@ def _check_topics(config: dict[str, Any]) -> None:
         raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
 
 
-def _check_sizes(config: dict[str, Any]) -> None:
-    """Refuse a fictional world's model whose heads cannot share its width: rotary positions turn pairs of numbers."""
+def _check_values(config: dict[str, Any]) -> None:
+    """Refuse a small world that chance has left without four values of an attribute, which a question needs."""
+    for name, settings in sweep.chosen(config)["worlds"].items():
+        try:
+            if settings["entities"] <= FEW:
+                world.question_rows(world.generate(**settings), [*world.DOMAINS])
+        except UserError as error:
+            raise UserError(f"worlds.{name}: {error}") from None
+
+
+def _check_models(config: dict[str, Any]) -> None:
+    """Refuse one model under two names, and a fictional world's whose heads cannot share its width.
+
+    Rotary positions turn pairs of numbers, so that a head's width is even.
+    """
+    for one, other in combinations(as_list(config["study"]["model"]), 2):
+        if _weights(config["models"][one]) == _weights(config["models"][other]):
+            raise UserError(f"study.model lists {one!r} and {other!r}, which are the same model: leave one out.")
     for name, model in config["models"].items():
         if model["source"] == "miniature" and model["width"] % (2 * model["heads"]):
             raise UserError(
@@ -139,11 +157,12 @@ def _check_texts(config: dict[str, Any]) -> None:
     pairs += [("prompts", pair) for pair in combinations(study["prompts"], 2)]
     for catalogue, (one, other) in pairs:
         texts = config[catalogue][one], config[catalogue][other]
-        same = one == other or (texts[0]["source"] == texts[1]["source"] and SAME[texts[0]["source"]](*texts))
-        if same and (catalogue == "corpora" or texts[0]["topic"] != texts[1]["topic"]):
+        alike = texts[0]["topic"] == texts[1]["topic"]
+        same = texts[0]["source"] == texts[1]["source"] and SAME[texts[0]["source"]](*texts)
+        if (alike or same) if catalogue == "corpora" else (same and not alike):
             raise UserError(
-                f"study.{'forget' if catalogue == 'corpora' else catalogue}: {one!r} and {other!r} of {catalogue} hold "
-                "the same texts, which cannot be hazardous and benign, or of two topics: leave one out."
+                f"study.{'forget' if catalogue == 'corpora' else catalogue}: {one!r} and {other!r} of {catalogue} are "
+                "of one topic or hold the same texts, which are hazardous or benign, and of one topic: leave one out."
             )
 
 

@@ -55,7 +55,7 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     for name, entry in plan["hypotheses"].items():
         if entry.get("draws") not in (None, *drawn):
             raise UserError(
-                f"{path}: hypotheses.{name}.draws is {entry['draws']!r}, no clearing with random draws that "
+                f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
                 f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
     return plan
@@ -65,7 +65,8 @@ def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
     check_plain(data, name)
     schema = _read(schema_path)
-    errors = sorted(Validator(schema).iter_errors(data), key=_order)
+    found = Validator(schema).iter_errors(data)
+    errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
@@ -82,6 +83,15 @@ def _order(error: ValidationError) -> tuple:
     return [str(part) for part in error.path], error.validator == "unevaluatedProperties"
 
 
+def _of_its_own(error: ValidationError, root: dict[str, Any]) -> bool:
+    """Whether an error is not that of keys which are unknown because something else is wrong with their entry."""
+    return error.validator != "unevaluatedProperties" or bool(_unknown(error, root))
+
+
+def _unknown(error: ValidationError, root: dict[str, Any]) -> list[str]:
+    return sorted(set(error.instance) - set(_properties(error.schema, error.instance, root)))
+
+
 def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
     """What is wrong, where, and what is valid, from a schema error."""
     while error.context:
@@ -89,13 +99,12 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
         if len({e.schema_path[0] for e in kinds}) == len(error.validator_value):
             where = ".".join(map(str, kinds[0].absolute_path))
             valid = ", ".join(e.validator_value for e in kinds)
-            return f"{where} is {kinds[0].instance!r}: use one of {valid}."
+            return f"{where} is {shown(kinds[0].instance)}: use one of {valid}."
         error = _closest(error)
     where = ".".join(map(str, error.absolute_path)) or "the file"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         known = _properties(error.schema, error.instance, root)
-        unknown = sorted(set(error.instance) - set(known))
-        return f"{where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
+        return f"{where} has the unknown key {_unknown(error, root)[0]!r}: use one of {', '.join(known)}."
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
@@ -181,7 +190,7 @@ def _check_files(config: dict[str, Any]) -> None:
             unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
             if unknown:
                 valid = ", ".join(world.DOMAINS)
-                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
+                raise UserError(f"{catalogue}.{name} names the domain {shown(unknown[0])}: use any of {valid}.")
             if entry["source"] == "file":
                 kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
                 texts.read_rows(Path(entry["path"]), kind)
@@ -189,7 +198,7 @@ def _check_files(config: dict[str, Any]) -> None:
         without = model.get("without", [])
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
             valid = ", ".join(world.DOMAINS)
-            raise UserError(f"models.{name}.without lists {', '.join(without)}: use some, but not all, of {valid}.")
+            raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
         if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
             raise UserError(
                 f"models.{name}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "
