@@ -275,7 +275,7 @@ def test_what_is_no_quantity_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "value", "hint"),
     [
-        (("study", "completions"), "2", "write 2 without quotation marks"),
+        (("study", "completions"), "2", "write 2 without quotation marks, and in a file"),
         (("study", "completions"), "1e1", "write 10"),
         (("study", "completions"), 4.0, "write 4, without a point"),
         (("methods", "rmu", "lr"), "5e-5", "write 5.0e-05"),
@@ -381,6 +381,10 @@ PLANS = {
         ),
         ["study.forget", "'riftlore'", "'everyday'"],
     ),
+    "a file of one's own where the study writes": (
+        put("corpora", "everyday", value=PLAIN_FILE | {"topic": "x", "path": "results/miniature/corpora/x.jsonl"}),
+        ["corpora.everyday.path", "copy it elsewhere"],
+    ),
     "one data set to forget twice": (
         both(*(put("corpora", name, value=DATASET | {"topic": name}) for name in HAZARDOUS)),
         ["study.forget", "'gloomcraft'", "'riftlore'"],
@@ -439,6 +443,7 @@ PLANS = {
         ),
         ["'control'", "saved control vectors"],
     ),
+    "a prior that is not used": (put("benchmarks", "everyday", "prior", value="So:"), ["benchmarks.everyday.prior"]),
     "a blank column": (put("prompts", "wmdp_bio", "column", value=""), ["prompts.wmdp_bio.column"]),
     "half a character": (
         put("benchmarks", "everyday", "description", value="\ud800"),
@@ -556,6 +561,21 @@ def test_a_released_model_alone_is_a_study(tmp_path):
     assert complete(config, SCHEMA)["study"]["main"] is None
 
 
+# What is accepted though it means nothing: why.
+ACCEPTED = {
+    "study: {evaluate: {}}": "Snakemake merges it into the list that is there, and so it says nothing",
+    "study: {}": "it says nothing",
+    "clearings: {unused: {direction: ones, draws: 5}}": "a setting that its kind of direction does not use",
+}
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_what_says_nothing_changes_nothing(text):
+    config = copy.deepcopy(DEFAULT)
+    update_config(config, yaml.safe_load(text))
+    assert len(ACCEPTED) <= 10 and complete(config, SCHEMA)["study"] == complete(merged(), SCHEMA)["study"]
+
+
 # --- mutations
 
 ODD = [
@@ -592,8 +612,8 @@ def mutate(config: dict, rng: random.Random) -> str:
     path, odd = rng.choice(found), copy.deepcopy(rng.choice(ODD))
     holder, key = at(config, path[:-1]), path[-1]
     kind = rng.choice(["odd", "delete", "rename", "swap", "wrap", "twice", "scale", *4 * ["alike"]])
-    alike = [one for one in found if named_as(one) == named_as(path)]
-    other = rng.choice(alike if kind == "alike" else found)
+    alike = [one for one in found if named_as(one) == named_as(path) and one != path]
+    other = rng.choice(alike if kind == "alike" and alike else found)
     value = holder[key]
     if kind == "delete":
         del holder[key]
@@ -662,6 +682,39 @@ def test_no_mutation_ends_in_anything_but_a_study_or_a_sentence():
         except Exception as error:
             raise AssertionError(told) from error
     assert refused > MUTATIONS / 4 and accepted > MUTATIONS / 20, f"{SEED}: {refused} refused, {accepted} accepted"
+
+
+def test_no_mutation_of_a_plan_ends_in_anything_but_a_plan_or_a_sentence(tmp_path):
+    config, (path, rng) = complete(merged(), SCHEMA), (tmp_path / "plan.yaml", random.Random(f"{SEED}/plan"))
+    config["study"]["plan"] = str(path)
+    for number in range(80):
+        plan = yaml.safe_load((ROOT / "plan.yaml").read_text()) | {"studies": ["miniature"]}
+        told = f"OVERPAINT_SEED={SEED}, plan {number}: {mutate(plan, rng)}"
+        try:
+            path.write_text(yaml.safe_dump(plan))
+            read_plan(config, PLAN_SCHEMA)
+        except UserError as error:
+            assert "plan.yaml" in str(error) and str(error).isprintable() and str(error).endswith("."), (
+                f"{told}\n{error}"
+            )
+        except (yaml.YAMLError, ValueError):
+            assert not path.read_text(), told  # no file can say it
+        except Exception as error:
+            raise AssertionError(told) from error
+
+
+def test_files_that_nest_or_repeat_without_end_are_one_sentence():
+    holds_itself: dict = {}
+    holds_itself["x"] = [holds_itself]
+    deep: list = []
+    for _ in range(5000):
+        deep = [deep]
+    many: list = [0] * 10
+    for _ in range(12):
+        many = [many] * 10
+    for value in (holds_itself, deep, many):
+        sentence = refusal(put("study", "completions", value=value))
+        assert "study" in sentence and "without end" in sentence
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ def check(config: dict[str, Any], inherited: dict[str, Any]) -> None:
     _check_methods(config)
     _check_topics(config)
     _check_texts(config)
+    _check_own(config)
     _check_clearings(config)
     _check_tasks(config)
     _check_evaluated(config, inherited["evaluate"])
@@ -166,6 +167,20 @@ def _check_texts(config: dict[str, Any]) -> None:
             )
 
 
+def _check_own(config: dict[str, Any]) -> None:
+    """Refuse a file of one's own where the study writes its texts: Snakemake would remove it first."""
+    for (catalogue, names), model in product(
+        sweep.used_texts(config["study"]).items(), as_list(config["study"]["model"])
+    ):
+        written = os.path.realpath(f"{config['study']['output']}/{model}/{catalogue}")
+        for name in names:
+            path = config[catalogue][name].get("path", "")
+            if path and os.path.dirname(os.path.realpath(path)) == written:
+                raise UserError(
+                    f"{catalogue}.{name}.path is {shown(path)}, where the study writes its own: copy it elsewhere."
+                )
+
+
 def _check_layers(config: dict[str, Any]) -> None:
     choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
     counts = {name: blocks(name, config["models"][name]) for name in as_list(config["study"]["model"])}
@@ -279,9 +294,14 @@ def _check_templates(config: dict[str, Any]) -> None:
 
 
 def _check_tasks(config: dict[str, Any]) -> None:
-    """Refuse settings that a task of the harness has of its own, and a chat template around running text."""
+    """Refuse settings that nothing uses, or that a task of the harness has of its own."""
     own = {"kind": "questions", "scoring": "continuation", "description": ""}
     for name, entry in config["benchmarks"].items():
+        if entry["prior"] and entry["metric"] != "acc_mutual_info":
+            raise UserError(
+                f"benchmarks.{name}.prior is {shown(entry['prior'])}, which {entry['metric']!r} does not use: "
+                "leave it out, or make the metric acc_mutual_info."
+            )
         if entry["kind"] == "text" and entry["chat_template"]:
             raise UserError(
                 f"benchmarks.{name}.chat_template is true, and its kind is text, which is scored as it stands: leave "

@@ -1,6 +1,7 @@
 """Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
 
 import math
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,14 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
     study, path = config["study"], Path(config["study"]["plan"])
     try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
     _valid(plan, schema_path, str(path))
+    if not _is_date(plan["written"]):
+        raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
     if study["name"] not in plan["studies"]:
         return plan
     if study["primary"] != plan["primary"]:
@@ -59,6 +64,13 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
                 f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
     return plan
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
@@ -144,7 +156,7 @@ def _number_hint(found: Any) -> str:
     if not math.isfinite(number):
         return ""
     if isinstance(yaml.safe_load(found), int | float):
-        return f" (it is text: write {found} without quotation marks)"
+        return f" (it is text: write {found} without quotation marks, and in a file, as --config gives text alone)"
     return (
         f" (YAML reads {found} as text: write {number:.0f})"
         if abs(number) >= 1 and number.is_integer()
