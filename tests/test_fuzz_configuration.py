@@ -21,8 +21,6 @@ from test_configuration import (
     COMMIT,
     DEFAULT,
     PLAN_SCHEMA,
-    PROMPTS,
-    QUESTION,
     ROOT,
     SCHEMA,
     STUDIES,
@@ -95,7 +93,7 @@ def test_a_topic_that_yaml_reads_as_no_text_is_to_be_quoted(name):
 RESERVED = {
     "models": ["downloads", "worlds", "tables", "reports", "figures", "all", "Tables", "x.json", "x.csv"],
     "methods": ["checkpoint", "corpora", "prompts", "benchmarks", "prefix", "base", "all", "weights.csv", "x.job"],
-    "clearings": ["all", "other_topic", "none", "rand", "randn", "ones", "benign", "on_base", "span.job.json"],
+    "clearings": ["all", "none", "rand", "randn", "ones", "benign", "span.job.json"],
     "benchmarks": ["all", "All"],
     "packages": ["datasets", "x.job.json"],
     "datasets": ["x.job.json"],
@@ -191,11 +189,17 @@ def test_an_output_is_spelt_out(written, read):
     assert complete(config, SCHEMA)["study"]["output"] == read
 
 
+def write_texts(folder: Path) -> None:
+    """A corpus, prompts and questions of one's own, enough for any study."""
+    rows = [{"id": f"{n}", "unit": f"{n}", "split": ("fit", "report")[n % 2], "text": f"text {n}"} for n in range(8)]
+    questions = [row | {"question": f"{row['text']}?", "choices": ["x", "y"], "answer": 0} for row in rows]
+    for name, own in (("corpus", rows), ("prompts", rows), ("questions", questions)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
+
+
 def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name, rows in (("prompts", PROMPTS), ("questions", [QUESTION])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "text": "one"}\n')
+    write_texts(tmp_path)
     (tmp_path / "plan.yaml").write_text((ROOT / "plan.yaml").read_text())
     (tmp_path / "model").mkdir()
     (tmp_path / "model/model.safetensors").touch()
@@ -550,8 +554,34 @@ def test_the_headline_may_be_left_to_the_rule():
     assert complete(merged(), SCHEMA)["study"]["main"] == {"layer": 3, "c": 4}
 
 
-def test_a_released_model_alone_is_a_study(tmp_path):
-    """As README shows it, beside the study of one's own model and data that stands before it there."""
+def test_the_studies_that_readme_shows_are_planned(tmp_path, monkeypatch):
+    """One's own model and data, and then a released model alone."""
+    blocks = [yaml.safe_load(part.split("```")[0]) for part in (ROOT / "README.md").read_text().split("```yaml\n")[1:]]
+    own, released = (next(b for b in blocks if name in b.get("methods", {})) for name in ("rmu_mine", "zephyr_rmu"))
+    monkeypatch.chdir(tmp_path)
+    for entry in (own["models"]["mine"], released["models"]["zephyr_rmu"]):
+        entry["path"] = str(tmp_path / Path(entry["path"]).name)
+        Path(entry["path"]).mkdir()
+        (Path(entry["path"]) / "model.safetensors").touch()
+        (Path(entry["path"]) / "config.json").write_text('{"num_hidden_layers": 32}')
+    (tmp_path / "mine").mkdir()
+    write_texts(tmp_path / "mine")
+    for file, kind in (
+        ("forget", "corpus"),
+        ("retain", "corpus"),
+        ("plain_prompts", "prompts"),
+        ("plain_questions", "questions"),
+    ):
+        (tmp_path / f"mine/{file}.jsonl").write_text((tmp_path / f"mine/{kind}.jsonl").read_text())
+    config = copy.deepcopy(DEFAULT)
+    update_config(config, own)
+    assert list(sweep.chosen(complete(config, SCHEMA))["methods"]) == ["base", "rmu_mine"]
+    update_config(config, released)
+    found = complete(config, SCHEMA)
+    assert list(sweep.chosen(found)["methods"]) == ["base", "zephyr_rmu"]
+
+
+def test_a_released_model_alone_is_a_study():
     config = merged(ROOT / "studies/zephyr.yaml")
     config["study"]["runs"] = [{"method": "zephyr_rmu", "layer": 7, "c": 6.5, "seed": 0}]
     assert list(sweep.chosen(complete(config, SCHEMA))["methods"]) == ["base", "zephyr_rmu"]

@@ -202,7 +202,7 @@ def _check_files(config: dict[str, Any]) -> None:
             unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
             if unknown:
                 valid = ", ".join(world.DOMAINS)
-                raise UserError(f"{catalogue}.{name} names the domain {shown(unknown[0])}: use any of {valid}.")
+                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
             if entry["source"] == "file":
                 kind = {"corpora": "corpus", "prompts": "prompts"}.get(catalogue) or entry["kind"]
                 texts.read_rows(Path(entry["path"]), kind)

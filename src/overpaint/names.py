@@ -139,14 +139,6 @@ def _check_clearing(name: str, clearing: dict[str, Any]) -> None:
             f"clearings.{name} has the direction {kind!r}: reports know none, {', '.join(NULLS)} as such, so give "
             "another direction another name, and `none` no other."
         )
-    if name == "on_base" and not clearing["on_base"]:
-        raise UserError(
-            "clearings.on_base does not have `on_base: true`, as reports take it for: give it another name."
-        )
-    if name.startswith("other_"):
-        raise UserError(
-            f"clearings.{name}: tables call a topic's direction on the texts of another topic so: choose another name."
-        )
 
 
 def _place(where: str, text: str) -> str:
