@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def test_an_output_that_is_no_folder_of_its_own_is_refused(output):
 
 
 def test_no_output_is_a_folder_that_the_repository_holds():
-    names = {path.name for path in ROOT.iterdir()} - {"results", "build"}
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    names = {name.split("/")[0] for name in tracked}
     assert {"src", "docs", "workflow", "Snakefile", "Makefile"} <= names
     for name in names:
         assert "study.output" in refusal(put("study", "output", value=name)), name
@@ -393,6 +395,13 @@ PLANS = {
         both(*(put("corpora", name, value=DATASET | {"topic": name}) for name in HAZARDOUS)),
         ["study.forget", "'gloomcraft'", "'riftlore'"],
     ),
+    "the same prompts in a copy": (
+        both(
+            put("prompts", "riftlore", value={"source": "file", "topic": "riftlore", "path": "LICENSE"}),
+            put("prompts", "everyday", value={"source": "file", "topic": "everyday", "path": "./tests/../LICENSE"}),
+        ),
+        ["study.prompts", "'riftlore'", "'everyday'"],
+    ),
     "a retained corpus of a hazardous topic": (
         put("corpora", "everyday", "topic", value="riftlore"),
         ["study.forget", "'riftlore'", "'everyday'"],
@@ -572,7 +581,9 @@ def test_the_studies_that_readme_shows_are_planned(tmp_path, monkeypatch):
         ("plain_prompts", "prompts"),
         ("plain_questions", "questions"),
     ):
-        (tmp_path / f"mine/{file}.jsonl").write_text((tmp_path / f"mine/{kind}.jsonl").read_text())
+        (tmp_path / f"mine/{file}.jsonl").write_text(
+            (tmp_path / f"mine/{kind}.jsonl").read_text().replace("text ", file)
+        )
     config = copy.deepcopy(DEFAULT)
     update_config(config, own)
     assert list(sweep.chosen(complete(config, SCHEMA))["methods"]) == ["base", "rmu_mine"]

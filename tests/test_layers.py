@@ -12,21 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {
-        "names",
-        "folders",
-        "sweep",
-        "checks",
-        "fingerprint",
-        "provenance",
-        "world",
-        "wikipedia",
-        "packages",
-        "environments",
-        "bundle",
-        "resources",
-    }
-    | {"datafiles", "hub"},
+    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
+    | {"datafiles", "hub", "names", "folders", "checks", "planning"},
     {"texts", "configuration", "job"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
@@ -40,7 +27,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub", "names", "folders", "checks",
+    "resources", "errors", "datafiles", "hub", "names", "folders", "checks", "planning",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]

@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from overpaint import checks, sweep, texts, world
+from overpaint import checks, planning, sweep, texts, world
 from overpaint.errors import UserError
 from overpaint.names import check_names, check_plain, shown, with_places
 
@@ -30,10 +30,11 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     inherited = _read(checkout / "config.yaml")["study"]
     config = with_places(_fill(schema, config, schema), checkout)
     check_names(config)
-    config = checks.without_inherited_main(config, inherited)
-    checks.check(config, inherited)
+    checks.check(config)
+    config = planning.without_inherited_main(config, inherited)
+    planning.check(config, inherited)
     _check_files(config)
-    checks.check_folders(config)
+    planning.check_folders(config)
     return config
 
 
