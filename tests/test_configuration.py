@@ -493,7 +493,7 @@ MISTAKES = {
     ),
     "a model without any domain": (
         put("models", "miniature", "without", value=["rivers", "moons"]),
-        ["models.miniature.without", "rivers, moons", "some, but not all", "gloomcraft"],
+        ["models.miniature.without", "['rivers', 'moons']", "some, but not all", "gloomcraft"],
     ),
     "no uncleared evaluation": (
         put("study", "evaluate", 0, "clearings", value=["span"]),

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {"names", "folders", "sweep", "checks", "fingerprint", "provenance", "world", "wikipedia", "packages"}
+    {"names", "folders", "sweep", "checks", "planning", "fingerprint", "provenance", "world", "wikipedia", "packages"}
     | {"environments", "resources", "datafiles", "hub", "start"},
     {"texts", "needs", "configuration", "job", "study", "unpacking", "bundle"},
     {"gguf", "tensors", "trying"},
@@ -28,7 +28,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks", "needs", "unpacking",
+    "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks", "needs", "unpacking", "planning",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]

@@ -1,6 +1,7 @@
 """Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
 
 import math
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from overpaint import checks, needs, sweep, world
+from overpaint import checks, needs, planning, sweep, world
 from overpaint.errors import UserError
 from overpaint.names import check_names, check_plain, shown, with_places
 
@@ -29,10 +30,11 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     inherited = _read(checkout / "config.yaml")["study"]
     config = with_places(_fill(schema, config, schema), checkout)
     check_names(config)
-    config = checks.without_inherited_main(config, inherited)
-    checks.check(config, inherited)
+    checks.check(config)
+    config = planning.without_inherited_main(config, inherited)
+    planning.check(config, inherited)
     _check_files(config)
-    checks.check_folders(config)
+    planning.check_folders(config)
     return config
 
 
@@ -40,10 +42,14 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
     study, path = config["study"], Path(config["study"]["plan"])
     try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
     _valid(plan, schema_path, str(path))
+    if not _is_date(plan["written"]):
+        raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
     if study["name"] not in plan["studies"]:
         return plan
     if study["primary"] != plan["primary"]:
@@ -55,17 +61,25 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     for name, entry in plan["hypotheses"].items():
         if entry.get("draws") not in (None, *drawn):
             raise UserError(
-                f"{path}: hypotheses.{name}.draws is {entry['draws']!r}, no clearing with random draws that "
+                f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
                 f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
     return plan
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
     check_plain(data, name)
     schema = _read(schema_path)
-    errors = sorted(Validator(schema).iter_errors(data), key=_order)
+    found = Validator(schema).iter_errors(data)
+    errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
@@ -82,6 +96,15 @@ def _order(error: ValidationError) -> tuple:
     return [str(part) for part in error.path], error.validator == "unevaluatedProperties"
 
 
+def _of_its_own(error: ValidationError, root: dict[str, Any]) -> bool:
+    """Whether an error is not that of keys which are unknown because something else is wrong with their entry."""
+    return error.validator != "unevaluatedProperties" or bool(_unknown(error, root))
+
+
+def _unknown(error: ValidationError, root: dict[str, Any]) -> list[str]:
+    return sorted(set(error.instance) - set(_properties(error.schema, error.instance, root)))
+
+
 def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
     """What is wrong, where, and what is valid, from a schema error."""
     while error.context:
@@ -89,13 +112,12 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
         if len({e.schema_path[0] for e in kinds}) == len(error.validator_value):
             where = ".".join(map(str, kinds[0].absolute_path))
             valid = ", ".join(e.validator_value for e in kinds)
-            return f"{where} is {kinds[0].instance!r}: use one of {valid}."
+            return f"{where} is {shown(kinds[0].instance)}: use one of {valid}."
         error = _closest(error)
     where = ".".join(map(str, error.absolute_path)) or "the file"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
         known = _properties(error.schema, error.instance, root)
-        unknown = sorted(set(error.instance) - set(known))
-        return f"{where} has the unknown key {unknown[0]!r}: use one of {', '.join(known)}."
+        return f"{where} has the unknown key {_unknown(error, root)[0]!r}: use one of {', '.join(known)}."
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
@@ -135,7 +157,7 @@ def _number_hint(found: Any) -> str:
     if not math.isfinite(number):
         return ""
     if isinstance(yaml.safe_load(found), int | float):
-        return f" (it is text: write {found} without quotation marks)"
+        return f" (it is text: write {found} without quotation marks, and in a file, as --config gives text alone)"
     return (
         f" (YAML reads {found} as text: write {number:.0f})"
         if abs(number) >= 1 and number.is_integer()
@@ -187,7 +209,7 @@ def _check_files(config: dict[str, Any]) -> None:
         without = model.get("without", [])
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
             valid = ", ".join(world.DOMAINS)
-            raise UserError(f"models.{name}.without lists {', '.join(without)}: use some, but not all, of {valid}.")
+            raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
         if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
             raise UserError(
                 f"models.{name}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "

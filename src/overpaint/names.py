@@ -54,8 +54,13 @@ def check_plain(data: Any, name: str) -> None:
 
 def check_names(config: dict[str, Any]) -> None:
     """Refuse names that paths or tables have for something else."""
+    seen: dict[tuple[str, str], str] = {}
     for kind, where, name in _named(config):
         short = name.lower()
+        if kind != "topic" and seen.setdefault((kind, short), name) != name:
+            raise UserError(
+                f"{where} {name!r} differs from {seen[kind, short]!r} in its case alone: some disks take both for one."
+            )
         reason = TAKEN.get(kind, {}).get(short) or ("all of them together" if short == "all" else "")
         if reason and (short != "all" or kind in TOGETHER):
             raise UserError(f"{where} {name!r} is taken, as that is {reason}: choose another name.")
@@ -134,14 +139,6 @@ def _check_clearing(name: str, clearing: dict[str, Any]) -> None:
             f"clearings.{name} has the direction {kind!r}: reports know none, {', '.join(NULLS)} as such, so give "
             "another direction another name, and `none` no other."
         )
-    if name == "on_base" and not clearing["on_base"]:
-        raise UserError(
-            "clearings.on_base does not have `on_base: true`, as reports take it for: give it another name."
-        )
-    if name.startswith("other_"):
-        raise UserError(
-            f"clearings.{name}: tables call a topic's direction on the texts of another topic so: choose another name."
-        )
 
 
 def _place(where: str, text: str) -> str:
@@ -156,12 +153,25 @@ def _place(where: str, text: str) -> str:
 
 def _why_not(output: str, checkout: Path, models: list[str]) -> str:
     """Why a study may not write to a folder, "" where it may: folders in it, as figures/, are replaced."""
-    folder, home, checkout = (
-        Path(os.path.realpath(path)) for path in (checkout / output, Path("~").expanduser(), checkout)
-    )
     if "$" in output or ".." in Path(output).parts:
         return "with a variable or `..`, which stay as they are written"
-    for other, held in ((checkout, "the checkout"), (home, "your home folder")):
+    folder = checkout / output
+    taken = _taken(folder, checkout) or _taken(_real(folder), _real(checkout))
+    if taken:
+        return taken
+    if any(_real(folder).is_relative_to(_real(checkout / path)) for path in models):
+        return "in the folder of a model"
+    above = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not above.is_dir():
+        return f"and {above.name} is no folder"
+    if (folder / "figures").exists() and not (folder / "tables").exists():
+        return "where figures/ would be replaced, which no study wrote"
+    return ""
+
+
+def _taken(folder: Path, checkout: Path) -> str:
+    """What else a folder is, or is a part of."""
+    for other, held in ((checkout, "the checkout"), (_real(os.path.expanduser("~")), "your home folder")):
         if folder == other or folder in other.parents:
             return f"which is or holds {held}"
     if folder.is_relative_to(checkout):
@@ -170,11 +180,8 @@ def _why_not(output: str, checkout: Path, models: list[str]) -> str:
             return f"and {first} is a part of the checkout"
     if any(folder.is_relative_to(system) for system in SYSTEM) and not folder.is_relative_to("/dev/shm"):
         return "which is the system's"
-    if any(folder.is_relative_to(os.path.realpath(checkout / path)) for path in models):
-        return "in the folder of a model"
-    above = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
-    if not above.is_dir():
-        return f"and {above.name} is a file"
-    if (folder / "figures").exists() and not (folder / "tables").exists():
-        return "where figures/ would be replaced, which no study wrote"
     return ""
+
+
+def _real(path: Path | str) -> Path:
+    return Path(os.path.realpath(path))
