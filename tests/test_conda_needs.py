@@ -153,6 +153,15 @@ def test_a_prefix_that_can_be_no_folder_is_named(conda, free, tmp_path, name):
     assert complaint(tmp_path / name).startswith(f"`--conda-prefix` is {tmp_path / name}, ")
 
 
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a$b", "a`b", "a\\b", "a\nb"])
+def test_a_prefix_that_a_shell_would_take_apart_is_named(conda, free, tmp_path, name):
+    conda("25.1.0")
+    free(100)
+    said = complaint(tmp_path / name / "envs")
+    assert "choose another `--conda-prefix`" in said and said.isprintable()
+    assert complaint(tmp_path / "a b&c") == ""
+
+
 def test_what_else_lies_in_a_prefix_is_no_matter(conda, free, tmp_path):
     conda("25.1.0")
     free(100)

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -46,6 +47,11 @@ def check(prefix: Path, files: list[Path]) -> None:
         raise UserError(
             f"`--sdm conda` needs conda {OLDEST} or newer, and {conda} is {version}: run `conda update -n base conda` "
             f"or install Miniforge, {ELSEWHERE}."
+        )
+    if shlex.quote(conda) != conda or set("'\"$`\\\n") & set(str(prefix.absolute())):
+        raise UserError(
+            f"`--sdm conda` has {conda} and keeps environments in {prefix.absolute()}, and Snakemake puts both into "
+            f"commands, where a shell obeys quotes, $ and the like: choose another `--conda-prefix`, {ELSEWHERE}."
         )
     made = _made(prefix)
     texts = [path.read_bytes() for path in files]

@@ -1,4 +1,4 @@
-"""What `make` asks before it starts Snakemake: where a study's results land (no job, no Snakemake)."""
+"""What `make` asks of a study before it starts Snakemake, and where its results land."""
 
 import json
 import os
@@ -75,11 +75,11 @@ def _merged(config: Any, changes: dict) -> dict:
     return config
 
 
-def main(study: str = "") -> int:
-    """Print the folder of a study's results."""
+def main(what: str, study: str = "") -> int:
+    """`results STUDY` prints the folder of its results; `check STUDY` only whether Snakemake can start with it."""
     try:
-        check_cache()
-        print(results(study))
+        folder = results(study)
+        check_cache() if what == "check" else print(folder)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
