@@ -211,17 +211,32 @@ def test_the_folder_is_the_one_that_snakemake_has(path, monkeypatch):
 
 
 CHANGES = [
-    {}, {"study": {}}, {"study": {"main": {"layer": 1}}}, {"study": {"runs": []}}, {"study": 1}, {"models": 1},
-    {"models": {"x": {}}}, {"new": {"a": {"b": 1}}}, {"study": {"output": {"a": 1}}}, {"study": {"main": 3}},
-    {"methods": {"rmu": {"lr": {"x": None}}}},
+    {}, {"study": {}}, {"study": {"main": {"layer": 1}}}, {"study": {"output": "a/b"}}, {"study": {"output": ""}},
+    {"study": {"output": {"a": 1}}}, {"study": {"output": None}}, {"study": {"output": ["a"]}}, {"study": None},
+    {"study": 1}, {"study": ["a"]}, {"output": "a"}, {"models": {"output": "a"}}, {"models": None},
+    {"study": {"output": "\ud800"}}, {"study": {"output": "a\n"}},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=json.dumps)
-def test_files_are_merged_as_snakemake_merges_them(tmp_path, changes):
+def test_files_are_merged_as_snakemake_merges_them(tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(ROOT)
     (tmp_path / "mine.json").write_text(json.dumps(changes))
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert start._merged(config, changes) == merged(ROOT / "config.yaml", tmp_path / "mine.json")
+    study = merged(ROOT / "config.yaml", tmp_path / "mine.json")["study"]
+    output = study["output"] if isinstance(study, dict) else None
+    if isinstance(output, str) and output.isprintable() and output:
+        assert start.results(str(tmp_path / "mine.json")) == Path(output)
+    else:
+        with pytest.raises(UserError, match="give a folder"):
+            start.results(str(tmp_path / "mine.json"))
+
+
+def test_repeated_parts_of_a_file_are_not_written_out(tmp_path, monkeypatch):
+    """Ten to the power of thirty, were they."""
+    monkeypatch.chdir(ROOT)
+    levels = "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 100))
+    (tmp_path / "mine.yaml").write_text(f"a0: &a0 {{z: 1}}\n{levels}study: {{output: results/a}}\n")
+    assert start.results(str(tmp_path / "mine.yaml")) == Path("results/a")
 
 
 def test_a_home_folder_is_spelt_out(tmp_path, monkeypatch):
