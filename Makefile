@@ -18,8 +18,7 @@ override STUDY := $(value STUDY)
 override BUNDLE := $(value BUNDLE)
 override RULES := $(value RULES)
 export CORES STUDY BUNDLE RULES
-
-RESULTS = python -m overpaint.start "$$STUDY"
+export PYTHONUTF8 := 1
 
 ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDIR)))
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
@@ -28,12 +27,12 @@ endif
 .PHONY: study pack unpack verify test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
-	@$(RESULTS) >/dev/null
+	@python -m overpaint.start check "$$STUDY"
 	python -m snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
-	@echo; cat -- "$$($(RESULTS))/reports/summary.txt"
+	@echo; cat -- "$$(python -m overpaint.start results "$$STUDY")/reports/summary.txt"
 
 pack: .venv/ready
-	@set -f; results="$$($(RESULTS))" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
+	@set -f; results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
 	@results="$$($(RESULTS))" && python -m overpaint.bundle unpack "$$BUNDLE" "$$results"

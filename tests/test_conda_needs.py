@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -26,17 +27,27 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def conda(tmp_path, monkeypatch):
-    """conda(version): from here on that is the only conda there is, with an empty cache of packages."""
+def program(tmp_path, monkeypatch):
+    """program(text): from here on a file of that text is the only conda there is."""
 
-    def install(version: str, status: int = 0) -> Path:
+    def install(text: bytes) -> Path:
         folder = tmp_path / "bin"
         folder.mkdir()
-        said = json.dumps({"conda_version": version, "pkgs_dirs": [str(tmp_path / "pkgs")]})
-        (folder / "conda").write_text(f"#!/bin/sh\necho '{said}'\nexit {status}\n")
+        (folder / "conda").write_bytes(text)
         (folder / "conda").chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
         return folder / "conda"
+
+    return install
+
+
+@pytest.fixture
+def conda(tmp_path, program):
+    """conda(version): a conda of that version, with an empty cache of packages."""
+
+    def install(version: str, status: int = 0) -> Path:
+        said = json.dumps({"conda_version": version, "pkgs_dirs": [str(tmp_path / "pkgs")]})
+        return program(f"#!/bin/sh\necho '{said}'\nexit {status}\n".encode())
 
     return install
 
@@ -94,6 +105,71 @@ def test_a_conda_that_snakemake_drives_is_good(conda, free, tmp_path, version):
 def test_a_conda_that_fails_is_named(conda, tmp_path):
     place = conda("25.1.0", status=3)
     assert f"cannot use {place}, whose `conda info --json` fails" in complaint(tmp_path / "envs")
+
+
+NO_ANSWERS = [
+    "{}", "[]", "null", "1", '"24.7.1"', "", "no JSON", '{"conda_version": "25.1.0"}', '{"pkgs_dirs": ["/tmp"]}',
+    '{"conda_version": "25.1.0", "pkgs_dirs": []}', '{"conda_version": "25.1.0", "pkgs_dirs": null}',
+    '{"conda_version": "25.1.0", "pkgs_dirs": [null]}', '{"conda_version": "25.1.0", "pkgs_dirs": 1}',
+    '{"conda_version": "25.1.0", "pkgs_dirs": {"a": 1}}', '{"conda_version": {}}', "[" * 10**5, "\\377\\376",
+    "1" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=lambda answer: answer[:40])
+def test_a_conda_that_answers_as_none_does_is_named(program, tmp_path, answer):
+    place = program(f"#!/bin/sh\nprintf '{answer}'\n".encode())
+    said = complaint(tmp_path / "envs")
+    assert f"cannot use {place}, whose `conda info --json` says neither its version nor where" in said
+    assert said.isprintable() and "Miniforge" in said
+
+
+@pytest.mark.parametrize("version", ['""', "null", "[]", '"new"', "24", "true"])
+def test_a_version_that_is_none_is_too_old(program, tmp_path, version):
+    program(f'#!/bin/sh\necho \'{{"conda_version": {version}, "pkgs_dirs": ["/tmp"]}}\'\n'.encode())
+    assert "needs conda 24.7.1 or newer" in complaint(tmp_path / "envs")
+
+
+@pytest.mark.parametrize("text", [b"\x7fELF no program", b"#!/nowhere/sh\n", b"#!/bin/sh\nkill -9 $$\n"])
+def test_a_conda_that_cannot_run_is_named(program, tmp_path, text):
+    assert f"cannot use {program(text)}, whose `conda info --json` fails" in complaint(tmp_path / "envs")
+
+
+@pytest.mark.parametrize("text", ["exec sleep 60", "sleep 60", "read answer; sleep 60"])
+def test_a_conda_that_does_not_end_is_left_alone(program, tmp_path, monkeypatch, text):
+    place = program(f"#!/bin/sh\n{text}\n".encode())
+    monkeypatch.setattr(environments, "PATIENCE_S", 1)
+    start = time.monotonic()
+    assert f"cannot use {place}, whose `conda info --json` does not end in 1 seconds" in complaint(tmp_path / "envs")
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("name", ["file", "file/below/it", "x" * 300, "link"])
+def test_a_prefix_that_can_be_no_folder_is_named(conda, free, tmp_path, name):
+    conda("25.1.0")
+    free(100)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    assert complaint(tmp_path / name).startswith(f"`--conda-prefix` is {tmp_path / name}, ")
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a$b", "a`b", "a\\b", "a\nb"])
+def test_a_prefix_that_a_shell_would_take_apart_is_named(conda, free, tmp_path, name):
+    conda("25.1.0")
+    free(100)
+    said = complaint(tmp_path / name / "envs")
+    assert "choose another `--conda-prefix`" in said and said.isprintable()
+    assert complaint(tmp_path / "a b&c") == ""
+
+
+def test_what_else_lies_in_a_prefix_is_no_matter(conda, free, tmp_path):
+    conda("25.1.0")
+    free(100)
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"dependencies:\n  - caf\xe9=1\n")
+    (tmp_path / "nowhere.yaml").symlink_to("absent")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert complaint(tmp_path) == ""
 
 
 def test_no_room_is_said_with_what_is_needed_and_where(conda, free, tmp_path):

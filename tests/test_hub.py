@@ -18,8 +18,8 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 from loopback_hub import TOKEN, Fault, Hub
 
+from overpaint import environments, models, world
 from overpaint import hub as library
-from overpaint import models, world
 from overpaint.errors import UserError
 from overpaint.hub import Source, download_dataset, download_model
 
@@ -230,6 +230,56 @@ def test_an_unknown_repository_is_refused_at_once(hub, token, tmp_path, monkeypa
     monkeypatch.setenv("HF_TOKEN", token)
     said = refusal(download_model, "nobody/nothing", "0" * 40, tmp_path / "model", tmp_path / ".work", hub.url)
     assert f"{hub.url}/nobody/nothing" in said and "HF_TOKEN" in said and len(hub.requests) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["", " ", "/", None])
+def test_no_endpoint_is_the_default_one(monkeypatch, endpoint):
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    if endpoint is not None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert environments.hub_address() == "https://huggingface.co"
+    environments.check_variables()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8080", "https://mirror.org/hf/", "https://me:secret@mirror.org"]
+)
+def test_a_mirror_is_an_address(monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    environments.check_variables()
+    assert environments.hub_address() == endpoint.rstrip("/")
+
+
+ODD_ADDRESSES = [
+    "mirror.org", "http://", "http://:80", "https://mirror.org:99999", "https://mirror.org:x", "https://mirror.org:0",
+    "http://[::1", "file:///tmp", "ftp://mirror.org", "https://mirror .org", "https://mirror.org\n/x", "https://é.org",
+    "https://mirror.org/?a", "https://mirror.org/#a", "\x1b[31m", "https://me:secret@mirror.org:x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", ODD_ADDRESSES)
+def test_an_endpoint_that_is_no_address_is_one_sentence(tmp_path, monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    said = refusal(environments.check_variables)
+    assert said.startswith("HF_ENDPOINT is ") and said.isprintable() and "secret" not in said
+    assert refusal(download_model, BASE, "0" * 40, tmp_path / "model", tmp_path / ".work") == said
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+@pytest.mark.parametrize("value", ["x", "", " ", "1.5", "-1", "0", "1e3", "٣", "9" * 5000])
+def test_a_patience_that_is_no_number_is_one_sentence(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert refusal(environments.check_variables).startswith(f"{name} is ")
+    monkeypatch.setenv(name, "30")
+    environments.check_variables()
+
+
+@pytest.mark.parametrize("token", ["hf_é", "hf a", "hf_\x07a"])
+def test_a_token_that_is_none_is_told_without_being_shown(monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert token not in refusal(environments.check_variables)
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
+    environments.check_variables()
 
 
 def test_a_password_in_the_endpoint_is_not_repeated():

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 LAYERS = [
     {"overpaint", "errors"},
     {"names", "folders", "sweep", "checks", "planning", "fingerprint", "provenance", "world", "wikipedia", "packages"}
-    | {"environments", "resources", "datafiles", "hub", "start"},
+    | {"environments", "resources", "datafiles", "hub", "listing", "start"},
     {"texts", "needs", "configuration", "job", "study", "unpacking", "bundle"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
@@ -26,25 +26,10 @@ LAYERS = [
     | {"figures", "reporting", "depths", "maps"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
-PLAIN = [
-    "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub", "study", "names", "folders", "checks", "needs", "unpacking", "planning",
-]  # fmt: skip
+PLAIN = sorted(set().union(*LAYERS[:3]) - {"overpaint"})
 # Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]
-TABULAR = [
-    "tables",
-    "scores",
-    "comparisons",
-    "measures",
-    "gathering",
-    "verdicts",
-    "statistics",
-    "figures",
-    "reporting",
-    "depths",
-    "maps",
-]
+STDLIB_ONLY = [n for n in PLAIN if n not in ("configuration", "datafiles", "hub", "needs", "start", "texts")]
+TABULAR = sorted(LAYERS[-1])
 
 
 def name_of(path: Path) -> str:

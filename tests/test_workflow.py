@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
@@ -127,7 +128,73 @@ def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh
     assert "Traceback" not in done.stdout and not (fresh / "results").exists()
 
 
+PLACES = ["it's", "with space", 'a"b', "a$(touch pwned)`touch pwned`", "a;b&c|d", "a<b>#%!", "-é 日本*?[c]\\", "a\nb"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_checkout_lies_where_a_folder_can(tmp_path, name):
+    """With its own Python in it, as `make` sets it up."""
+    copy = copy_checkout(tmp_path / name)
+    (copy / ".venv").symlink_to(sys.prefix)
+    command = [copy / ".venv/bin/python", "-m", "snakemake", "--cores", "1", f"{OUT}/worlds/smoke.json", *SMOKE]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0 and (copy / OUT / "worlds/smoke.json").exists(), done.stderr[-3000:]
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("name", ["a:b", "a{b}", "a{{b", "a}b"])
+def test_a_checkout_whose_path_means_something_else_is_told_to_move(tmp_path, name):
+    done = snakemake(copy_checkout(tmp_path / name), "--dry-run", *SMOKE)
+    assert done.returncode != 0 and done.stdout.count("rename the folder") == 1 and "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_ENDPOINT"])
+def test_a_variable_that_libraries_stumble_over_is_told_before_any_job(fresh, variable):
+    done = snakemake(fresh, "--dry-run", *SMOKE, **{variable: "x"})
+    assert done.returncode != 0 and done.stdout.count(f"{variable} is 'x'") == 1 and "Traceback" not in done.stdout
+
+
 # --- the study
+
+
+class Scripts(HTMLParser):
+    """The scripts of a page, as a browser takes them apart."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found, self.inside = [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.inside = tag == "script"
+        self.found += [""] * self.inside
+
+    def handle_endtag(self, tag) -> None:
+        self.inside = False
+
+    def handle_data(self, data) -> None:
+        if self.inside:
+            self.found[-1] += data
+
+
+def test_nothing_of_a_study_ends_a_script_of_snakemakes_report(study, tmp_path):
+    def starts() -> list[str]:
+        done = snakemake(study, "--report", "report.html", *SMOKE, str(tmp_path / "more.yaml"))
+        assert done.returncode == 0, done.stdout[-3000:]
+        page = (study / "report.html").read_text()
+        (study / "report.html").unlink()
+        assert ("ended()" in page) == ("ended()" in (study / "plan.yaml").read_text())
+        return [script[:100] for script in Scripts(page).found]
+
+    (tmp_path / "more.yaml").write_text("{}")
+    plain, plan = starts(), yaml.safe_load((study / "plan.yaml").read_text())
+    attack = "</pre></script><script>ended()</script><!--<script>"
+    plan["question"] += attack
+    plan["fixed"].append(attack)
+    more = {"benchmarks": {"everyday": {"description": attack}}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+    with edited(study / "plan.yaml", yaml.safe_dump(plan)):
+        assert starts() == plain and len(plain) > 10
 
 
 def test_the_study_leaves_every_table_page_and_figure(study):

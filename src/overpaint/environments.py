@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -47,6 +48,11 @@ def check(prefix: Path, files: list[Path]) -> None:
             f"`--sdm conda` needs conda {OLDEST} or newer, and {conda} is {version}: run `conda update -n base conda` "
             f"or install Miniforge, {ELSEWHERE}."
         )
+    if shlex.quote(conda) != conda or set("'\"$`\\\n") & set(str(prefix.absolute())):
+        raise UserError(
+            f"`--sdm conda` has {conda} and keeps environments in {prefix.absolute()}, and Snakemake puts both into "
+            f"commands, where a shell obeys quotes, $ and the like: choose another `--conda-prefix`, {ELSEWHERE}."
+        )
     made = _made(prefix)
     texts = [path.read_bytes() for path in files]
     _check_room(prefix, cache, [_packages(t) for t in texts if t not in made], made)
@@ -55,9 +61,9 @@ def check(prefix: Path, files: list[Path]) -> None:
 def check_variables() -> None:
     """Raise UserError for a variable with which huggingface_hub cannot be imported, or cannot ask a hub."""
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
-        value = os.environ.get(name, "").strip()
-        if value and not (value.isascii() and value.isdigit() and 0 < int(value) < 10**6):
-            raise UserError(f"{name} is {value!r}: give a whole number of seconds, such as 30, or leave it out.")
+        value = os.environ.get(name, "10").strip()
+        if not re.fullmatch(r"0*[1-9][0-9]{0,5}", value):
+            raise UserError(f"{name} is {value!r:.40}: give a whole number of seconds, such as 30, or leave it out.")
     if not re.fullmatch(r"[!-~]*", os.environ.get("HF_TOKEN", "").strip()):
         raise UserError("HF_TOKEN holds characters that no token has: copy it again.")
     hub_address()

@@ -7,10 +7,8 @@ mean. The bytes are received here, since its own downloads begin a file anew tha
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from overpaint.environments import hub_address
 from overpaint.errors import UserError
+from overpaint.listing import File, fault_of
 
 TRIES = 3  # in a row that bring nothing new
 PAUSE_S = 2.0  # before the second try, doubled before the third
@@ -63,30 +62,6 @@ class Source:
         parts = urlsplit(self.endpoint)
         host = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return f"{host}/{'datasets/' if self.kind == 'dataset' else ''}{self.repo}"
-
-
-@dataclass(frozen=True)
-class File:
-    """What the hub says of a file.
-
-    path: its place in the repository.
-    size: in bytes.
-    digest: SHA-256 of a file in large file storage, else its git blob hash (SHA-1).
-    """
-
-    path: str
-    size: int
-    digest: str
-
-    def matches(self, local: Path) -> bool:
-        """Whether `local` has this size and hash."""
-        return local.stat().st_size == self.size and self.digest_of(local) == self.digest
-
-    def digest_of(self, local: Path) -> str:
-        """The hash of `local` by the same rule."""
-        blob = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
-        with local.open("rb") as file:
-            return hashlib.file_digest(file, "sha256" if len(self.digest) == 64 else lambda: blob).hexdigest()
 
 
 def download_model(repo: str, revision: str, target: Path, work: Path, endpoint: str | None = None) -> None:
@@ -174,45 +149,14 @@ def _listed(source: Source) -> list[File]:
         raise UserError(
             f"{source.page} does not answer as a hub does ({_first_line(error)}): check HF_ENDPOINT and `repo`."
         ) from None
-    if info.sha != source.revision or not all(map(_checkable, files)):
+    if info.sha != source.revision or not all(file.known for file in files):
         raise UserError(
             f"{source.page} does not say the size and hash of every file at commit {source.revision}, so nothing could "
             "be checked: let HF_ENDPOINT name another mirror, or none."
         )
-    _check_paths(source, [file.path for file in files])
+    if fault := fault_of([file.path for file in files]):
+        raise UserError(f"{source.page} lists {fault}: do not use it.")
     return files
-
-
-def _check_paths(source: Source, paths: list[object]) -> None:
-    """Refuse a repository with a path that no file can have, or not beside the others."""
-    seen, folders = set(), set()
-    for path in paths:
-        if fault := _fault(path) or ("which it lists twice" if path in seen else ""):
-            raise UserError(f"{source.page} lists the file {path!r:.90}, {fault}: do not use it.")
-        seen.add(path)
-        folders |= {path[: slash.start()] for slash in re.finditer("/", path)}
-    for path in sorted(seen & folders):
-        raise UserError(f"{source.page} lists {path!r:.90} as a file and as a folder: do not use it.")
-
-
-def _checkable(file: File) -> bool:
-    """Whether the hub's answer says what a file has to be."""
-    digest = isinstance(file.digest, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.digest)
-    return type(file.size) is int and file.size >= 0 and bool(digest)
-
-
-def _fault(path: object) -> str:
-    """Why no file may have this path in a repository; empty where it may."""
-    if not isinstance(path, str) or not path:
-        return "which is no name"
-    parts = path.split("/")
-    if path.startswith("/") or ".." in parts or "\\" in path:
-        return "outside the repository"
-    if {"", "."} & set(parts) or any(unicodedata.category(c) in ("Cc", "Cs") for c in path):
-        return "which is no name"
-    if max(len(part.encode()) for part in parts) > 255 or len(path.encode()) > 1000:
-        return "a name that is too long"
-    return "as records of jobs are called" if path.endswith(".job.json") else ""
 
 
 def _fetch(source: Source, file: File, part: Path) -> None:

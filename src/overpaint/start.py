@@ -1,4 +1,4 @@
-"""What `make` asks before it starts Snakemake: where a study's results land (no job, no Snakemake)."""
+"""What `make` asks of a study before it starts Snakemake, and where its results land."""
 
 import json
 import os
@@ -20,19 +20,17 @@ def results(study: str) -> Path:
     `study` is the path of the file, empty for the default study. Raises UserError where the file cannot be read, is no
     study, or would have Snakemake run code.
     """
-    config = _read(DEFAULT)
+    output = _output(_read(DEFAULT), "results")
     if study:
-        config = _merged(config, _read(Path(study)))
-    section = config.get("study")
-    output = section.get("output", "results") if isinstance(section, dict) else None
-    if not isinstance(output, str) or not output.strip() or "\n" in output:
-        raise UserError(f"{study or DEFAULT}: study.output is {output!r}: give a folder, such as results/mine.")
-    return Path(output).expanduser()
+        output = _output(_read(Path(study)), output)
+    if not isinstance(output, str) or not output.strip() or not output.isprintable():
+        raise UserError(f"{study or DEFAULT}: study.output is {output!r:.90}: give a folder, such as results/mine.")
+    return Path(os.path.expanduser(output))
 
 
 def check_cache() -> None:
     """Raise UserError where Snakemake could not make the folder in which it keeps the sources that it reads."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
     try:
         (cache / "snakemake").mkdir(parents=True, exist_ok=True)
         writable = os.access(cache / "snakemake", os.W_OK)
@@ -67,19 +65,17 @@ def _parsed(text: str) -> Any:
         return yaml.safe_load(text)
 
 
-def _merged(config: Any, changes: dict) -> dict:
-    """`config` with `changes` over it: mappings are merged at every depth, all else is replaced."""
-    config = dict(config) if isinstance(config, dict) else {}
-    for key, value in changes.items():
-        config[key] = _merged(config.get(key), value) if isinstance(value, dict) else value
-    return config
+def _output(config: dict[str, Any], inherited: Any) -> Any:
+    """What a file says of the folder, or what it lets stand."""
+    study = config.get("study", {})
+    return study.get("output", inherited) if isinstance(study, dict) else None
 
 
-def main(study: str = "") -> int:
-    """Print the folder of a study's results."""
+def main(what: str, study: str = "") -> int:
+    """`results STUDY` prints the folder of its results; `check STUDY` only whether Snakemake can start with it."""
     try:
-        check_cache()
-        print(results(study))
+        folder = results(study)
+        check_cache() if what == "check" else print(folder)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -41,7 +41,7 @@ sys.executable = shlex.quote(sys.executable)
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(f'{BASE}/src')} PYTHONNOUSERSITE=1 PYTHONUTF8=1 "
     "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 "
-    "TRANSFORMERS_VERBOSITY=error; "
+    "TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
 )
 
 SETTINGS = STUDY.settings

@@ -13,4 +13,4 @@ with job(snakemake) as out:
     for name, table in gathering.gather(given, study, params.models, params.completed, plan).items():
         tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)
-    out.config.write_text(json.dumps(config, indent=1) + "\n")
+    out.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
