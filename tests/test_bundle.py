@@ -222,14 +222,14 @@ def test_verify_tells_every_file_that_is_not_as_it_was_written(there, capsys):
     assert len(said) == 2 and "other.csv is missing" in said[0] and "index.html is not what draw wrote" in said[1]
 
 
-def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capsys):
+def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capfd):
     for text, rules in (("first", ("train", "ask")), ("second", ("train",))):
         Path("own").write_text(text)
         for rule in rules:
             run(rule, own=("own",))
     with pytest.raises(SystemExit):
         run("draw", own=("own",))
-    assert f"'own' is not what it was for {OUT}/m/answers.job.json: put that back" in capsys.readouterr().err
+    assert f"'own' is not what it was for {OUT}/m/answers.job.json: put that back" in capfd.readouterr().err
     with pytest.raises(UserError, match="'own' was replaced between the jobs of .*answers.job.json and .*checkpoint"):
         bundle.verify(Path(OUT))
 

@@ -24,7 +24,7 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
     study, path = config["study"], Path(config["study"]["plan"])
     try:
-        plan = yaml.safe_load(path.read_text())
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
     _valid(plan, schema_path, str(path))
@@ -46,7 +46,7 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
 
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
-    schema = yaml.safe_load(schema_path.read_text())
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     errors = sorted(Draft202012Validator(schema).iter_errors(data), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")

@@ -41,8 +41,8 @@ def check(prefix: Path, files: list[Path]) -> None:
             f"`--sdm conda` needs conda {OLDEST} or newer, and {shutil.which('conda')} is {info['conda_version']}: "
             f"run `conda update -n base conda` or install Miniforge, {ELSEWHERE}."
         )
-    made = {path.read_text() for path in prefix.glob("*.yaml")}
-    texts = [path.read_text() for path in files]
+    made = {path.read_text(encoding="utf-8") for path in prefix.glob("*.yaml")}
+    texts = [path.read_text(encoding="utf-8") for path in files]
     _check_room(prefix, Path(info["pkgs_dirs"][0]), [_packages(t) for t in texts if t not in made], made)
 
 

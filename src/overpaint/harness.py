@@ -171,7 +171,9 @@ def _documents(name: str, definition: dict[str, Any], folder: Path) -> Dataset:
 def _read(files: list[Path]) -> Dataset:
     if files[0].suffix == ".parquet":
         return Dataset(pa.concat_tables(pq.read_table(path) for path in files))
-    return Dataset.from_list([json.loads(line) for path in files for line in path.read_text().splitlines() if line])
+    return Dataset.from_list(
+        [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines() if line]
+    )
 
 
 def _index(name: str) -> dict[str, Entry]:

@@ -180,7 +180,7 @@ def by_dose(names: Iterable[str], settings: dict[str, dict]) -> dict[float, str]
 def clearing_settings(part: Part) -> dict[str, dict]:
     """What each clearing of the study is, from the configuration beside the tables; none where it is not there."""
     path = part.folder / "config.json"
-    return json.loads(path.read_text()).get("clearings", {}) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")).get("clearings", {}) if path.is_file() else {}
 
 
 # ---------------------------------------------------------------- sentences

@@ -76,7 +76,7 @@ def _check_pin(package: str, version: str, sha256: str) -> None:
 def _fetch(package: str, version: str, sha256: str, scratch: Path) -> Path:
     """Download the wheel, or the sdist where there is no wheel, into `scratch`; its path."""
     requirements = scratch / "requirements.txt"
-    requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
+    requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
     folder = scratch / "archive"
     for kind in ("--only-binary=:all:", "--no-binary=:all:"):
         pip = _pip_download(kind, requirements, folder)

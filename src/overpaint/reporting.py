@@ -111,7 +111,7 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[Part]:
 
 def _fixed_cell(path: Path) -> Cell | None:
     """The cell that the study's configuration names as its main one, None where it names none."""
-    main = json.loads(path.read_text())["study"].get("main") if path.is_file() else None
+    main = json.loads(path.read_text(encoding="utf-8"))["study"].get("main") if path.is_file() else None
     return Cell(main["layer"], float(main["c"])) if main else None
 
 
@@ -852,7 +852,7 @@ def _own_kernel() -> Iterator[None]:
         }
         file = Path(folder, "kernels", "python3", "kernel.json")
         file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(spec))
+        file.write_text(json.dumps(spec), encoding="utf-8")
         before = os.environ.get("JUPYTER_PATH")
         os.environ["JUPYTER_PATH"] = folder if before is None else os.pathsep.join([folder, before])
         try:

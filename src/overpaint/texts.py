@@ -64,7 +64,7 @@ def read_rows(path: Path, kind: str) -> list[dict]:
 
 def write_rows(rows: list[dict], path: Path) -> None:
     """Write rows as JSONL."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

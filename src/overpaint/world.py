@@ -89,12 +89,12 @@ def _names(rng: random.Random):
 
 def save(facts: list[Fact], path: Path) -> None:
     """Write the facts as JSON."""
-    path.write_text(json.dumps([asdict(fact) for fact in facts], indent=1) + "\n")
+    path.write_text(json.dumps([asdict(fact) for fact in facts], indent=1) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> list[Fact]:
     """Read what `save` wrote."""
-    return [Fact(**fact) for fact in json.loads(path.read_text())]
+    return [Fact(**fact) for fact in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def vocabulary(facts: list[Fact]) -> list[str]:

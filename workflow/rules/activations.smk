@@ -33,6 +33,7 @@ rule collect_activations:
         topics=prompt_topics(),
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("collect_activations.py"),
     message:
         "Collecting activations of {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"

@@ -14,6 +14,7 @@ from overpaint import environments, sweep
 from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
+from overpaint.provenance import sketch
 from overpaint.resources import has_gpu, memory_mb, minutes, model_mb
 
 try:
@@ -46,6 +47,12 @@ UNLEARNED = [run for run in RUNS if run != "base"]
 SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_settings(RUNS[run])]
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
+OWN = {
+    entry["path"]
+    for key in ("models", "corpora", "prompts", "benchmarks")
+    for entry in config[key].values()
+    if "path" in entry
+}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
 TABLES = [
@@ -93,6 +100,19 @@ def base_model(wildcards):
 def code(script, *modules):
     """Fingerprint of a script's library code: a change of code reruns the rule, a change of comments does not."""
     return fingerprint(BASE / "workflow/scripts" / script, *modules)
+
+
+def contents(*inputs):
+    """Params function: a sketch of what the user's own files and folders hold among some inputs of a rule.
+
+    One that is replaced in its place may look as old as before, a folder always does.
+    """
+
+    def find(wildcards):
+        paths = [path(wildcards) if callable(path) else path for path in inputs]
+        return [sketch(path) for path in paths if path and path in OWN]
+
+    return find
 
 
 def memory(rule):

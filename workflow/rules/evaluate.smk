@@ -34,6 +34,7 @@ rule evaluate:
         benchmarks=CHOSEN["benchmarks"],
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("evaluate.py"),
     message:
         "Evaluating {wildcards.model}/{wildcards.run}"
@@ -71,6 +72,7 @@ rule complete_prompts:
         prompts_measured=STUDY["coherence"]["prompts"],
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("complete_prompts.py"),
     message:
         "Completing prompts with {wildcards.model}/{wildcards.run}"

@@ -34,6 +34,7 @@ rule measure_depth:
         benchmarks=questions(),
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model, base_control),
         code=code("measure_depth.py"),
     message:
         "Reading {wildcards.model}/{wildcards.run} by depth"
@@ -72,6 +73,7 @@ rule relearn:
         benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model, control_model()),
         code=code("relearn.py"),
     message:
         "Relearning with {wildcards.model}/{wildcards.run}"
@@ -109,6 +111,7 @@ rule trace_emergence:
         benchmarks=questions(sweep.hazardous_topics(config)),
         split=STUDY["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("trace_emergence.py"),
     message:
         "Tracing the training of {wildcards.model}/{wildcards.run}"

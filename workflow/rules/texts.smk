@@ -27,6 +27,7 @@ rule prepare_corpus:
         runtime=walltime("prepare_corpus"),
     params:
         settings=lambda wildcards: config["corpora"][wildcards.name],
+        own=contents(source("corpora")),
         code=code("prepare_corpus.py"),
     message:
         "Preparing the corpus {wildcards.name}"
@@ -55,6 +56,7 @@ rule prepare_prompts:
         runtime=walltime("prepare_prompts"),
     params:
         settings=lambda wildcards: config["prompts"][wildcards.name],
+        own=contents(source("prompts")),
         code=code("prepare_prompts.py"),
     message:
         "Preparing the prompts {wildcards.name}"
@@ -83,6 +85,7 @@ rule prepare_benchmark:
         runtime=walltime("prepare_benchmark"),
     params:
         settings=lambda wildcards: config["benchmarks"][wildcards.name],
+        own=contents(source("benchmarks")),
         code=code("prepare_benchmark.py"),
     message:
         "Preparing the benchmark {wildcards.name}"

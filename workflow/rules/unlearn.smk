@@ -31,6 +31,7 @@ rule compute_prefix:
         settings=lambda wildcards: PREFIXES[wildcards.prefix],
         topics=sweep.hazardous_topics(config),
         dtype=dtype,
+        own=contents(base_model),
         code=code("compute_prefix.py"),
     message:
         "Computing what enters {wildcards.prefix} of {wildcards.model}"
@@ -66,6 +67,7 @@ rule unlearn:
         settings=lambda wildcards: RUNS[wildcards.run],
         topics=sweep.hazardous_topics(config),
         dtype=dtype,
+        own=contents(base_model, released),
         code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{RUNS[wildcards.run]['kind']}"),
     message:
         "Unlearning {wildcards.model}/{wildcards.run}"

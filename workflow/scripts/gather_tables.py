@@ -62,4 +62,4 @@ with job(snakemake) as out:
     for name, table in (made | {"provenance": tables.provenance(given.jobs)}).items():
         tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)
-    out.config.write_text(json.dumps(params.config, indent=1) + "\n")
+    out.config.write_text(json.dumps(params.config, indent=1) + "\n", encoding="utf-8")
