@@ -61,6 +61,9 @@ def there(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "there"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(
+        "overpaint.job.describe_job", lambda rule, settings: {"rule": rule}
+    )  # asks git, which takes time
     for rule in JOBS:
         run(rule)
     return folder
@@ -232,6 +235,13 @@ def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capfd):
     assert f"'own' is not what it was for {OUT}/m/answers.job.json: put that back" in capfd.readouterr().err
     with pytest.raises(UserError, match="'own' was replaced between the jobs of .*answers.job.json and .*checkpoint"):
         bundle.verify(Path(OUT))
+
+
+def test_an_output_folder_above_the_checkout_is_not_packed(there, tmp_path, capsys):
+    Path("inner").mkdir()
+    os.chdir("inner")
+    assert bundle.main(["pack", f"../{OUT}", str(tmp_path / "x.tar")]) == 1
+    assert "absolute output" in capsys.readouterr().err and not (tmp_path / "x.tar").exists()
 
 
 @pytest.mark.parametrize("name", ["/none/x.tar", "", "results", "results/x/worlds/w.json/x.tar"])

@@ -24,6 +24,8 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
 
     Returns the outputs packed. A file that is not what its job wrote, or whose job.json is missing, is refused.
     """
+    if ".." in output.parts:
+        raise UserError(f"The names of a bundle have no `..`, as {output} has: give the study an absolute output.")
     records = _records(output)
     known = {record["rule"] for record in records.values()}
     if unknown := set(rules) - known:

@@ -236,9 +236,12 @@ def sketch(name: str) -> str | None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder but Snakemake's mark, sorted; its cache may give folders in it as links."""
+    """Every file below a folder but Snakemake's mark, sorted; its cache may give folders in it as links.
+
+    A link to nothing is no file, nor is a pipe, at which a reader would wait.
+    """
     found = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.name != MARK)
+    return sorted(path for path in found if path.name != MARK and path.is_file())
 
 
 def git(*arguments: str) -> str:
