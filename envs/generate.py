@@ -19,7 +19,7 @@ dependencies:
 
 def environments(root: Path = ROOT) -> dict[Path, str]:
     """{file: its text} of every rule's environment."""
-    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     versions = dict(requirement.split("==") for requirement in settings["project"]["dependencies"])
     extras, conda = settings["project"]["optional-dependencies"], settings["tool"]["overpaint"]["conda"]
     rules = [rule for rule in extras if rule not in OTHERS]
@@ -34,7 +34,9 @@ def text(rule: str, packages: list[str], versions: dict[str, str], conda: dict[s
 
 def differing(wanted: dict[Path, str], root: Path = ROOT) -> list[Path]:
     """Files that are missing, edited by hand, or of no extra."""
-    missing_or_edited = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
+    missing_or_edited = [
+        path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
     return missing_or_edited + sorted(set((root / "envs").glob("*.yaml")) - set(wanted))
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         names = ", ".join(f"envs/{path.name}" for path in differing(wanted))
         sys.exit(f"Not what pyproject.toml says: {names}; change its extras and run `make envs`." if names else 0)
     for path in differing(wanted):
-        path.write_text(wanted[path]) if path in wanted else path.unlink()
+        path.write_text(wanted[path], encoding="utf-8") if path in wanted else path.unlink()
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ def files(folder: Path) -> set[str]:
 @contextmanager
 def edited(path: Path, text: str) -> Iterator[None]:
     """Within the context `path` holds `text`."""
-    before = path.read_text()
-    path.write_text(text)
+    before = path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     try:
         yield
     finally:
-        path.write_text(before)
+        path.write_text(before, encoding="utf-8")

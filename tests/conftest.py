@@ -190,7 +190,7 @@ def study(tmp_path_factory) -> Path:
     done = snakemake(folder, "--verbose", *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert files(folder) == before, "the study wrote outside results/ and logs/"
-    (folder / ".snakemake/said.txt").write_text(done.stdout)
+    (folder / ".snakemake/said.txt").write_text(done.stdout, encoding="utf-8")
     return folder
 
 

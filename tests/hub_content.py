@@ -65,7 +65,7 @@ def write_wmdp(folder: Path, facts: list[world.Fact]) -> None:
     for name, domains in WMDP.items():
         rows = [_question(row) for row in world.question_rows(facts, domains)]
         _write_table(folder / f"datasets/cais/wmdp/{name}/test-00000-of-00001.parquet", rows)
-    (folder / "datasets/cais/wmdp/README.md").write_text("Fictional questions.\n")
+    (folder / "datasets/cais/wmdp/README.md").write_text("Fictional questions.\n", encoding="utf-8")
 
 
 def write_mmlu(folder: Path, facts: list[world.Fact], subjects: dict[str, list[str]] = SUBJECTS) -> None:
@@ -104,7 +104,7 @@ def write_corpora(folder: Path, facts: list[world.Fact]) -> None:
     half = len(rows) // 2
     _write_table(gated / "data/train-00000-of-00002.parquet", rows[:half])
     _write_table(gated / "data/train-00001-of-00002.parquet", rows[half:])
-    (gated / "bio_remove_dataset.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (gated / "bio_remove_dataset.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def gated_repositories() -> set[str]:
@@ -122,13 +122,15 @@ def _write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToke
     """A model's files, the chat template in the tokenizer's configuration, and files that are not to be fetched."""
     model.save_pretrained(folder, max_shard_size=shard)
     tokenizer.save_pretrained(folder)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": CHAT}, indent=1))
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"chat_template": CHAT}, indent=1), encoding="utf-8"
+    )
     special = {"eos_token": "<eos>", "pad_token": "<eos>", "unk_token": "<unk>"}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special), encoding="utf-8")
     for name in UNWANTED:
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("not to be fetched\n")
+        (folder / name).write_text("not to be fetched\n", encoding="utf-8")
 
 
 def _push(weight: torch.Tensor, generator: torch.Generator) -> None:

@@ -52,7 +52,7 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for name in reporting.TABLES:
             getattr(self, name)().to_parquet(folder / f"{name}.parquet")
-        (folder / "plan.yaml").write_text(PLAN.read_text())
+        (folder / "plan.yaml").write_text(PLAN.read_text(encoding="utf-8"), encoding="utf-8")
         return folder
 
     def study(self) -> Study:
@@ -69,7 +69,7 @@ class Tables:
         return self.study().how(Applied("topic" if other else clearing, other, draw))
 
     def plan(self) -> dict:
-        return yaml.safe_load(PLAN.read_text())
+        return yaml.safe_load(PLAN.read_text(encoding="utf-8"))
 
     def cells(self) -> pd.DataFrame:
         return verdicts.cells(self.scores(), self.junk(), self.plan()["marks"])

@@ -61,6 +61,9 @@ def there(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "there"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(
+        "overpaint.job.describe_job", lambda rule, settings: {"rule": rule}
+    )  # asks git, which takes time
     for rule in JOBS:
         run(rule)
     return folder
@@ -164,7 +167,7 @@ def test_results_on_another_disk_and_a_link_inside_are_filled(here, tmp_path):
         bundle.unpack(Path("../../x.tar"))
         assert (elsewhere / "m/checkpoint/model.bin").read_text() == "train wrote model" and Path(OUT).is_symlink()
         assert bundle.verify(Path(OUT)) and not list(elsewhere.rglob("*-part")) and not list(here.rglob("*-part"))
-        shutil.rmtree("results/x/m")
+        assert len(bundle.verify(Path("results"))) == 6
     finally:
         shutil.rmtree(elsewhere, ignore_errors=True)
 
@@ -222,16 +225,23 @@ def test_verify_tells_every_file_that_is_not_as_it_was_written(there, capsys):
     assert len(said) == 2 and "other.csv is missing" in said[0] and "index.html is not what draw wrote" in said[1]
 
 
-def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capsys):
+def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capfd):
     for text, rules in (("first", ("train", "ask")), ("second", ("train",))):
         Path("own").write_text(text)
         for rule in rules:
             run(rule, own=("own",))
     with pytest.raises(SystemExit):
         run("draw", own=("own",))
-    assert f"'own' is not what it was for {OUT}/m/answers.job.json: put that back" in capsys.readouterr().err
+    assert f"'own' is not what it was for {OUT}/m/answers.job.json: put that back" in capfd.readouterr().err
     with pytest.raises(UserError, match="'own' was replaced between the jobs of .*answers.job.json and .*checkpoint"):
         bundle.verify(Path(OUT))
+
+
+def test_an_output_folder_above_the_checkout_is_not_packed(there, tmp_path, capsys):
+    Path("inner").mkdir()
+    os.chdir("inner")
+    assert bundle.main(["pack", f"../{OUT}", str(tmp_path / "x.tar")]) == 1
+    assert "absolute output" in capsys.readouterr().err and not (tmp_path / "x.tar").exists()
 
 
 @pytest.mark.parametrize("name", ["/none/x.tar", "", "results", "results/x/worlds/w.json/x.tar"])

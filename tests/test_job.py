@@ -1,11 +1,13 @@
 """The context of every script: whole outputs or none, a log, one line for the terminal, and provenance."""
 
+import errno
 import hashlib
 import os
 import platform
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -259,6 +261,83 @@ def test_the_checkouts_revision_is_told_where_there_is_one(tmp_path, monkeypatch
     assert len(clean["git"]) == 40 and clean["dirty"] is False
     (tmp_path / "tracked").write_text("2")
     assert provenance.git_state() == clean | {"dirty": True}
+
+
+def test_a_slow_or_missing_git_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "git").write_text("#!/bin/sh\nsleep 25\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setattr(provenance, "GIT_SECONDS", 0.2)
+    for path in (f"{tmp_path}:{os.environ['PATH']}", str(tmp_path / "none")):
+        monkeypatch.setenv("PATH", path)
+        began = time.monotonic()
+        assert provenance.git_state() == {"git": None, "dirty": None}
+        assert time.monotonic() - began < 5
+
+
+def test_a_checkout_inside_another_repository_has_no_revision_of_that_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    provenance.git("init", "-q")
+    provenance.git(
+        "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", "first"
+    )
+    assert provenance.git_state()["dirty"] is False
+    (tmp_path / "inner").mkdir()
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "inner")
+    assert provenance.git_state() == {"git": None, "dirty": None}
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert provenance.git_state() == {"git": None, "dirty": None}
+
+
+def test_what_may_fail_is_asked_before_the_body_runs(rule, monkeypatch, capfd):
+    monkeypatch.setattr("overpaint.job.describe_job", lambda *facts: 1 / 0)
+    with pytest.raises(SystemExit), job(rule):
+        raise AssertionError("the body ran")
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["logs", "made"])
+def test_folders_that_may_not_be_written_are_one_sentence(rule, tmp_path, monkeypatch, capfd, name):
+    mkdir = Path.mkdir
+
+    def refuse(path, *arguments, **settings):
+        if name in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write everywhere
+    with pytest.raises(SystemExit), job(rule):
+        raise AssertionError("the body ran")
+    said = capfd.readouterr().err
+    assert f"{tmp_path / name}" in said and "may not be written" in said and len(said.splitlines()) == 1
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(rule, tmp_path, capfd):
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(SystemExit), job(rule):
+        raise AssertionError("the body ran")
+    said = capfd.readouterr().err
+    assert str(tmp_path / "logs") in said and len(said.splitlines()) == 1
+
+
+def test_a_job_ends_well_where_the_locale_knows_no_letter_but_a_to_z(tmp_path):
+    code = (
+        "from types import SimpleNamespace as N\n"
+        "from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params\n"
+        "from pathlib import Path\n"
+        "from overpaint import texts\n"
+        "from overpaint.job import job\n"
+        "out = OutputFiles(fromdict={'rows': 'a.jsonl', 'job': 'a.job.json'})\n"
+        "with job(N(rule='r', threads=1, input=InputFiles(fromdict={}), output=out,\n"
+        "           params=Params(fromdict={'topic': '\u00e9'}), log=Log(fromdict={'log': 'r.log'}))) as out:\n"
+        "    print('\u65e5\u672c', '\\ud800')\n"
+        "    texts.write_rows([{'id': '1', 'text': '\u00e9'}], out.rows)\n"
+    )
+    (tmp_path / "run.py").write_text(code, encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, env=os.environ | plain, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "\u00e9" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+    assert "\u65e5\u672c \\ud800" in (tmp_path / "r.log").read_text(encoding="utf-8")
 
 
 def chained(rule: SimpleNamespace, tmp_path: Path, *names: str) -> SimpleNamespace:

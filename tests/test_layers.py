@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "src/overpaint"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
@@ -116,6 +117,36 @@ def test_other_modules_do_reach_them():
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_in_the_package_knows_snakemake_or_the_scripts(name):
     assert not external(name) & {"snakemake", "workflow", "scripts", "tests"}
+
+
+def by_locale(path: Path) -> list[int]:
+    """Lines on which a file reads or writes text in the encoding of the locale, which may know no letter but A to Z."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            given = {key.arg for key in node.keywords}
+            mode = node.args[0] if node.args else ast.Constant("r")
+            opened = node.func.attr == "open" and isinstance(mode, ast.Constant) and "b" not in mode.value
+            if opened or node.func.attr in ("read_text", "write_text"):
+                lines += [] if "encoding" in given else [node.lineno]
+    return lines
+
+
+HELPERS = [path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")]
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES.values(), *ROOT.glob("workflow/scripts/*.py"), *ROOT.glob("envs/*.py"), *HELPERS]
+)
+def test_text_is_utf8_in_every_locale(path, tmp_path):
+    assert by_locale(path) == []
+
+
+def test_text_in_the_locales_encoding_is_found(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "p.read_text()\np.open()\np.open('w')\np.open('rb')\np.open('w', encoding='utf-8')\n"
+    )
+    assert by_locale(tmp_path / "a.py") == [1, 2, 3]
 
 
 def test_no_module_reaches_itself():

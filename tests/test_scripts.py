@@ -111,6 +111,22 @@ def random_activations(generator: torch.Generator, count: int = 12) -> Activatio
     return Activations(last, mean, torch.randn(DEPTHS, WIDTH, generator=generator), sites)
 
 
+def test_what_a_training_needs_to_go_on_is_removed_when_the_outputs_are_in_place(
+    tmp_path, originals, tokenizer, monkeypatch
+):
+    originals["llama"].save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    inputs = {"model": tmp_path / "model", "forget": [], "retain": [], "prefix": [], "released": []}
+    outputs, settings = ["overlay", "history", "snapshots"], {"kind": "base", "method": "base"}
+    (tmp_path / "resume.safetensors").write_text("of a training")
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("overpaint.job.write_record", lambda *facts: 1 / 0)
+        run("unlearn", tmp_path, inputs, outputs, settings=settings, topics=[], dtype="float32")
+    assert (tmp_path / "resume.safetensors").exists() and not (tmp_path / "overlay").exists()
+    run("unlearn", tmp_path, inputs, outputs, settings=settings, topics=[], dtype="float32")
+    assert not (tmp_path / "resume.safetensors").exists()
+
+
 def shifted(found: Activations, shift: torch.Tensor) -> Activations:
     """The same with `shift` added to every prompt after block `LAYER`."""
     last, mean = found.last.clone(), found.mean.clone()

@@ -394,6 +394,31 @@ def test_an_entry_that_the_study_does_not_use_runs_nothing_again(study, tmp_path
     assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout
 
 
+def test_an_own_model_or_file_that_is_replaced_in_its_place_runs_its_jobs_again(tmp_path, make_model, tokenizer):
+    folder, model, corpus = copy_checkout(tmp_path / "copy"), tmp_path / "model", tmp_path / "own.jsonl"
+    make_model("llama").save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    corpus.write_text("".join(f'{{"id": "{number}", "text": "word {number}"}}\n' for number in range(20)))
+    names = ["gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text"]
+    own = {kind: {name: {"world": "smoke"} for name in names[:3]} for kind in ("corpora", "prompts")}
+    own |= {
+        "study": {"model": "mine", "retain": ["plain"]},
+        "models": {"mine": {"source": "folder", "path": str(model)}},
+    }
+    own["benchmarks"] = {name: {"world": "smoke"} for name in names}
+    own["corpora"]["plain"] = {"source": "file", "path": str(corpus), "topic": "plain"}
+    (folder / "own.yaml").write_text(yaml.safe_dump(own))
+    given = [f"{OUT}/mine/base/overlay.safetensors", f"{OUT}/mine/corpora/plain.jsonl", *SMOKE, "own.yaml"]
+    done = snakemake(folder, *given)
+    assert done.returncode == 0, done.stdout[-5000:]
+    for turned, jobs in ((b"7", {"unlearn": 1, "prepare_corpus": 1}), (b"9", {})):
+        for path in (model / "model.safetensors", corpus):
+            content, times = path.read_bytes(), path.stat()
+            path.write_bytes(content[:-4] + (turned if path == corpus else bytes([content[-4] ^ 1])) + content[-3:])
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync leaves it
+        assert planned(snakemake(folder, "--dry-run", *given).stdout) == jobs
+
+
 def test_code_that_changed_runs_again_what_uses_it_and_what_follows(study):
     path = study / "src/overpaint/statistics.py"
     with edited(path, path.read_text().replace("REPEATS = 2000", "REPEATS = 1000")):

@@ -4,6 +4,7 @@ A bundle is a tar of files, the job.json beside them, and Snakemake's record of 
 other machine, as on this one, which parameters and inputs a file was made from, and runs again what differs there.
 """
 
+import os
 import shutil
 import sys
 import tarfile
@@ -24,6 +25,8 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
 
     Returns the outputs packed. A file that is not what its job wrote, or whose job.json is missing, is refused.
     """
+    if ".." in output.parts:
+        raise UserError(f"The names of a bundle have no `..`, as {output} has: give the study an absolute output.")
     records = _records(output)
     known = {record["rule"] for record in records.values()}
     if unknown := set(rules) - known:
@@ -72,18 +75,25 @@ def faults(output: Path, records: Records, whole: bool = True) -> Iterator[str]:
             yield str(error)
     named = {Path(name) for record in records.values() for name in record["inputs"]}
     there = [path for path in named if path.is_relative_to(output) and path.exists()]
-    there += [path for path in output.rglob("*") if whole and metadata(path).exists()]
+    there += [path for path in _below(output) if whole and metadata(path).exists()]
     for path in sorted({*there} - made):
         yield f"No job.json says how {path} was made: delete it and run the study again."
 
 
 def _records(output: Path) -> Records:
     """Every job.json below a folder, but those that a job is just writing."""
-    found = (path for path in sorted(output.rglob(f"*{RECORD}")) if not hidden(path.relative_to(output)))
-    records = {path: read_record(path) for path in found}
+    found = (path for path in _below(output) if path.name.endswith(RECORD))
+    records = {path: read_record(path) for path in found if not hidden(path.relative_to(output))}
     if not records:
         raise UserError(f"There are no results in {output}: run the study first, or name another folder.")
     return records
+
+
+def _below(output: Path) -> list[Path]:
+    """Every file and folder below one, also where a link leads to another disk."""
+    return sorted(
+        Path(root, name) for root, *names in os.walk(output, followlinks=True) for found in names for name in found
+    )
 
 
 def _with_upstream(output: Path, records: Records, jobs: list[Path]) -> list[Path]:

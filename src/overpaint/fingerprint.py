@@ -26,7 +26,7 @@ def fingerprint(script: str | Path, *modules: str) -> str:
 @cache
 def _code(path: Path) -> str:
     """The syntax tree of a file without docstrings."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -37,7 +37,7 @@ def _code(path: Path) -> str:
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of the overpaint modules that a file imports."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

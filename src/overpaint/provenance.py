@@ -215,18 +215,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sketch(path: Path) -> str | None:
-    """Hash of names, sizes and 64 MB of each file of a file or folder, or None where there is none.
+@cache
+def sketch(name: str) -> str | None:
+    """Hash of names, sizes and up to 64 MB of each file of a file or folder, or None where there is none.
 
-    It is cheap enough for planning, and tells a model that was saved anew in its place, whose folder looks as old as it
-    was, from the one before; what it does not read, `sha256` does before a job starts.
+    It is cheap enough for planning, and tells a model that was saved anew in its place from the one before; what it
+    leaves out, `sha256` reads before a job starts.
     """
+    path, digest = Path(name), hashlib.sha256()
     if not path.exists():
         return None
-    digest = hashlib.sha256()
     for found in files_below(path) if path.is_dir() else [path]:
         size = found.stat().st_size
-        digest.update(f"{found.relative_to(path)} {size}\n".encode(errors="surrogateescape"))
+        digest.update(os.fsencode(f"{found.relative_to(path)} {size}\n"))
         with found.open("rb") as file:
             for number in range(min(PIECES, -(-size // PIECE))):
                 file.seek(max(number * PIECE, number * (size - PIECE) // (PIECES - 1)))
@@ -235,9 +236,12 @@ def sketch(path: Path) -> str | None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder but Snakemake's mark, sorted; its cache may give folders in it as links."""
+    """Every file below a folder but Snakemake's mark, sorted; its cache may give folders in it as links.
+
+    A link to nothing is no file, nor is a pipe, at which a reader would wait.
+    """
     found = (Path(root, name) for root, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.name != MARK)
+    return sorted(path for path in found if path.name != MARK and path.is_file())
 
 
 def git(*arguments: str) -> str:

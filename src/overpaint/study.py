@@ -128,6 +128,12 @@ class Study:
 
         return {"mem_mb": mem_mb, "runtime": runtime} | more
 
+    @property
+    def own(self) -> set[str]:
+        """Paths of the user's own files and folders."""
+        catalogues = (self.config[key] for key in ("models", "corpora", "prompts", "benchmarks"))
+        return {entry["path"] for catalogue in catalogues for entry in catalogue.values() if "path" in entry}
+
     def source(self, texts: str, model: str) -> dict[str, Any]:
         """The entry of `texts` for one model, which names what it is made from."""
         return sweep.of_model(self.config, self.texts[texts], model)

@@ -89,7 +89,8 @@ def _check_folder(folder: Path) -> None:
     here = Path.cwd()
     for path in (Path(os.path.abspath(folder)), folder.resolve()):
         own = path.relative_to(here) if path.is_relative_to(here) else Path()
-        if here.is_relative_to(path) or ".." in folder.parts or hidden(own) or (own.parts and _tracked(own.parts[0])):
+        other = hidden(folder) or hidden(own) or (own.parts and _tracked(own.parts[0]))  # "..", too, begins with a dot
+        if other or here.is_relative_to(path):
             raise UserError(
                 f"Nothing is unpacked into {folder}, where other things than results may be: name the output folder of "
                 f"a study, such as {RESULTS}."

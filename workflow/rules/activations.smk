@@ -30,6 +30,7 @@ rule collect_activations:
         topics=STUDY.prompt_topics,
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("collect_activations.py"),
     message:
         "Collecting activations of {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"

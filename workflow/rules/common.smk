@@ -16,6 +16,7 @@ from overpaint import environments
 from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
+from overpaint.provenance import sketch
 from overpaint.resources import has_gpu
 from overpaint.study import Study
 
@@ -84,6 +85,16 @@ def code(script, *modules):
     return fingerprint(BASE / "workflow/scripts" / script, *modules)
 
 
+def contents(*inputs):
+    """Params function: sketches of the user's own files among some inputs; replaced in place, they may look as before."""
+
+    def find(wildcards):
+        paths = [path(wildcards) if callable(path) else path for path in inputs]
+        return [sketch(path) for path in paths if path and path in STUDY.own]
+
+    return find
+
+
 def source(entry):
     """The world, downloaded file or folder, or own file that an entry names."""
     if "world" in entry:
@@ -138,6 +149,21 @@ def shared_prefix(wildcards):
     """Input function: what the run shares with others, where the study says so and the method trains."""
     name = STUDY.prefix_of.get(wildcards.run)
     return f"{OUT}/{wildcards.model}/prefix/{name}" if name else []
+
+
+def released(wildcards):
+    """Input function: the released model that the method `published` compares with the base."""
+    return checkpoint(STUDY.released(wildcards.run))
+
+
+def base_control(wildcards):
+    """Input function: the model that never knew the hazardous facts, which is read by depth in the base's job."""
+    return checkpoint(STUDY.control) if wildcards.run == "base" else []
+
+
+def text_source(wildcards):
+    """Input function: what an entry of STUDY.texts is made from, for the wildcard's model."""
+    return source(STUDY.source(wildcards.texts, wildcards.model))
 
 
 def base_activations(wildcards):

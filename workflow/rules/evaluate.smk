@@ -31,6 +31,7 @@ rule evaluate:
         benchmarks=STUDY.chosen["benchmarks"],
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("evaluate.py"),
     message:
         "Evaluating {wildcards.model}/{wildcards.run}"
@@ -65,6 +66,7 @@ rule complete_prompts:
         prompts_measured=SETTINGS["coherence"]["prompts"],
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("complete_prompts.py"),
     message:
         "Completing prompts with {wildcards.model}/{wildcards.run}"

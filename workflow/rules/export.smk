@@ -25,6 +25,7 @@ rule export_model:
     params:
         settings=lambda wildcards: config["clearings"][wildcards.clearing],
         dtype=dtype,
+        own=contents(base_model),
         code=code("export_model.py"),
     message:
         "Exporting {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"

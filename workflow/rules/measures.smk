@@ -12,7 +12,7 @@ rule measure_depth:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         benchmarks=texts("benchmarks", STUDY.questions()),
-        control=lambda wildcards: checkpoint(STUDY.control) if wildcards.run == "base" else [],
+        control=base_control,
     output:
         depth="<out>/{model}/{run}/depth.parquet",
         job="<out>/{model}/{run}/depth.job.json",
@@ -30,6 +30,7 @@ rule measure_depth:
         benchmarks=STUDY.questions(),
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model, base_control),
         code=code("measure_depth.py"),
     message:
         "Reading {wildcards.model}/{wildcards.run} by depth"
@@ -65,6 +66,7 @@ rule relearn:
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model, checkpoint(STUDY.control)),
         code=code("relearn.py"),
     message:
         "Relearning with {wildcards.model}/{wildcards.run}"
@@ -99,6 +101,7 @@ rule trace_emergence:
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],
         dtype=dtype,
+        own=contents(base_model),
         code=code("trace_emergence.py"),
     message:
         "Tracing the training of {wildcards.model}/{wildcards.run}"

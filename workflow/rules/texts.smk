@@ -9,7 +9,7 @@ Makes: {out}/{model}/corpora/{name}.jsonl, {out}/{model}/prompts/{name}.jsonl, {
 rule prepare_texts:
     """Normalise an entry of corpora, prompts or benchmarks."""
     input:
-        source=lambda wildcards: source(STUDY.source(wildcards.texts, wildcards.model)),
+        source=text_source,
     output:
         rows="<out>/{model}/{texts}.jsonl",
         job="<out>/{model}/{texts}.job.json",
@@ -25,6 +25,7 @@ rule prepare_texts:
         **needs("prepare_texts"),
     params:
         settings=lambda wildcards: STUDY.texts[wildcards.texts],
+        own=contents(text_source),
         code=code("prepare_texts.py"),
     message:
         "Preparing {wildcards.model}/{wildcards.texts}"

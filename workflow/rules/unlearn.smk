@@ -28,6 +28,7 @@ rule compute_prefix:
         settings=lambda wildcards: STUDY.prefixes[wildcards.prefix],
         topics=STUDY.topics,
         dtype=dtype,
+        own=contents(base_model),
         code=code("compute_prefix.py"),
     message:
         "Computing what enters {wildcards.prefix} of {wildcards.model}"
@@ -42,7 +43,7 @@ rule unlearn:
         forget=training_corpora("forget"),
         retain=training_corpora("retain"),
         prefix=shared_prefix,
-        released=lambda wildcards: checkpoint(STUDY.released(wildcards.run)),
+        released=released,
     output:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         history="<out>/{model}/{run}/history.csv",
@@ -60,6 +61,7 @@ rule unlearn:
         settings=lambda wildcards: STUDY.runs[wildcards.run],
         topics=STUDY.topics,
         dtype=dtype,
+        own=contents(base_model, released),
         code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{STUDY.runs[wildcards.run]['kind']}"),
     message:
         "Unlearning {wildcards.model}/{wildcards.run}"

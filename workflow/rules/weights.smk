@@ -25,6 +25,7 @@ rule analyse_weights:
     params:
         runs=STUDY.unlearned,
         dtype=dtype,
+        own=contents(base_model),
         code=code("analyse_weights.py"),
     message:
         "Analysing what was changed in the weights of {wildcards.model}"
