@@ -30,7 +30,9 @@ PLAIN = [
     "resources", "errors", "datafiles", "hub", "needs",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts")]
+STDLIB_ONLY = [
+    name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "needs", "texts", "wikipedia")
+]
 TABULAR = ["tables", "comparisons", "measures", "verdicts", "statistics", "figures", "reporting", "depths", "maps"]
 
 

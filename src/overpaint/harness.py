@@ -217,14 +217,13 @@ def _documents(name: str, definition: dict[str, Any], folder: Path) -> tuple[Dat
             f"{len(found)} files of that kind: name them in `files` of the data set, or give the task's own data set."
         )
     documents, places = _read(found, folder)
-    made = documents
+    made, somewhere = documents, f"A row of {found[0].name} or a file beside it, of the data set {folder.name},"
     if definition.get("process_docs") and places:
-        with _asking(name, definition, places[0]):
+        with _asking(name, definition, somewhere):
             made = definition["process_docs"](documents)
     if not len(made):
         raise UserError(f"The task {name!r} of the harness finds no rows in {found[0]}: use {_own_data(definition)}.")
-    kept = len(made) == len(documents)
-    return made, places if kept else [f"A document of {folder.name}"] * len(made)
+    return made, places if len(made) == len(documents) else [somewhere] * len(made)
 
 
 def _read(files: list[Path], folder: Path) -> tuple[Dataset, list[str]]:

@@ -34,8 +34,13 @@ def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[di
     if catalogue == "corpora":
         sizes = [len(row["text"]) for row in rows]
         _check_size(config, name, lambda least: sum(size > least for size in sizes), where)
-    else:
-        _check_splits(rows, PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+        return
+    _check_splits(rows, PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+    if name in _probed(config) and catalogue == "benchmarks" and any(not row["question"] for row in rows):
+        raise UserError(
+            f"{where} has empty questions, at whose last token the runs of study.depth are read: write them, or leave "
+            "study.depth empty."
+        )
 
 
 def _check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
@@ -43,19 +48,21 @@ def _check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
         count = sum(row["split"] == split for row in rows)
         if count < least:
             raise UserError(
-                f"{where} has {count} rows of split {split!r}, and the study needs at least {least}: add some. "
+                f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
                 "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
             )
 
 
+def _probed(config: dict[str, Any]) -> list[str]:
+    """The benchmarks that are read at every depth, of which probes need questions to fit."""
+    return sweep.plain_questions(config) if sweep.picked(config, config["study"]["depth"]) else []
+
+
 def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
     """Rows of a benchmark by split: those that are shown, and those that probes fit where no other has its topic."""
-    study, plain = config["study"], sweep.plain_questions(config)
-    if name in plain and sweep.picked(config, study["depth"]):
-        topic = config["benchmarks"][name]["topic"]
-        if [other for other in plain if config["benchmarks"][other]["topic"] == topic] == [name]:
-            return dict.fromkeys(texts.SPLITS, 1)
-    return {study["split"]: 1}
+    topics = [config["benchmarks"][other]["topic"] for other in _probed(config)]
+    alone = name in _probed(config) and topics.count(config["benchmarks"][name]["topic"]) == 1
+    return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"]], 1)
 
 
 def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int], where: str) -> None:

@@ -199,11 +199,15 @@ def _hint(row: Any, key: str, type_: type) -> str:
     value = row.get(key)
     if value is None:
         return " (it is null)" if key in row else ""
-    right = {str: lambda: _json(str(value)), int: lambda: _number(value), list: lambda: 'a list, ["one", "another"]'}
-    return f" (write {right[type_]()}, not {_json(value)})"
+    meant = {str: _as_text, int: _as_place, list: lambda _: 'a list, ["one", "another"]'}[type_]
+    return f" (write {meant(value)}, not {_json(value)})"
 
 
-def _number(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, int | float) else "a text in quotes"
+
+
+def _as_place(value: Any) -> str:
     """The number of an option that was meant by something else."""
     text = str(value).strip()
     if text.isdecimal() or (isinstance(value, float) and value.is_integer()):
