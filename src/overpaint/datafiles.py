@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import reprlib
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def told(path: Path, name: str, cure: str) -> Iterator[None]:
     except UnicodeDecodeError:
         raise UserError(f"{name}, line {_bad_line(path)} is not UTF-8 text: save it as UTF-8, or {cure}.") from None
     except FAULTS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".")
         said = f"{name}, {reason}" if reason.startswith("line ") else f"{name} cannot be read ({reason})"
         raise UserError(f"{said}: {cure}.") from error
 
@@ -98,7 +99,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in row if keys.count(key) > 1)
-        raise _NotStrict(f"has the key {twice!r} twice")
+        raise _NotStrict(f"has the key {reprlib.repr(twice)} twice")
     return row
 
 
@@ -189,4 +190,6 @@ def _bad_line(path: Path) -> int:
 
 
 def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:20])}{' and more' if len(names) > 20 else ''}"
+    """The first names, as far as they can be shown in a sentence."""
+    told = (name if name.isprintable() and len(name) < 40 else reprlib.repr(name) for name in names[:20])
+    return f"{', '.join(told)}{' and more' if len(names) > 20 else ''}"

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -123,7 +124,7 @@ def _asking(name: str, definition: dict[str, Any], where: str) -> Iterator[None]
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error) or "no text").splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{where} is nothing that the task {name!r} of the harness can ask ({type(error).__name__}: {reason}): use "
             f"{_own_data(definition)}."
@@ -140,8 +141,8 @@ def _check_document(task: LocalTask, document: dict, where: str) -> None:
     odd = [option for option in task.doc_to_choice(document) if not isinstance(option, str) or blank(option)]
     if odd:
         raise UserError(
-            f"{where}: the task {task.task_name!r} of the harness would score the option {odd[0]!r}, which is no text: "
-            "use another task, or leave the file out of `files` of the data set."
+            f"{where}: the task {task.task_name!r} of the harness would score the option {reprlib.repr(odd[0])}, "
+            "which is no text: use another task, or leave the file out of `files` of the data set."
         )
     if not isinstance(task.doc_to_text(document), str | int):
         raise TypeError("its question is no text")

@@ -60,7 +60,9 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
     }
     shared = set.intersection(*units.values()) if units else set()
     if shared:
-        raise UserError(f"{path} has unit {min(shared)!r} in both splits: give each unit to `fit` or to `report`.")
+        raise UserError(
+            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `report`."
+        )
     return rows
 
 
