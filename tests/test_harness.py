@@ -305,6 +305,24 @@ def test_a_template_that_knows_no_system_message_does_without(chatting, model, m
     assert IntervenedLM(model, chatting).apply_chat_template(talk) == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for m in messages %}{{ m.content }}", "TemplateSyntaxError"),
+        ("{{ messages[9].content }}", "UndefinedError"),
+        ("{% for m in messages %}{{ m.content + 1 }}{% endfor %}", "TypeError"),
+        ("{{ raise_exception('never') }}", "never"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("[a]", "leaves out what the user says"),
+    ],
+)
+def test_a_chat_template_that_writes_no_question_is_one_sentence(chatting, model, monkeypatch, template, said):
+    monkeypatch.setattr(chatting, "chat_template", template)
+    with pytest.raises(UserError, match=rf"chat template of .* cannot write a question .*{said}") as caught:
+        IntervenedLM(model, chatting).apply_chat_template([{"role": "user", "content": "Hello"}])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_tokenizer_without_chat_template_is_refused(model, by_byte, wmdp, prepare):
     benchmark = prepare("wmdp_bio", wmdp, fit=0, chat_template=True)
     with pytest.raises(UserError, match=r"benchmarks.wmdp_bio asks for a chat template, which .* does not have"):

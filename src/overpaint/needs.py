@@ -76,7 +76,8 @@ def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int],
                 f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
             )
     most, count = max(study["relearn"]["examples"]), longer(-1)
-    if name in study["forget"] and count < most and sweep.picked(config, study["relearn"]["runs"]):
+    asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
+    if name in study["forget"] and count < most and asked and sweep.picked(config, study["relearn"]["runs"]):
         raise UserError(
             f"{where} has {count} texts, and study.relearn.examples asks for {most}: lower it, or add texts."
         )

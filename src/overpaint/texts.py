@@ -13,6 +13,7 @@ import hashlib
 import json
 import reprlib
 import string
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -236,9 +237,9 @@ def _check_question(row: dict, where: str, settings: dict) -> None:
             raise UserError(f"{where}: `choices` has {_json(option)}, which is no text: write each option as a text.")
         if blank(option):
             raise UserError(f"{where}: `choices` has the option {_json(option)}, which says nothing: fill it in.")
-    twice = [option for option in options if [other.strip() for other in options].count(option.strip()) > 1]
-    if twice:
-        raise UserError(f"{where}: `choices` has {_json(twice[0])} more than once: give each option once.")
+    [(option, count)] = Counter(option.strip() for option in options).most_common(1)
+    if count > 1:
+        raise UserError(f"{where}: `choices` has {_json(option)} more than once: give each option once.")
     if letters and len(options) > len(LETTERS):
         raise UserError(
             f"{where}: `choices` has {len(options)} options, and there are {len(LETTERS)} letters: give fewer, or "
