@@ -221,6 +221,8 @@ SENSELESS = {
     "a digit in quotes": ("questions", {"answer": "1"}, ['write 1, not "1"']),
     "a fraction": ("questions", {"answer": 1.0}, ["write 1, not 1.0"]),
     "a letter": ("questions", {"answer": "B"}, ['write 1, not "B"']),
+    "many digits in quotes": ("questions", {"answer": "1" * 5000}, ["write 1111", 'not "1111']),
+    "a letter of which there is no capital": ("questions", {"answer": "ß"}, ["the number of the right option"]),
     "the right option's text": ("questions", {"answer": "why"}, ["the number of the right option, from 0", '"why"']),
     "true": ("questions", {"answer": True}, ["the number of the right option, from 0", "true"]),
     "no answer": ("questions", {"answer": None}, ["`answer` is missing or no int", "null"]),
@@ -275,6 +277,19 @@ def test_options_are_no_more_than_the_letters_where_letters_are_scored(tmp_path)
             assert len(texts.benchmark_rows(settings, path)) == 1
         else:
             assert "27 options, and there are 26 letters" in said_of(texts.benchmark_rows, settings, path)
+
+
+@pytest.mark.parametrize("key", ["choices", "note"])
+def test_what_is_not_too_deep_to_read_can_be_told_and_written_again(tmp_path, key):
+    path, said = tmp_path / "own.jsonl", set()
+    for depth in range(100, 1200, 50):
+        nested = "[" * depth + '"x"' + "]" * depth
+        path.write_text(json.dumps(QUESTION | {key: "HERE"}).replace('"HERE"', nested) + "\n")
+        try:
+            texts.write_rows(texts.read_rows(path, "questions"), tmp_path / "again.jsonl")
+        except UserError as error:
+            said.add("nested too deep" if "nested too deep" in str(error) else "`choices`")
+    assert "nested too deep" in said and len(said) == (2 if key == "choices" else 1)
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])

@@ -15,6 +15,7 @@ from overpaint.errors import UserError
 from overpaint.provenance import files_below
 
 CSV_FIELD = 1 << 30  # characters; csv's own limit of 131,072 is less than an article
+SPARE = 200  # levels of nesting
 # What reading raises of a file that is not what its name says; pyarrow's errors are of these kinds too.
 FAULTS = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, OSError, RecursionError, csv.Error)
 
@@ -74,6 +75,8 @@ def parsed(text: str) -> Any:
     """The value of a JSON text that has one meaning and can be written again; else ValueError says what it has."""
     try:
         value = _DECODER.decode(text)
+        if text.count("[") + text.count("{") > SPARE:  # or it might be too deep to be shown, and written again
+            _DECODER.decode("[" * SPARE + text + "]" * SPARE)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:

@@ -207,16 +207,14 @@ def _hint(row: Any, key: str, type_: type) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, int | float) else "a text in quotes"
+    return _json(str(value)) if isinstance(value, int | float) else "a text in quotes"
 
 
 def _as_place(value: Any) -> str:
     """The number of an option that was meant by something else."""
-    text = str(value).strip()
-    if text.isdecimal() or (isinstance(value, float) and value.is_integer()):
-        return f"{float(text):.0f}"
-    letter = len(text) == 1 and "A" <= text.upper() <= "Z"
-    return str(ord(text.upper()) - ord("A")) if letter else "the number of the right option, from 0"
+    text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
+    letter = LETTERS.find(text.upper()) if len(text) == 1 else -1
+    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the right option, from 0"
 
 
 def _json(value: Any) -> str:
