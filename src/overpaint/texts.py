@@ -173,7 +173,11 @@ def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
             )
         if len(text) > settings["min_length"] and not blank(text):
             row = values | {"id": place, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
-            yield _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
+            try:
+                checked = _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
+            except UserError as error:
+                raise UserError(f"{str(error).removesuffix('.')}, or leave the file out of `files`.") from None
+            yield checked
 
 
 def _checked(row: Any, kind: str, where: str, settings: dict) -> dict:
