@@ -9,7 +9,7 @@ import pytest
 import yaml
 from checkout import ROOT
 
-from overpaint import needs, sweep, world
+from overpaint import sweep, texts, world
 from overpaint.configuration import complete
 from overpaint.errors import UserError
 
@@ -145,9 +145,9 @@ def test_a_fictional_corpus_that_is_too_small_is_refused():
 
 
 def test_prompts_of_any_source_are_looked_at_before_they_are_written():
-    needs.check_prompts(of("fit", 2) + of("report", 1), "the data set pages")
+    texts.check_splits(of("fit", 2) + of("report", 1), texts.PROMPTS, "the data set pages")
     with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'report'"):
-        needs.check_prompts(of("fit", 2), "the data set pages")
+        texts.check_splits(of("fit", 2), texts.PROMPTS, "the data set pages")
 
 
 def test_the_default_study_has_what_these_tests_are_about():

@@ -17,7 +17,10 @@ from overpaint.provenance import files_below
 CSV_FIELD = 1 << 30  # characters; csv's own limit of 131,072 is less than an article
 SPARE = 200  # levels of nesting
 # What reading raises of a file that is not what its name says; pyarrow's errors are of these kinds too.
-FAULTS = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, OSError, RecursionError, csv.Error)
+FAULTS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, ArithmeticError, OSError,
+    RecursionError, csv.Error,
+)  # fmt: skip
 
 
 def read(folder: Path, patterns: list[str], columns: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

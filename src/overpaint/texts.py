@@ -29,6 +29,8 @@ FIELDS = {
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
 SPLITS = ("fit", "report")
+# Prompts that a study needs by split: directions are compared with those of either half of their rows.
+PROMPTS = {"fit": 2, "report": 1}
 LETTERS = string.ascii_uppercase
 
 
@@ -65,6 +67,17 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
             f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `report`."
         )
     return rows
+
+
+def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
+    """Refuse rows, from `where` is said, of which fewer than `needed` are in a split."""
+    for split, least in needed.items():
+        count = sum(row["split"] == split for row in rows)
+        if count < least:
+            raise UserError(
+                f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
+                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+            )
 
 
 def write_rows(rows: list[dict], path: Path) -> None:

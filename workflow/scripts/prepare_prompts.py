@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from overpaint import needs, texts
+from overpaint import texts
 from overpaint.job import job
 
 with job(snakemake) as out:
     rows = texts.prompt_rows(snakemake.params.settings, Path(snakemake.input.source))
-    needs.check_prompts(rows, snakemake.input.source)
+    texts.check_splits(rows, texts.PROMPTS, snakemake.input.source)
     texts.write_rows(rows, out.rows)
