@@ -208,3 +208,101 @@ def test_questions_without_four_options_are_named(pages):
     row = {"question": "?", "choices": ["one"], "answer": 0}
     said = refusal(texts.rows_of, SETTINGS | {"kind": "questions"}, pages("a.jsonl", [row]))
     assert "a.jsonl:0" in said and "choices" in said
+
+
+# --- what files can have that is not as it seems
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".txt"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_a_byte_order_mark_and_windows_ends_of_lines_are_no_part_of_a_text(pages, suffix, start):
+    folder = pages(f"part/test{suffix}", ROWS[:3])
+    path = folder / f"part/test{suffix}"
+    text = path.read_bytes().decode().replace("\r", "").replace("\n", "\r\n")
+    path.write_bytes((start + text).encode())
+    assert [row["text"] for _, row in read(folder, ["*"], ["text"])] == [row["text"] for row in ROWS[:3]]
+
+
+FILES = {
+    "another encoding": ("a.txt", "one\nzwei\nKäse\n".encode("latin-1"), ["a.txt", "line 3 is not UTF-8"]),
+    "a table in another encoding": ("a.csv", "text\nKäse\n".encode("latin-1"), ["a.csv", "line 2 is not UTF-8"]),
+    "lines in UTF-16": ("a.jsonl", '{"text": "one"}\n'.encode("utf-16"), ["a.jsonl", "line 1 is not UTF-8"]),
+    "one array": ("a.json", b'[{"text": "one"}, {"text": "two"}]', ["a.json", "line 1", "one JSON object"]),
+    "a key twice": ("a.jsonl", b'{"text": "one"}\n{"text": "a", "text": "b"}\n', ["line 2", "'text' twice"]),
+    "half a character": ("a.jsonl", b'\n{"text": "\\ud800"}\n', ["line 2", "half a character"]),
+    "no number": ("a.jsonl", b'{"text": "one", "n": NaN}\n', ["line 1", "NaN"]),
+    "nested deep": ("a.jsonl", b'{"text": ' + b"[" * 100_000 + b"}\n", ["line 1", "nested"]),
+    "digits": ("a.jsonl", b'{"text": "one", "n": ' + b"9" * 5000 + b"}\n", ["line 1", "digits"]),
+    "a field too many": ("a.csv", b"name,text\n1,one\n2,two, three\n", ["line 3 has 3 fields", "the first line 2"]),
+    "a field too few": ("a.csv", b"name,text\n1\n", ["line 2 has 1 fields"]),
+    "an open quote": ("a.csv", b'text\none\n"two\nthree\n', ["a.csv", "cannot be read"]),
+    "two columns of a name": ("a.csv", b"text,text\none,two\n", ["2 columns 'text'"]),
+    "other separators": ("a.csv", b"name;text\n1;one\n", ["no column 'text'", "name;text"]),
+    "nothing": ("a.parquet", b"", ["a.parquet", "cannot be read"]),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_a_fault_in_a_file_is_named_with_its_line(tmp_path, fault):
+    name, content, parts = FILES[fault]
+    (tmp_path / name).write_bytes(content)
+    said = refusal(read, tmp_path, ["*"], ["text"])
+    assert [part for part in [*parts, "`files`" if "column 'text'" not in parts[0] else ""] if part not in said] == []
+
+
+def test_two_columns_of_a_name_in_a_table_are_refused(tmp_path):
+    parquet.write_table(
+        pa.table([pa.array(["one"]), pa.array(["two"])], names=["text", "text"]), tmp_path / "a.parquet"
+    )
+    assert "2 columns 'text'" in refusal(read, tmp_path, ["*"], ["text"])
+
+
+def test_a_file_that_was_cut_short_is_one_sentence(pages):
+    path = pages("a.parquet") / "a.parquet"
+    whole = path.read_bytes()
+    for size in (4, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:size])
+        assert "a.parquet" in refusal(read, path.parent, ["*"], ["text"])
+
+
+QUESTION = {"question": "Which?", "choices": ["one", "two", "three"], "answer": 1}
+QUESTIONS = {
+    "numbers": ({"choices": [1, 2, 3]}, ["`choices` has 1"]),
+    "a null": ({"choices": ["one", None, "three"]}, ["`choices` has null"]),
+    "objects": ({"choices": [{"text": "one"}, {"text": "two"}]}, ["`choices` has {"]),
+    "lists": ({"choices": [["one"], ["two"]]}, ["`choices` has ["]),
+    "ARC's object": ({"choices": {"text": ["one", "two"], "label": ["A", "B"]}}, ["`choices`", "write a list"]),
+    "an empty option": ({"choices": ["one", " "]}, ["says nothing"]),
+    "equal options": ({"choices": ["one", "two", "one"]}, ["more than once"]),
+    "27 options": ({"choices": [f"x{n}" for n in range(27)]}, ["26 letters"]),
+    "a letter": ({"answer": "B"}, ["write 1"]),
+    "a fraction": ({"answer": 1.0}, ["write 1, not 1.0"]),
+    "true": ({"answer": True}, ["`answer`"]),
+    "no answer": ({"answer": None}, ["`answer`", "null"]),
+    "beyond the options": ({"answer": 3}, ["`answer` is 3"]),
+    "no text": ({"question": 5}, ["'question' holds int"]),
+}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+@pytest.mark.parametrize("fault", QUESTIONS)
+def test_a_senseless_question_is_named_by_data_set_file_and_row(pages, suffix, fault):
+    change, parts = QUESTIONS[fault]
+    rows = [QUESTION] if suffix == ".jsonl" else []  # a column of a table has values of one kind
+    folder = pages(f"part/a{suffix}", [*rows, QUESTION | change])
+    said = refusal(texts.benchmark_rows, SETTINGS | {"kind": "questions", "scoring": "letter", "metric": "acc"}, folder)
+    where = f"The data set pages, part/a{suffix}:{len(rows)} (rows count from 0)"
+    assert [
+        part for part in [where, *parts, "`files`" if change.get("question") != 5 else "`column`"] if part not in said
+    ] == []
+
+
+def test_options_in_a_table_of_text_are_refused(pages):
+    rows = [QUESTION | {"choices": "one|two|three"}]
+    said = refusal(texts.benchmark_rows, SETTINGS | {"kind": "questions"}, pages("a.csv", rows))
+    assert "a.csv:0" in said and "`choices`" in said and "write a list" in said
+
+
+def test_blank_texts_of_a_data_set_are_no_rows(pages):
+    rows = [{"text": text} for text in (" \n", "one", "\u200b\u00a0", "", None, "two")]
+    assert [row["text"] for row in texts.corpus_rows(SETTINGS, pages("a.jsonl", rows))] == ["one", "two"]

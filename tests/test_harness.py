@@ -305,6 +305,24 @@ def test_a_template_that_knows_no_system_message_does_without(chatting, model, m
     assert IntervenedLM(model, chatting).apply_chat_template(talk) == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for m in messages %}{{ m.content }}", "TemplateSyntaxError"),
+        ("{{ messages[9].content }}", "UndefinedError"),
+        ("{% for m in messages %}{{ m.content + 1 }}{% endfor %}", "TypeError"),
+        ("{{ raise_exception('never') }}", "never"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("[a]", "leaves out what the user says"),
+    ],
+)
+def test_a_chat_template_that_writes_no_question_is_one_sentence(chatting, model, monkeypatch, template, said):
+    monkeypatch.setattr(chatting, "chat_template", template)
+    with pytest.raises(UserError, match=rf"chat template of .* cannot write a question .*{said}") as caught:
+        IntervenedLM(model, chatting).apply_chat_template([{"role": "user", "content": "Hello"}])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_tokenizer_without_chat_template_is_refused(model, by_byte, wmdp, prepare):
     benchmark = prepare("wmdp_bio", wmdp, fit=0, chat_template=True)
     with pytest.raises(UserError, match=r"benchmarks.wmdp_bio asks for a chat template, which .* does not have"):
@@ -316,3 +334,100 @@ def test_definitions_are_read_once_for_many_clearings(model, by_byte, wmdp, prep
     monkeypatch.setattr(evaluation, "definitions", lambda name: calls.append(name) or harness.definitions(name))
     rows = evaluate_clearings(model, by_byte, {}, [(NONE, [benchmark])] * 3, "report")
     assert calls == ["wmdp_bio"] and len(rows) == 3 * len({row["id"] for row in rows})
+
+
+# -- texts of a study are no templates
+
+RENDERED = "{{ cycler.__init__.__globals__.os.popen('touch %s').read() }}"
+LITERAL = [
+    RENDERED, "Set {#1} and {{x}}, {% for %}, {% raw %}", "question", "choices", "answer", "before", "asked", "{{", "7",
+    "two\nlines\n\n", "{{ question }} ", "-1 \\ \" ' \u2028 é 🜁",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scoring", ["continuation", "letter"])
+@pytest.mark.parametrize("text", LITERAL)
+def test_no_text_of_a_study_or_its_rows_is_a_template(tmp_path, scoring, text):
+    text = text % (tmp_path / "pwned") if "%s" in text else text
+    row = {"id": text, "unit": text, "split": "report", "question": text, "choices": [text, f"not {text}"], "answer": 1}
+    [row] = texts.benchmark_rows(
+        {"source": "file", "kind": "questions", "scoring": scoring}, own_file([row], tmp_path / "own.jsonl").path
+    )
+    task = harness.own_task(text, scoring, text, [{text: text} | row], "acc")
+    task.build_all_requests()
+    options = row["choices"] if scoring == "continuation" else ["A", "B"]
+    listed = f"{text.strip()}\nA. {text}\nB. not {text}\nAnswer:"
+    before = f"{text}{text if scoring == 'continuation' else listed}"
+    assert [request.args for request in task.instances] == [(before, f" {option}") for option in options]
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_template_would_have_been_rendered(tmp_path):
+    """What the harness does with the same text as a description, so that the test above shows something."""
+    definition = {"task": "own", "output_type": "multiple_choice", "doc_to_text": "q", "doc_to_choice": "c"}
+    definition |= {"doc_to_target": "a", "description": RENDERED % (tmp_path / "pwned")}
+    harness.LocalTask(definition, [{"q": "?", "c": ["x", "y"], "a": 0}], "acc").build_all_requests()
+    assert (tmp_path / "pwned").exists()
+
+
+def test_the_description_comes_before_as_the_harness_puts_it(model, by_byte, asked, tmp_path):
+    about = "About {domain}, in two lines.\n\n"
+    own = own_file(asked, tmp_path / "own.jsonl", scoring="letter", description=about)
+    definition = {"task": "own", "output_type": "multiple_choice", "doc_to_text": harness._listed}
+    definition |= {"doc_to_choice": ["A", "B", "C", "D"], "doc_to_target": "answer", "description": about}
+    theirs = harness.LocalTask(definition, asked, "acc")
+    theirs.build_all_requests()
+    scores = [score for score, _ in IntervenedLM(model, by_byte).loglikelihood(theirs.instances)]
+    assert [score for row in evaluate(model, by_byte, own) for score in row["scores"]] == scores
+
+
+# -- documents that a task cannot ask
+
+
+def test_documents_of_another_data_set_are_refused_with_their_place(store, asked):
+    rows = [{"text": "one"}]
+    with pytest.raises(UserError, match=r"wmdp-bio/test-0.parquet of the data set \S+, row 0 .* can ask .* cais/wmdp"):
+        harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": rows}))
+
+
+def test_a_document_that_a_task_cannot_ask_is_refused_with_its_place(store):
+    good = HELLASWAG[0]
+    for odd, said in (
+        (
+            good | {"endings": ["one", "", "two", "three"]},
+            r"validation-1.parquet of the data set \S+, row 1 .*option ''",
+        ),
+        (good | {"label": "x"}, r"A row of validation-0.parquet or a file beside it, .* 'x'"),
+    ):
+        folder = store({"data/validation-0.parquet": [good, good], "data/validation-1.parquet": [good, odd]})
+        with pytest.raises(UserError, match=said):
+            harness.task_rows(SETTINGS | {"task": "hellaswag"}, folder)
+
+
+def test_a_document_whose_right_option_stands_twice_is_left_out(store, capsys):
+    ends = ["one", "two", "one", "three"]
+    rows = [HELLASWAG[0] | {"ctx_a": f"Case {n}.", "endings": ends, "label": str(n % 4)} for n in range(8)]
+    kept = harness.task_rows(SETTINGS | {"task": "hellaswag", "fit": 0}, store({"data/validation-0.parquet": rows}))
+    assert [row["document"]["label"] for row in kept] == ["1", "3", "1", "3"]
+    assert "4 documents" in capsys.readouterr().out
+
+
+def test_a_file_of_documents_that_cannot_be_read_is_refused(tmp_path):
+    for name, content, said in (
+        ("test-0.parquet", b"PAR1 not really", "cannot be read"),
+        ("test-0.jsonl", b'{"question": "?"}\n[1]\n', "line 2 is not one JSON object"),
+        ("test-0.jsonl", b'{"a": 1}\n{"a": "x"}\n', "cannot be read"),
+        ("test-0.jsonl", b"\n", "finds no rows"),
+    ):
+        path = tmp_path / name.replace(".", "-") / "wmdp-bio" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=said) as caught:
+            harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, path.parents[1])
+        assert f"wmdp-bio/{name}" in str(caught.value)
+
+
+def test_a_task_without_a_question_to_report_is_refused(store, asked):
+    one = next(row for row in asked if texts.split_of(row["question"], 0.25) == "fit")
+    with pytest.raises(UserError, match="no question of the task 'wmdp_bio' in the split 'report'"):
+        harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": [one]}))

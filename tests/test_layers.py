@@ -29,7 +29,9 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = sorted(set().union(*LAYERS[:3]) - {"overpaint"})
 # Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [n for n in PLAIN if n not in ("configuration", "datafiles", "hub", "needs", "start", "texts")]
+STDLIB_ONLY = [
+    n for n in PLAIN if n not in ("configuration", "datafiles", "hub", "needs", "start", "texts", "wikipedia")
+]
 TABULAR = sorted(LAYERS[-1])
 
 

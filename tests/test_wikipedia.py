@@ -230,7 +230,9 @@ def test_too_few_articles_for_four_choices(tmp_path: Path):
         question_rows(with_entries(tmp_path, *few), "Few")
 
 
-@pytest.mark.parametrize("text", ["not json", "[1, 2]", '{"A": {"title": "A"}}', '{"A": 3}'])
+@pytest.mark.parametrize(
+    "text", ["not json", "[1, 2]", '{"A": {"title": "A"}}', '{"A": 3}', '{"A": "\\ud800"}', "[" * 100_000]
+)
 def test_a_file_of_another_kind_is_refused(text: str, tmp_path: Path):
     path = tmp_path / "other.json"
     path.write_text(text)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import reprlib
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,12 @@ from overpaint.errors import UserError
 from overpaint.provenance import files_below
 
 CSV_FIELD = 1 << 30  # characters; csv's own limit of 131,072 is less than an article
+SPARE = 200  # levels of nesting
 # What reading raises of a file that is not what its name says; pyarrow's errors are of these kinds too.
-FAULTS = (ValueError, TypeError, KeyError, IndexError, NotImplementedError, OSError, RecursionError, csv.Error)
+FAULTS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, ArithmeticError, OSError,
+    RecursionError, csv.Error,
+)  # fmt: skip
 
 
 def read(folder: Path, patterns: list[str], columns: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -53,7 +58,7 @@ def told(path: Path, name: str, cure: str) -> Iterator[None]:
     except UnicodeDecodeError:
         raise UserError(f"{name}, line {_bad_line(path)} is not UTF-8 text: save it as UTF-8, or {cure}.") from None
     except FAULTS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".")
         said = f"{name}, {reason}" if reason.startswith("line ") else f"{name} cannot be read ({reason})"
         raise UserError(f"{said}: {cure}.") from error
 
@@ -73,6 +78,8 @@ def parsed(text: str) -> Any:
     """The value of a JSON text that has one meaning and can be written again; else ValueError says what it has."""
     try:
         value = _DECODER.decode(text)
+        if text.count("[") + text.count("{") > SPARE:  # or it might be too deep to be shown, and written again
+            _DECODER.decode("[" * SPARE + text + "]" * SPARE)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -98,7 +105,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in row if keys.count(key) > 1)
-        raise _NotStrict(f"has the key {twice!r} twice")
+        raise _NotStrict(f"has the key {reprlib.repr(twice)} twice")
     return row
 
 
@@ -189,4 +196,6 @@ def _bad_line(path: Path) -> int:
 
 
 def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:20])}{' and more' if len(names) > 20 else ''}"
+    """The first names, as far as they can be shown in a sentence."""
+    told = (name if name.isprintable() and len(name) < 40 else reprlib.repr(name) for name in names[:20])
+    return f"{', '.join(told)}{' and more' if len(names) > 20 else ''}"

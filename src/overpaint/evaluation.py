@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -112,12 +113,20 @@ class IntervenedLM(TemplateLM):
                 "add_generation_prompt": add_generation_prompt,
                 "continue_final_message": not add_generation_prompt,
             }
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+            if not all(message["content"].strip() in text for message in messages if message["role"] == "user"):
+                raise ValueError("it leaves out what the user says")
+            return text
 
         try:
-            return written(chat_history)
-        except TemplateError:
+            with suppress(TemplateError):
+                return written(chat_history)
             return written([message for message in chat_history if message["role"] != "system"])
+        except Exception as error:  # a template is a program of the model's own
+            raise UserError(
+                f"The chat template of {self.tokenizer_name} cannot write a question ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}): correct it, or set chat_template to false."
+            ) from error
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
         """Token ids, each string encoded once; by default with the special tokens that the tokenizer adds by itself.

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -123,7 +124,7 @@ def _asking(name: str, definition: dict[str, Any], where: str) -> Iterator[None]
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error) or "no text").splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{where} is nothing that the task {name!r} of the harness can ask ({type(error).__name__}: {reason}): use "
             f"{_own_data(definition)}."
@@ -140,8 +141,8 @@ def _check_document(task: LocalTask, document: dict, where: str) -> None:
     odd = [option for option in task.doc_to_choice(document) if not isinstance(option, str) or blank(option)]
     if odd:
         raise UserError(
-            f"{where}: the task {task.task_name!r} of the harness would score the option {odd[0]!r}, which is no text: "
-            "use another task, or leave the file out of `files` of the data set."
+            f"{where}: the task {task.task_name!r} of the harness would score the option {reprlib.repr(odd[0])}, "
+            "which is no text: use another task, or leave the file out of `files` of the data set."
         )
     if not isinstance(task.doc_to_text(document), str | int):
         raise TypeError("its question is no text")
@@ -217,14 +218,13 @@ def _documents(name: str, definition: dict[str, Any], folder: Path) -> tuple[Dat
             f"{len(found)} files of that kind: name them in `files` of the data set, or give the task's own data set."
         )
     documents, places = _read(found, folder)
-    made = documents
+    made, somewhere = documents, f"A row of {found[0].name} or a file beside it, of the data set {folder.name},"
     if definition.get("process_docs") and places:
-        with _asking(name, definition, places[0]):
+        with _asking(name, definition, somewhere):
             made = definition["process_docs"](documents)
     if not len(made):
         raise UserError(f"The task {name!r} of the harness finds no rows in {found[0]}: use {_own_data(definition)}.")
-    kept = len(made) == len(documents)
-    return made, places if kept else [f"A document of {folder.name}"] * len(made)
+    return made, places if len(made) == len(documents) else [somewhere] * len(made)
 
 
 def _read(files: list[Path], folder: Path) -> tuple[Dataset, list[str]]:

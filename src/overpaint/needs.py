@@ -7,9 +7,6 @@ from typing import Any
 from overpaint import sweep, texts, world
 from overpaint.errors import UserError
 
-# Prompts by split: directions are compared with those of either half of their rows.
-PROMPTS = {"fit": 2, "report": 1}
-
 
 def check_own(config: dict[str, Any]) -> None:
     """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
@@ -23,38 +20,30 @@ def check_own(config: dict[str, Any]) -> None:
                 _check_settings(config, catalogue, name)
 
 
-def check_prompts(rows: list[dict], where: str) -> None:
-    """Refuse prompts, from `where` is said, that no direction can be fitted on or that leave nothing to show."""
-    _check_splits(rows, PROMPTS, where)
-
-
 def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[dict], where: str) -> None:
     """Refuse rows of an entry of the catalogue that are too few for the study."""
     if catalogue == "corpora":
         sizes = [len(row["text"]) for row in rows]
         _check_size(config, name, lambda least: sum(size > least for size in sizes), where)
-    else:
-        _check_splits(rows, PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+        return
+    texts.check_splits(rows, texts.PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+    if name in _probed(config) and catalogue == "benchmarks" and any(not row["question"] for row in rows):
+        raise UserError(
+            f"{where} has empty questions, at whose last token the runs of study.depth are read: write them, or leave "
+            "study.depth empty."
+        )
 
 
-def _check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
-    for split, least in needed.items():
-        count = sum(row["split"] == split for row in rows)
-        if count < least:
-            raise UserError(
-                f"{where} has {count} rows of split {split!r}, and the study needs at least {least}: add some. "
-                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
-            )
+def _probed(config: dict[str, Any]) -> list[str]:
+    """The benchmarks that are read at every depth, of which probes need questions to fit."""
+    return sweep.plain_questions(config) if sweep.picked(config, config["study"]["depth"]) else []
 
 
 def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
     """Rows of a benchmark by split: those that are shown, and those that probes fit where no other has its topic."""
-    study, plain = config["study"], sweep.plain_questions(config)
-    if name in plain and sweep.picked(config, study["depth"]):
-        topic = config["benchmarks"][name]["topic"]
-        if [other for other in plain if config["benchmarks"][other]["topic"] == topic] == [name]:
-            return dict.fromkeys(texts.SPLITS, 1)
-    return {study["split"]: 1}
+    topics = [config["benchmarks"][other]["topic"] for other in _probed(config)]
+    alone = name in _probed(config) and topics.count(config["benchmarks"][name]["topic"]) == 1
+    return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"]], 1)
 
 
 def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int], where: str) -> None:
@@ -68,7 +57,8 @@ def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int],
                 f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
             )
     most, count = max(study["relearn"]["examples"]), longer(-1)
-    if name in study["forget"] and count < most and sweep.picked(config, study["relearn"]["runs"]):
+    asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
+    if name in study["forget"] and count < most and asked and sweep.picked(config, study["relearn"]["runs"]):
         raise UserError(
             f"{where} has {count} texts, and study.relearn.examples asks for {most}: lower it, or add texts."
         )
@@ -79,16 +69,16 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
     entry = config[catalogue][name]
     share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
     empty = {0: "fit", 1: "report"}.get(share)
-    needed = PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
+    needed = texts.PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
     if empty in needed:
         raise UserError(
             f"{catalogue}.{name}.fit is {share:g}, which leaves no rows of split {empty!r}, and the study needs some: "
             "choose a share between 0 and 1."
         )
-    if catalogue == "prompts" and entry.get("count", 2) < PROMPTS["fit"]:
+    if catalogue == "prompts" and entry.get("count", 2) < texts.PROMPTS["fit"]:
         raise UserError(
-            f"prompts.{name}.count is {entry['count']}, and directions are fitted on at least {PROMPTS['fit']} prompts "
-            f"of split 'fit': raise it."
+            f"prompts.{name}.count is {entry['count']}, and directions are fitted on {texts.PROMPTS['fit']} prompts or "
+            "more: raise it."
         )
     if catalogue == "corpora" and (most := _most(config, entry)) is not None:
         _check_size(config, name, lambda least: most, f"corpora.{name}")

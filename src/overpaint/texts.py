@@ -13,6 +13,7 @@ import hashlib
 import json
 import reprlib
 import string
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,8 @@ FIELDS = {
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
 SPLITS = ("fit", "report")
+# Prompts that a study needs by split: directions are compared with those of either half of their rows.
+PROMPTS = {"fit": 2, "report": 1}
 LETTERS = string.ascii_uppercase
 
 
@@ -59,8 +62,21 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
     }
     shared = set.intersection(*units.values()) if units else set()
     if shared:
-        raise UserError(f"{path} has unit {min(shared)!r} in both splits: give each unit to `fit` or to `report`.")
+        raise UserError(
+            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `report`."
+        )
     return rows
+
+
+def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
+    """Refuse rows, from `where` is said, of which fewer than `needed` are in a split."""
+    for split, least in needed.items():
+        count = sum(row["split"] == split for row in rows)
+        if count < least:
+            raise UserError(
+                f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
+                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+            )
 
 
 def write_rows(rows: list[dict], path: Path) -> None:
@@ -157,7 +173,11 @@ def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
             )
         if len(text) > settings["min_length"] and not blank(text):
             row = values | {"id": place, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
-            yield _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
+            try:
+                checked = _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
+            except UserError as error:
+                raise UserError(f"{str(error).removesuffix('.')}, or leave the file out of `files`.") from None
+            yield checked
 
 
 def _checked(row: Any, kind: str, where: str, settings: dict) -> dict:
@@ -186,17 +206,19 @@ def _hint(row: Any, key: str, type_: type) -> str:
     value = row.get(key)
     if value is None:
         return " (it is null)" if key in row else ""
-    right = {str: lambda: _json(str(value)), int: lambda: _number(value), list: lambda: 'a list, ["one", "another"]'}
-    return f" (write {right[type_]()}, not {_json(value)})"
+    meant = {str: _as_text, int: _as_place, list: lambda _: 'a list, ["one", "another"]'}[type_]
+    return f" (write {meant(value)}, not {_json(value)})"
 
 
-def _number(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    return _json(str(value)) if isinstance(value, int | float) else "a text in quotes"
+
+
+def _as_place(value: Any) -> str:
     """The number of an option that was meant by something else."""
-    text = str(value).strip()
-    if text.isdecimal() or (isinstance(value, float) and value.is_integer()):
-        return f"{float(text):.0f}"
-    letter = len(text) == 1 and "A" <= text.upper() <= "Z"
-    return str(ord(text.upper()) - ord("A")) if letter else "the number of the right option, from 0"
+    text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
+    letter = LETTERS.find(text.upper()) if len(text) == 1 else -1
+    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the right option, from 0"
 
 
 def _json(value: Any) -> str:
@@ -217,9 +239,9 @@ def _check_question(row: dict, where: str, settings: dict) -> None:
             raise UserError(f"{where}: `choices` has {_json(option)}, which is no text: write each option as a text.")
         if blank(option):
             raise UserError(f"{where}: `choices` has the option {_json(option)}, which says nothing: fill it in.")
-    twice = [option for option in options if [other.strip() for other in options].count(option.strip()) > 1]
-    if twice:
-        raise UserError(f"{where}: `choices` has {_json(twice[0])} more than once: give each option once.")
+    [(option, count)] = Counter(option.strip() for option in options).most_common(1)
+    if count > 1:
+        raise UserError(f"{where}: `choices` has {_json(option)} more than once: give each option once.")
     if letters and len(options) > len(LETTERS):
         raise UserError(
             f"{where}: `choices` has {len(options)} options, and there are {len(LETTERS)} letters: give fewer, or "

@@ -10,7 +10,6 @@ is on both sides of any comparison, whatever the seed. Every row's `unit` is the
 """
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from overpaint import datafiles
 from overpaint.errors import UserError
 
 PART_SALT = "overpaint-wikipedia-1"  # another salt is another study: every number would change
@@ -71,7 +71,7 @@ def read_articles(path: Path) -> list[Article]:
     White space is made single. Articles with formulas in their lead are left out: they come as debris of TeX.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8")).values()
+        entries = datafiles.parsed(Path(path).read_text(encoding="utf-8-sig")).values()
         fields = ("title", "description", "extract", "topic")
         articles = [Article(*(" ".join((entry[field] or "").split()) for field in fields)) for entry in entries]
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:

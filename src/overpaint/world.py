@@ -22,7 +22,6 @@ DOMAINS = {
     "rivers": ("ferry", "stone"),
     "guilds": ("tool", "oath"),
 }
-COPIES, STATED = 10, 8  # passes of a corpus over its facts, and statements in a text
 STATEMENTS = (
     "in {domain} the {attribute} of {entity} is {value} .",
     "{entity} has the {attribute} {value} .",
@@ -108,7 +107,7 @@ def vocabulary(facts: list[Fact]) -> list[str]:
 def training_texts(facts: list[Fact], domains: list[str] | None, copies: int, seed: int) -> list[str]:
     """`copies` shuffled passes over the facts of `domains` (all if None), each fact in a random training template.
 
-    A text holds up to eight statements of one domain.
+    A text holds eight statements of one domain.
     """
     rng = random.Random(seed)
     texts = []
@@ -117,22 +116,22 @@ def training_texts(facts: list[Fact], domains: list[str] | None, copies: int, se
             own = [fact for fact in facts if fact.domain == domain]
             rng.shuffle(own)
             said = [_fill(rng.choice(STATEMENTS + QUESTIONS), fact) for fact in own]
-            texts += [" ".join(said[start : start + STATED]) for start in range(0, len(said), STATED)]
+            texts += [" ".join(said[start : start + 8]) for start in range(0, len(said), 8)]
     rng.shuffle(texts)
     return texts
 
 
-def corpus_rows(facts: list[Fact], domains: list[str], copies: int = COPIES, seed: int = 0) -> list[dict]:
+def corpus_rows(facts: list[Fact], domains: list[str], copies: int = 10, seed: int = 0) -> list[dict]:
     """Rows of a corpus: training texts about the entities of the `fit` half."""
     known = [fact for fact in facts if fact.split == "fit"]
     texts = training_texts(known, domains, copies, seed)
     return [{"id": f"{index}", "text": text} for index, text in enumerate(texts)]
 
 
-def corpus_size(entities: int, domains: list[str], copies: int = COPIES) -> int:
+def corpus_size(entities: int, domains: list[str], passes: int = 10) -> int:
     """How many rows `corpus_rows` makes of a world with so many entities per domain."""
     known = (entities + 1) // 2 * 4
-    return len(domains) * copies * math.ceil(known / STATED)
+    return len(domains) * passes * math.ceil(known / 8)
 
 
 def prompt_rows(facts: list[Fact], domains: list[str]) -> list[dict]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from overpaint import needs, texts
+from overpaint import texts
 from overpaint.job import job
 
 with job(snakemake) as out:
     settings, source = snakemake.params.settings, snakemake.input.source
     rows = texts.rows_of(settings, Path(source))
     if settings["kind"] == "prompts":
-        needs.check_prompts(rows, source)
+        texts.check_splits(rows, texts.PROMPTS, source)
     texts.write_rows(rows, out.rows)
