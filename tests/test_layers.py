@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
-    {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
+    {
+        "sweep",
+        "fingerprint",
+        "provenance",
+        "world",
+        "wikipedia",
+        "packages",
+        "environments",
+        "bundle",
+        "resources",
+        "folders",
+    }
     | {"datafiles", "hub"},
     {"texts", "configuration", "job"},
     {"gguf", "tensors", "trying"},
@@ -27,7 +38,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub",
+    "folders", "resources", "errors", "datafiles", "hub",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]
