@@ -98,8 +98,8 @@ def test_a_cleared_stream_has_no_cleared_component_at_any_depth(llama, tokenizer
     settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
     [span] = clearing.expand("span", settings, junk, 2, 0)
     own = asked["gloomcraft"][:3]
-    assert (lens.states(llama, tokenizer, own, span) @ span.basis.T).abs().max() < 1e-4
-    assert (lens.states(llama, tokenizer, own, NONE) @ span.basis.T).abs().max() > 0.1
+    assert (lens.states(llama, own, span) @ span.basis.T).abs().max() < 1e-4
+    assert (lens.states(llama, own, NONE) @ span.basis.T).abs().max() > 0.1
 
 
 # -- probes

@@ -11,7 +11,6 @@ from overpaint.models import blocks
 from overpaint.trying import by_trying
 
 
-@torch.no_grad()
 def collect(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], batch_tokens: int = 1024
 ) -> Activations:
@@ -22,9 +21,27 @@ def collect(
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     if min(map(len, encoded), default=0) < 2:
         raise UserError("A prompt has fewer than two tokens, none beside the first: lengthen it or leave it out.")
-    return by_trying(lambda size: _collect(model, encoded, size), batch_tokens)
+    return collect_tokens(model, encoded, batch_tokens)
 
 
+def collect_tokens(model: nn.Module, encoded: list[list[int]], batch_tokens: int = 1024) -> Activations:
+    """As `collect`, of token ids; where a text has one token alone, its mean over the others is 0.
+
+    Raises UserError where an activation is no finite number.
+    """
+    found = by_trying(lambda size: _collect(model, encoded, size), batch_tokens)
+    finite = torch.stack([found.last.isfinite().all(-1), found.mean.isfinite().all(-1)]).all(0)
+    if not finite.all():
+        prompt, depth = (~finite).nonzero()[0].tolist()
+        raise UserError(
+            f"Activations of {model.name_or_path or type(model).__name__} are not finite numbers on "
+            f"{int((~finite).any(1).sum())} of {len(encoded)} prompts, first on number {prompt + 1} at the start of "
+            f"block {depth}: set `dtype` of the model to float32 or bfloat16, or lower `c` or `lr` of the run."
+        )
+    return found
+
+
+@torch.no_grad()
 def _collect(model: nn.Module, encoded: list[list[int]], batch_tokens: int) -> Activations:
     """Activations on tokens. Padding stands on the right, where causal attention keeps it from all that counts."""
     depths, width = len(blocks(model)) + 1, model.get_input_embeddings().embedding_dim
@@ -58,7 +75,7 @@ def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor
     places = torch.arange(int(lengths.max()))
     inner = (places > 0) & (places < lengths[:, None])
     tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens) for tokens in encoded], batch_first=True)
-    return tokens.to(device), (inner / (lengths[:, None] - 1)).to(device), (lengths - 1).to(device)
+    return tokens.to(device), (inner / (lengths[:, None] - 1).clamp(min=1)).to(device), (lengths - 1).to(device)
 
 
 def groups(encoded: list[list[int]], batch_tokens: int) -> list[list[int]]:

@@ -1,8 +1,10 @@
 """Greedy continuations of prompts by a model as it is and cleared, and how coherent they are."""
 
+from unittest.mock import patch
+
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
 from overpaint.likelihood import log_likelihoods
@@ -16,6 +18,9 @@ def complete(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], clearing: Clearing, tokens: int = 32
 ) -> list[list[int]]:
     """What `model` under `clearing` writes after each prompt, greedily: at most `tokens` token ids, up to the end."""
+    greedy = GenerationConfig(
+        max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
     written = []
     with clear(model, clearing):
         for start in range(0, len(prompts), BATCH):
@@ -23,12 +28,10 @@ def complete(
                 prompts[start : start + BATCH],
                 return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False,
             ).to(model.device)  # fmt: skip
-            output = model.generate(
-                **inputs, max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
-            )
+            with patch.object(model, "generation_config", greedy):  # a folder's own would fill what ours leaves open
+                output = model.generate(**inputs, generation_config=greedy)
             written += output[:, inputs["input_ids"].shape[1] :].tolist()
-    ends = {tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)}
-    return [_until(ends, ids) for ids in written]
+    return [_until({tokenizer.eos_token_id}, ids) for ids in written]
 
 
 def describe(
@@ -75,7 +78,3 @@ def repetition(ids: list[int]) -> dict[str, int]:
 def _until(ends: set[int], ids: list[int]) -> list[int]:
     """The ids before the first of `ends`."""
     return ids[: next((index for index, found in enumerate(ids) if found in ends), len(ids))]
-
-
-def _as_list(value: int | list[int] | None) -> list[int]:
-    return value if isinstance(value, list) else [value]

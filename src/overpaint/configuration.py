@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from overpaint import checks, needs, planning, sweep, world
+from overpaint import checks, folders, needs, planning, sweep, world
 from overpaint.errors import UserError
 from overpaint.names import check_names, check_plain, shown, with_places
 
@@ -210,8 +210,7 @@ def _check_files(config: dict[str, Any]) -> None:
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
             valid = ", ".join(world.DOMAINS)
             raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
-        if model["source"] == "folder" and not any(Path(model["path"]).glob("*.safetensors")):
-            raise UserError(
-                f"models.{name}.path: the folder {model['path']} holds no *.safetensors weights: point it at a "
-                "Hugging Face folder that has them."
-            )
+        if model["source"] == "folder":
+            folders.check(Path(model["path"]), f"models.{name}.path: ")
+            if name in sweep.as_list(config["study"]["model"]):
+                folders.check_tokenizer(Path(model["path"]))

@@ -1,5 +1,6 @@
 """Evaluate a model under intervention with lm-evaluation-harness task definitions, one row per question kept."""
 
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,9 +22,9 @@ from overpaint.clearing import Clearing, clear
 from overpaint.errors import UserError
 from overpaint.harness import LocalTask, definitions, own_task
 from overpaint.hooks import check_sites
-from overpaint.likelihood import start_token
+from overpaint.likelihood import check_finite, start_token
 from overpaint.models import replaced
-from overpaint.texts import spread
+from overpaint.texts import LETTERS, spread
 from overpaint.trying import by_trying
 
 
@@ -219,6 +220,8 @@ class IntervenedLM(TemplateLM):
         None in a model that does not take our masks and positions, which two short texts show.
         """
         config = self.model.config.get_text_config()
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            return 0
         texts = torch.randint(config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(0)).tolist()
         pairs = [((7, *text), (7,)) for text in texts]
         packs = [list(_packs([(pair, pair[0]) for pair in pairs], 99, longest)) for longest in (7, 0)]
@@ -250,9 +253,10 @@ def evaluate_clearings(
     rows = []
     for clearing, benchmarks in plan:
         with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
-            rows += [
-                clearing.label | row for benchmark in benchmarks for row in _answers(lm, asked[benchmark], benchmark)
-            ]
+            for benchmark in benchmarks:
+                found = _answers(lm, asked[benchmark], benchmark)
+                _check_answers(found, f"{model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
+                rows += [clearing.label | row for row in found]
         print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
     return rows
 
@@ -299,6 +303,7 @@ def _questions(rows: list[dict], task: LocalTask, benchmark: Benchmark, lm: Inte
     """The harness's task on the documents of these rows, with the requests that it makes of them."""
     chat = {"chat_template": lm.apply_chat_template, "tokenizer_name": lm.tokenizer_name, "fewshot_as_multiturn": True}
     task.build_all_requests(apply_chat_template=benchmark.chat_template, **chat if benchmark.chat_template else {})
+    _check_letters(task, lm, benchmark)
     return _Asked(rows, task, list(task.eval_docs))
 
 
@@ -311,6 +316,33 @@ def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> lis
         for part in asked
         for row, answer in zip(part.rows, _scored(lm, part, benchmark.metric), strict=True)
     ]
+
+
+def _check_answers(rows: list[dict], what: str) -> None:
+    """Refuse scores that are no numbers, and a benchmark whose options tie in every question: the first would win."""
+    check_finite([value for row in rows for value in (row["nll"], *row["scores"])], what)
+    asked = [row["scores"] for row in rows if len(row["scores"]) > 1]
+    if len(asked) > 1 and all(min(scores) == max(scores) for scores in asked):
+        raise UserError(
+            f"All options of all {len(asked)} questions tie in the scores of {what}, as where the tokenizer has one "
+            "token for all: write options that it tells apart."
+        )
+
+
+def _check_letters(task: LocalTask, lm: IntervenedLM, benchmark: Benchmark) -> None:
+    """Refuse options by letter whose letters the tokenizer does not know or tell apart."""
+    letters = sorted({request.args[1] for request in task.instances})
+    if not all(letter.strip() in LETTERS for letter in letters):
+        return
+    tokens = [tuple(lm.tok_encode(letter, add_special_tokens=False)) for letter in letters]
+    unk = lm.tokenizer.unk_token_id
+    unknown = [letter for letter, own in zip(letters, tokens, strict=True) if not own or unk in own]
+    if unknown or len(set(tokens)) < len(tokens):
+        odd = "does not know" if unknown else "has one token for several of"
+        raise UserError(
+            f"benchmarks.{benchmark.name} is answered by letter, and this model's tokenizer {odd} the letters "
+            f"{', '.join(letter.strip() for letter in unknown or letters)}: set `scoring` to continuation."
+        )
 
 
 def _scored(lm: IntervenedLM, asked: _Asked, metric: str) -> list[dict]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.clearing import Clearing, clear
-from overpaint.collection import collect
+from overpaint.collection import collect_tokens
 from overpaint.errors import UserError
 from overpaint.hooks import unembed
 from overpaint.likelihood import LOGITS
@@ -49,15 +49,13 @@ class Options:
         return self.tokens.gather(1, self.answer[:, None])[:, 0]
 
 
-def states(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, questions: list[Question], clearing: Clearing
-) -> Tensor:
+def states(model: nn.Module, questions: list[Question], clearing: Clearing) -> Tensor:
     """The residual stream at the last token of each question, at every depth; [questions, depths, width].
 
     Depth l is the start of block l, the last the final residual.
     """
     with clear(model, clearing):
-        return collect(model, tokenizer, [question.text for question in questions]).last
+        return collect_tokens(model, [question.context for question in questions]).last
 
 
 @torch.no_grad()
@@ -133,7 +131,7 @@ def measure(
     kept = {topic: [question for question in found if question.distinct] for topic, found in asked.items()}
     questions = [question for found in kept.values() for question in found]
     topics = [topic for topic, found in kept.items() for _ in found]
-    stream = torch.cat([states(model, tokenizer, found, clearings[topic]) for topic, found in kept.items()])
+    stream = torch.cat([states(model, found, clearings[topic]) for topic, found in kept.items()])
     options, shown = Options.of(questions), [question.split == split for question in questions]
     labels = [{"topic": t, "unit": q.unit} for t, q, ours in zip(topics, questions, shown, strict=True) if ours]
     probed = _probes(model, stream, options, topics, shown)

@@ -1,11 +1,13 @@
 """Log-probabilities of given tokens, in batches whose logits fit into memory whatever the vocabulary."""
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from overpaint.collection import groups
+from overpaint.errors import UserError
 
 LOGITS = 2**25  # of one batch: 128 MB in float32
 BATCH_TOKENS = 4096
@@ -27,7 +29,10 @@ def log_probabilities(model: nn.Module, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def log_likelihoods(model: nn.Module, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-    """Log-likelihood in nats of each target after its context, both token ids; 0 for an empty target."""
+    """Log-likelihood in nats of each target after its context, both token ids; 0 for an empty target.
+
+    Raises UserError where one is no finite number.
+    """
     found = [0.0] * len(pairs)
     asked = [index for index, (_, target) in enumerate(pairs) if target]
     for rows, tokens in batches(model, [pairs[index][0] + pairs[index][1] for index in asked]):
@@ -37,7 +42,18 @@ def log_likelihoods(model: nn.Module, pairs: list[tuple[list[int], list[int]]]) 
             start = len(context) - 1
             places = torch.arange(start, start + len(target), device=own.device)
             found[asked[row]] = own[places, torch.tensor(target, device=own.device)].double().sum().item()
+    check_finite(found, f"{model.name_or_path or type(model).__name__}")
     return found
+
+
+def check_finite(values: list[float], what: str) -> None:
+    """Refuse log-likelihoods that are no finite numbers; `what` says of what they are."""
+    wrong = sum(not math.isfinite(value) for value in values)
+    if wrong:
+        raise UserError(
+            f"{wrong} of {len(values)} log-likelihoods of {what} are not finite numbers: set `dtype` of the model to "
+            "float32 or bfloat16, or lower `c` or `lr` of the run."
+        )
 
 
 def start_token(tokenizer) -> int:

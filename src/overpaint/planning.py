@@ -67,7 +67,7 @@ def _check_runs(config: dict[str, Any]) -> None:
 
 def _check_layers(config: dict[str, Any]) -> None:
     choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
-    counts = {name: blocks(name, config["models"][name]) for name in as_list(config["study"]["model"])}
+    counts = {name: blocks(config["models"][name]) for name in as_list(config["study"]["model"])}
     for name, choice in product(as_list(config["study"]["model"]), choices):
         count = counts[name]
         updated = config["methods"][choice["method"]].get("updated", [0])

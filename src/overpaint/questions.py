@@ -78,8 +78,9 @@ def ask(model: nn.Module, questions: list[Question]) -> list[dict]:
 
 
 def _question(row: dict, tokenizer: PreTrainedTokenizerBase, settings: dict) -> Question:
-    pairs = [_pair(tokenizer, row["question"], f" {choice}") for choice in row["choices"]]
     mutual, start = settings["metric"] == "acc_mutual_info", start_token(tokenizer)
+    asked = row["question"] or settings["prior"]  # as `evaluation.IntervenedLM.loglikelihood`
+    pairs = [_pair(tokenizer, asked, f" {choice}", start) for choice in row["choices"]]
     prior = [_pair(tokenizer, settings["prior"], f" {choice}", start) for choice in row["choices"] if mutual]
     return Question(
         unit=row["unit"], split=row["split"], answer=row["answer"], text=row["question"], choices=row["choices"],
@@ -88,7 +89,7 @@ def _question(row: dict, tokenizer: PreTrainedTokenizerBase, settings: dict) -> 
 
 
 def _pair(
-    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, start: int = 0
+    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, start: int
 ) -> tuple[list[int], list[int]]:
     """Token ids of a context and of what follows it, split where the context's own end; `start` for an empty one."""
     if not context:

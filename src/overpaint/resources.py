@@ -1,12 +1,11 @@
 """Memory and time that the jobs of a rule need, from the size of the study's model (standard library only)."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overpaint.errors import UserError
+from overpaint import folders
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # MB of a job beside its script: on a cluster two Snakemake processes of 290 MB each wait for it.
@@ -92,15 +91,5 @@ def _weights(entry: dict[str, Any]) -> int:
     if entry["source"] in ("package", "hub"):
         return entry["parameters"]
     if entry["source"] == "folder":
-        return sum(map(_stored, sorted(Path(entry["path"]).glob("*.safetensors"))))
+        return sum(map(folders.weights, sorted(Path(entry["path"]).glob("*.safetensors"))))
     return 12 * entry["layers"] * entry["width"] ** 2
-
-
-def _stored(path: Path) -> int:
-    """Number of weights in a safetensors file, from its header."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, OverflowError) as error:
-        raise UserError(f"The weights in {path} cannot be read ({error}): fetch the model again.") from error

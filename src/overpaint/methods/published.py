@@ -22,6 +22,11 @@ def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
             "was made from as study.model."
         )
     changed = {name: tensor for name, tensor in theirs.items() if not torch.equal(tensor, ours[name].cpu())}
+    if not changed:
+        raise UserError(
+            f"0 tensors of the released model in {task.released} differ from the base's: it is the base itself, so "
+            "name the unlearned model, or the base that it was made from as study.model."
+        )
     print(f"{len(changed)} of {len(ours)} tensors differ from the base's:", *sorted(changed), sep="\n", flush=True)
     settings = task.settings | {"dtype": str(model.dtype).removeprefix("torch.")}
     return Overlay(changed, {}, settings, base_fingerprint(model, list(changed))), []
