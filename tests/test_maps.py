@@ -1,19 +1,23 @@
 """The map, the clearings beside the primary one and the verdicts are shown as the tables have them."""
 
+import ast
 import hashlib
 import html
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from checkout import ROOT
 from matplotlib.figure import Figure
 from synthetic import HOSTILE, ONE, PLAN, Tables
 from test_reporting import texts
 
-from overpaint import depths, maps, reporting
+from overpaint import depths, figures, maps, reporting
 from overpaint.figures import Cell
 from overpaint.reporting import Part
 
@@ -272,16 +276,33 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(parts, tmp_path):
 # --- whatever is missing
 
 
-def test_every_page_is_shown_where_all_tables_but_the_scores_are_empty(parts):
-    tables = [name for name in reporting.TABLES if name not in ("scores", "provenance")]
-    part = replace(parts[0], **{name: getattr(parts[0], name)[:0] for name in tables})
-    shows = [
-        reporting.finding_answer, reporting.headline_html, reporting.activations_answer, reporting.activations_html,
-        reporting.history_html, reporting.junk_html, reporting.completions_answer, reporting.completions_html,
-        maps.map_answer, maps.map_html, maps.chance_html, maps.clearings_html,
-        depths.depth_answer, depths.split_html, depths.read_off_html, depths.relearning_html, depths.emergence_html,
-        depths.weights_html, depths.coherence_html, depths.agreement_html, depths.shift_html, depths.selectivity_html,
-    ]  # fmt: skip
-    for shown in [*(show(part) for show in shows), maps.maps_html([part]), reporting.hypotheses_html([part])]:
-        words = re.sub("<.*?>", " ", re.sub("<svg.*?</svg>", "", shown, flags=re.S))
+def page_of(notebook: Path, folder: Path) -> str:
+    """What the cells of a notebook show, as their page does."""
+    shown, names = "", {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            *before, last = ast.parse(cell.source).body
+            exec(compile(ast.Module(before, []), notebook.name, "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown += eval(compile(ast.Expression(last.value), notebook.name, "eval"), names)
+            else:
+                exec(compile(ast.Module([last], []), notebook.name, "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names |= {"tables": str(folder), "primary": "topic", "study": "synthetic"}
+    return shown
+
+
+@pytest.mark.parametrize("empty", [*(name for name in reporting.TABLES if name != "scores"), "all"])
+def test_every_page_is_shown_whichever_table_is_empty(empty, tmp_path, monkeypatch):
+    if empty != "all":  # figures are made all the same, and written out in one case
+        monkeypatch.setattr(figures, "svg", lambda drawn: "<svg></svg>")
+    Tables(**ONE).write(tmp_path)
+    for name in reporting.TABLES if empty == "all" else [empty]:
+        path = tmp_path / f"{name}.parquet"
+        if name != "scores":  # without types, as a table that never had a row may be
+            pd.DataFrame(columns=pd.read_parquet(path).columns).to_parquet(path)
+    reporting.render_index(tmp_path, "topic", "synthetic", tmp_path / "index.html", tmp_path / "summary.txt")
+    pages = [page_of(path, tmp_path) for path in sorted((ROOT / "reports").glob("*.ipynb"))]
+    for shown in [*pages, (tmp_path / "index.html").read_text(), (tmp_path / "summary.txt").read_text()]:
+        words = re.sub("<.*?>", " ", re.sub("<(svg|script|style).*?</\\1>", "", shown, flags=re.S))
         assert words.strip() and not re.search(r"\b(nan|None|inf)\b", words)
