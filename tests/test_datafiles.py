@@ -290,7 +290,7 @@ def test_a_senseless_question_is_named_by_data_set_file_and_row(pages, suffix, f
     change, parts = QUESTIONS[fault]
     rows = [QUESTION] if suffix == ".jsonl" else []  # a column of a table has values of one kind
     folder = pages(f"part/a{suffix}", [*rows, QUESTION | change])
-    said = refusal(texts.benchmark_rows, SETTINGS | {"kind": "questions", "scoring": "letter", "metric": "acc"}, folder)
+    said = refusal(texts.rows_of, SETTINGS | {"kind": "questions", "scoring": "letter", "metric": "acc"}, folder)
     where = f"The data set pages, part/a{suffix}:{len(rows)} (rows count from 0)"
     assert [
         part for part in [where, *parts, "`files`" if change.get("question") != 5 else "`column`"] if part not in said
@@ -299,10 +299,10 @@ def test_a_senseless_question_is_named_by_data_set_file_and_row(pages, suffix, f
 
 def test_options_in_a_table_of_text_are_refused(pages):
     rows = [QUESTION | {"choices": "one|two|three"}]
-    said = refusal(texts.benchmark_rows, SETTINGS | {"kind": "questions"}, pages("a.csv", rows))
+    said = refusal(texts.rows_of, SETTINGS | {"kind": "questions"}, pages("a.csv", rows))
     assert "a.csv:0" in said and "`choices`" in said and "write a list" in said
 
 
 def test_blank_texts_of_a_data_set_are_no_rows(pages):
     rows = [{"text": text} for text in (" \n", "one", "\u200b\u00a0", "", None, "two")]
-    assert [row["text"] for row in texts.corpus_rows(SETTINGS, pages("a.jsonl", rows))] == ["one", "two"]
+    assert [row["text"] for row in texts.rows_of(CORPUS, pages("a.jsonl", rows))] == ["one", "two"]

@@ -20,12 +20,6 @@ from overpaint import harness, texts
 from overpaint.errors import UserError
 
 SEED = int(os.environ.get("OVERPAINT_SEED", random.randrange(10**6)))
-MAKE = {
-    "corpus": texts.corpus_rows,
-    "prompts": texts.prompt_rows,
-    "questions": texts.benchmark_rows,
-    "text": texts.benchmark_rows,
-}
 WORDS = {"id": "1", "unit": "a", "split": "fit", "text": "one", "question": "Which?", "choices": ["x", "y", "z"]}
 GOOD = {kind: {key: (WORDS | {"answer": 1})[key] for key in fields} for kind, fields in texts.FIELDS.items()}
 VALUES = [
@@ -120,7 +114,7 @@ def test_files_of_ones_own(tmp_path, kind):
             path.write_bytes(lines([good[0], mutated(good[1], rng), good[2]]))
         scoring = rng.choice(["letter", "continuation"])
         settings = {"source": "file", "kind": kind, "scoring": scoring, "metric": "acc"}
-        said = outcome(lambda settings=settings: MAKE[kind](settings, path), kind, scoring == "letter", tmp_path)
+        said = outcome(lambda settings=settings: texts.rows_of(settings, path), kind, scoring == "letter", tmp_path)
         found[said] += 1
     assert min(found.values()) > 20, "all or none was accepted"
 
@@ -143,7 +137,7 @@ def test_data_sets(tmp_path, kind, suffix):
             "kind": kind, "scoring": scoring, "metric": "acc",
         }  # fmt: skip
         folder = tmp_path / "pages"
-        said = outcome(lambda s=settings, f=folder: MAKE[kind](s, f), kind, scoring == "letter", tmp_path)
+        said = outcome(lambda s=settings, f=folder: texts.rows_of(s, f), kind, scoring == "letter", tmp_path)
         found[said] += 1
     assert found[False] and (found[True] > 3 or (kind == "questions" and suffix in (".csv", ".txt")))
 

@@ -350,7 +350,7 @@ LITERAL = [
 def test_no_text_of_a_study_or_its_rows_is_a_template(tmp_path, scoring, text):
     text = text % (tmp_path / "pwned") if "%s" in text else text
     row = {"id": text, "unit": text, "split": "report", "question": text, "choices": [text, f"not {text}"], "answer": 1}
-    [row] = texts.benchmark_rows(
+    [row] = texts.rows_of(
         {"source": "file", "kind": "questions", "scoring": scoring}, own_file([row], tmp_path / "own.jsonl").path
     )
     task = harness.own_task(text, scoring, text, [{text: text} | row], "acc")

@@ -239,7 +239,7 @@ def test_a_senseless_row_is_refused_with_file_line_and_cure(tmp_path, fault):
     line = change if isinstance(change, str) else json.dumps(ROWS[kind] | change)
     path = tmp_path / "own.jsonl"
     path.write_text(f"{json.dumps(ROWS[kind])}\r\n\n{line}\n{json.dumps(ROWS[kind])}\n", encoding="utf-8")
-    sentence = said_of(MAKE[kind], {"source": "file", "kind": kind}, path)
+    sentence = said_of(texts.rows_of, {"source": "file", "kind": kind}, path)
     assert [part for part in [f"{path}, line 3", *parts] if part not in sentence] == [], sentence
 
 
@@ -256,9 +256,9 @@ def test_a_question_is_empty_only_where_options_are_scored_by_themselves(tmp_pat
     texts.write_rows([QUESTION | {"question": ""}], tmp_path / "own.jsonl")
     settings |= {"source": "file", "kind": "questions"}
     if accepted:
-        assert texts.benchmark_rows(settings, tmp_path / "own.jsonl")[0]["question"] == ""
+        assert texts.rows_of(settings, tmp_path / "own.jsonl")[0]["question"] == ""
     else:
-        said = said_of(texts.benchmark_rows, settings, tmp_path / "own.jsonl")
+        said = said_of(texts.rows_of, settings, tmp_path / "own.jsonl")
         assert "own.jsonl, line 1: `question` is empty" in said and "continuation" in said
 
 
@@ -266,11 +266,11 @@ def test_options_are_no_more_than_the_letters_where_letters_are_scored(tmp_path)
     path, settings = tmp_path / "own.jsonl", {"source": "file", "kind": "questions", "scoring": "letter"}
     for count in (26, 27):
         texts.write_rows([QUESTION | {"choices": [f"x{n}" for n in range(count)], "answer": 25}], path)
-        assert len(texts.benchmark_rows(settings | {"scoring": "continuation"}, path)) == 1
+        assert len(texts.rows_of(settings | {"scoring": "continuation"}, path)) == 1
         if count == 26:
-            assert len(texts.benchmark_rows(settings, path)) == 1
+            assert len(texts.rows_of(settings, path)) == 1
         else:
-            assert "27 options, and there are 26 letters" in said_of(texts.benchmark_rows, settings, path)
+            assert "27 options, and there are 26 letters" in said_of(texts.rows_of, settings, path)
 
 
 @pytest.mark.parametrize("key", ["choices", "note"])
