@@ -48,10 +48,13 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
 
 
 def verify(output: Path) -> list[Path]:
-    """The outputs below a folder, each of which is what its job wrote; all that is not is told, a line each."""
+    """The outputs below a folder, each of which is what its job wrote; all that is not is told on the terminal."""
     records = _records(output)
-    if found := list(dict.fromkeys(faults(output, records))):
-        raise UserError("\n".join(found))
+    found = [UserError(fault) for fault in dict.fromkeys(faults(output, records))]
+    for fault in found[:-1]:
+        print(fault, file=sys.stderr)
+    if found:
+        raise found[-1]
     return [path for job, record in records.items() for path in outputs_of(job, record, output)]
 
 
