@@ -674,8 +674,9 @@ def test_a_model_folder_without_weights_is_named(tmp_path):
     (tmp_path / "pytorch_model.bin").touch()
     sentence = refusal(folder, with_worlds)
     assert "models.miniature.path" in sentence and str(tmp_path) in sentence and "*.safetensors" in sentence
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6}')
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "tokenizer.json").touch()
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     config = merged()
     with_worlds(config)
     folder(config)
@@ -690,7 +691,7 @@ def test_a_released_model_without_weights_is_refused():
         put("study", "emergence", value={}),
         without_control,
     ]
-    assert "models.released.path: the folder nowhere holds no *.safetensors weights" in refusal(*changes)
+    assert "models.released.path: The model folder nowhere holds no *.safetensors weights" in refusal(*changes)
     unused = merged()
     put("models", "released", value=given)(unused)
     put("methods", "unused", value={"kind": "published", "model": "released"})(unused)

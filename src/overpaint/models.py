@@ -51,8 +51,11 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
             **LOCAL,
             **place,
         )
+    model.eval().requires_grad_(False)
     _check_loaded(model, found, folder)
-    return model.eval().requires_grad_(False)
+    with _told(f"The model in {folder}"):
+        _check_logits(model, folder)
+    return model
 
 
 def load_overlaid(folder: Path, overlay: "Overlay", dtype: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
@@ -319,6 +322,15 @@ def _check_loaded(model: PreTrainedModel, found: dict, folder: Path) -> None:
             )
     for block in blocks(model):
         down_projection(block), output_projection(block)
+
+
+@torch.no_grad()
+def _check_logits(model: PreTrainedModel, folder: Path) -> None:
+    """Refuse a model that cannot go over two tokens, or whose numbers are too large for its dtype."""
+    if not model(torch.tensor([[0, 1]], device=model.device), use_cache=False).logits.isfinite().all():
+        raise UserError(
+            f"The model in {folder} gives logits that are not finite as {model.dtype}: set another `dtype`."
+        )
 
 
 def _rows(folder: Path) -> int:
