@@ -181,7 +181,7 @@ def test_an_absolute_output_folder_is_unpacked_only_where_it_is_named(there, tmp
     output.rename(tmp_path / "moved")
     (tmp_path / "fresh").mkdir()
     monkeypatch.chdir(tmp_path / "fresh")
-    with pytest.raises(UserError, match="no file of results in results"):
+    with pytest.raises(UserError, match="no plain file below results"):
         bundle.unpack(tmp_path / "y.tar")
     assert not output.exists() and not list(Path().iterdir())
     bundle.unpack(tmp_path / "y.tar", output)

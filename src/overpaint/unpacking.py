@@ -132,7 +132,7 @@ def _members(tar: tarfile.TarFile, folder: Path) -> Members:
         if member.isdir() and not member.size:
             folders[Path(member.name)] = member.name
         elif not plain or not 0 <= member.mtime < 2**33 or path is None or path in found:
-            raise _refusal(tar, member.name, f"which is no file of results in {folder}, the output that STUDY names")
+            raise _refusal(tar, member.name, f"which is no plain file below {folder}, the output of STUDY")
         else:
             found[path] = member
     inner = {parent for member in found.values() for parent in Path(member.name).parents}
