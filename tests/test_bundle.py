@@ -153,7 +153,7 @@ def test_snakemakes_records_have_the_fields_that_are_checked():
     assert set(unpacking.SNAKEMAKES) == set(MetadataRecord.model_fields)
     whole = MetadataRecord(rule="a", input=["b"], params=["c"], starttime=1.5, input_checksums={"b": "sha256:0"})
     assert unpacking._is_snakemakes(json.dumps(whole.model_dump()).encode(), "a")
-    for wrong in ({"params": [{}]}, {"input": "x"}, {"record_format_version": None}, {"alien": 1}, {"rule": "b"}):
+    for wrong in ({"params": [{}]}, {"input": "x"}, {"record_format_version": None}, {"rule": "b"}):
         assert not unpacking._is_snakemakes(json.dumps(whole.model_dump() | wrong).encode(), "a")
 
 
@@ -181,7 +181,7 @@ def test_an_absolute_output_folder_is_unpacked_only_where_it_is_named(there, tmp
     output.rename(tmp_path / "moved")
     (tmp_path / "fresh").mkdir()
     monkeypatch.chdir(tmp_path / "fresh")
-    with pytest.raises(UserError, match="no file of results in results"):
+    with pytest.raises(UserError, match="no plain file below results"):
         bundle.unpack(tmp_path / "y.tar")
     assert not output.exists() and not list(Path().iterdir())
     bundle.unpack(tmp_path / "y.tar", output)
@@ -431,7 +431,7 @@ def test_no_bundle_whatever_is_in_it_is_a_traceback_or_writes_outside_or_what_is
     records = {path: json.loads(good[f"{OUT}/{path}"]) for _, _, path in JOBS.values()}
     facts_of = {path: {key: facts[key] for key in facts if key != "sha256"} for path, facts in records.items()}
     before = content(Path("../.."))
-    for number in range(400):
+    for number in range(250):
         files = good
         for _ in range(draw.choice([1, 1, 2, 5])):
             files = draw.choice(mutations(draw, facts_of))(files)
@@ -452,7 +452,7 @@ def test_no_bundle_whatever_is_in_it_is_a_traceback_or_writes_outside_or_what_is
             shutil.rmtree(made, ignore_errors=True)
         Path("evil.tar").unlink()
         assert content(Path("../..")) == before, number
-    assert 0 < accepted < 200
+    assert 0 < accepted < 125
 
 
 def outputs_of(name: Path) -> list[Path]:

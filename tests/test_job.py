@@ -116,7 +116,7 @@ def test_an_orphan_and_a_new_job_of_the_same_outputs_leave_each_other_alone(rule
         (out.folder / "part.txt").write_text("part")
         Path(rule.output.folder).mkdir()
         (Path(rule.output.folder) / "part.txt").write_text("part")  # the orphan ends first
-    assert orphan.read_text() == "half of "
+    assert orphan.read_text() == "half of " and f"-{os.getpid()}-" in str(out.table)
     assert (Path(rule.output.folder) / "part.txt").read_text() == "part" and Path(rule.output.job).is_file()
 
 
@@ -164,6 +164,15 @@ def test_packages_of_another_environment_on_the_path_are_not_listed(rule, tmp_pa
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     assert "foreign" in {found.name for found in distributions()}
     assert "foreign" not in run(rule)["packages"]
+
+
+def test_what_a_killed_pip_left_is_no_package_and_no_error(rule, tmp_path, monkeypatch):
+    for name, text in (("whole-1.0", "Name: whole\nVersion: 1.0\n"), ("~ameless-1.0", ""), ("~mpty-1.0", None)):
+        (tmp_path / f"{name}.dist-info").mkdir()
+        if text is not None:
+            (tmp_path / f"{name}.dist-info/METADATA").write_text(f"Metadata-Version: 2.1\n{text}")
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(tmp_path)])
+    assert run(rule)["packages"] == {"whole": "1.0"}
 
 
 @pytest.mark.parametrize(

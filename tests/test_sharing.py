@@ -136,7 +136,7 @@ def test_a_bundle_that_would_write_outside_is_refused(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path / "inner")
     assert bundle.main(["unpack", "../evil.tar"]) == 1
     assert (
-        "holds '../outside', which is no file of results" in capsys.readouterr().err
+        "holds '../outside', which is no plain file below results" in capsys.readouterr().err
         and not (tmp_path / "outside").exists()
     )
 

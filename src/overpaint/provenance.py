@@ -177,9 +177,13 @@ def _digest(facts: dict[str, Any]) -> str:
 
 def packages() -> dict[str, str]:
     """Versions of this environment's own packages; Snakemake appends its own folder of packages to `sys.path`."""
-    own = (found.metadata for found in distributions(path=site.getsitepackages()))  # read anew whenever asked for
-    named = [(found["Name"], found["Version"]) for found in own if found["Name"]]  # what pip left half done has none
-    return dict(sorted(named, key=lambda pair: pair[0].lower()))
+    named = {}
+    for found in distributions(path=site.getsitepackages()):
+        with suppress(TypeError):  # pip that was killed leaves folders without metadata
+            facts = found.metadata  # read anew whenever asked for
+            named[facts["Name"]] = facts["Version"]
+    named.pop(None, None)
+    return dict(sorted(named.items(), key=lambda pair: pair[0].lower()))
 
 
 def git_state() -> dict[str, Any]:

@@ -33,6 +33,7 @@ SNAKEMAKES = {
 
 Members = dict[Path, tarfile.TarInfo]
 Records = dict[Path, dict[str, Any]]
+Outputs = dict[Path, tuple[str, str]]  # hash and rule
 
 
 def unpack(bundle: Path, folder: Path = RESULTS) -> list[Path]:
@@ -50,7 +51,7 @@ def unpack(bundle: Path, folder: Path = RESULTS) -> list[Path]:
             members = _members(tar, folder)
             records = _read_records(tar, members)
             outputs = _named(tar, records, members, folder)
-            _check_metadata(tar, records, members, folder)
+            _check_metadata(tar, records, outputs, members)
             _check_places(bundle, outputs, members)
             _check_room(folder, members)
             remove_leftovers(folder / "bundle")
@@ -131,7 +132,7 @@ def _members(tar: tarfile.TarFile, folder: Path) -> Members:
         if member.isdir() and not member.size:
             folders[Path(member.name)] = member.name
         elif not plain or not 0 <= member.mtime < 2**33 or path is None or path in found:
-            raise _refusal(tar, member.name, f"which is no file of results in {folder}, the output that STUDY names")
+            raise _refusal(tar, member.name, f"which is no plain file below {folder}, the output of STUDY")
         else:
             found[path] = member
     inner = {parent for member in found.values() for parent in Path(member.name).parents}
@@ -176,10 +177,10 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return tar.extractfile(member).read()
 
 
-def _named(tar: tarfile.TarFile, records: Records, members: Members, folder: Path) -> dict[Path, tuple[str, str]]:
-    """{output: (hash, rule)} of the records of a bundle; each of its files must belong to one of them."""
+def _named(tar: tarfile.TarFile, records: Records, members: Members, folder: Path) -> Outputs:
+    """The outputs that the records of a bundle name; each of its files must belong to one of them."""
     there = set(members) | {parent for path in members for parent in path.parents}
-    outputs: dict[Path, tuple[str, str]] = {}
+    outputs: Outputs = {}
     for job, record in records.items():
         for name in record["outputs"]:
             if ".." in Path(name).parts or (Path(name).is_absolute() and not folder.is_absolute()):
@@ -189,7 +190,7 @@ def _named(tar: tarfile.TarFile, records: Records, members: Members, folder: Pat
                 raise _refusal(tar, str(job), f"but not {str(path)!r}, which is named there")
             if path in outputs or path in records:
                 raise _refusal(tar, str(path), "which is named twice")
-            if hidden(path.relative_to(folder)):
+            if hidden(path.relative_to(folder)) or hidden(job.relative_to(folder)):
                 raise _refusal(tar, str(path), "which no job makes")
             outputs[path] = digest, record["rule"]
     if not outputs:
@@ -202,14 +203,10 @@ def _named(tar: tarfile.TarFile, records: Records, members: Members, folder: Pat
     return outputs
 
 
-def _check_metadata(tar: tarfile.TarFile, records: Records, members: Members, folder: Path) -> None:
+def _check_metadata(tar: tarfile.TarFile, records: Records, outputs: Outputs, members: Members) -> None:
     """Refuse records of Snakemake that are not of the files of this bundle, or are none; it only compares with them."""
-    there = set(members) | {parent for path in members for parent in path.parents}
-    rules = {
-        metadata(path): record["rule"]
-        for job, record in records.items()
-        for path in (job, *outputs_of(job, record, folder, there.__contains__))
-    }
+    rules = {metadata(path): rule for path, (_, rule) in outputs.items()}
+    rules |= {metadata(job): record["rule"] for job, record in records.items()}
     for path, member in members.items():
         if _is_metadata(path) and not (path in rules and _is_snakemakes(_content(tar, member), rules[path])):
             raise _refusal(tar, member.name, "which is no record of Snakemake's of what is in it")
@@ -221,16 +218,16 @@ def _is_snakemakes(content: bytes, rule: str) -> bool:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(found, dict) or found.keys() - SNAKEMAKES or found.get("rule") != rule:
+    if not isinstance(found, dict) or found.get("rule") != rule:
         return False
-    kept = {key: value for key, value in found.items() if value is not None}
+    kept = {key: found[key] for key in SNAKEMAKES if found.get(key) is not None}
     if "record_format_version" not in kept or not all(isinstance(kept[key], SNAKEMAKES[key]) for key in kept):
         return False
     inner = [text for key in ("input", "log", "params") for text in kept.get(key, [])]
     return all(isinstance(text, str) for text in [*inner, *kept.get("input_checksums", {}).values()])
 
 
-def _check_places(bundle: Path, outputs: dict[Path, tuple[str, str]], members: Members) -> None:
+def _check_places(bundle: Path, outputs: Outputs, members: Members) -> None:
     """Refuse what would take the place of something else that is here."""
     for path, (digest, _) in outputs.items():
         if path.exists() and sha256(path) != digest:
