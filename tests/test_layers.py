@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src/overpaint"
 LAYERS = [
     {"overpaint", "errors"},
     {"sweep", "fingerprint", "provenance", "world", "wikipedia", "packages", "environments", "bundle", "resources"}
-    | {"datafiles", "hub", "names", "folders", "checks", "planning"},
+    | {"datafiles", "hub", "names", "architecture", "checks", "planning"},
     {"texts", "configuration", "job"},
     {"gguf", "tensors", "trying"},
     {"models", "hooks", "pretrain"},
@@ -27,7 +27,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub", "names", "folders", "checks", "planning",
+    "resources", "errors", "datafiles", "hub", "names", "architecture", "checks", "planning",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]

@@ -1,4 +1,4 @@
-"""What the files in a Hugging Face folder say of its model, without loading it."""
+"""How many blocks a model has and whether its tokenizer writes conversations, from the files of its folder."""
 
 import json
 from pathlib import Path
