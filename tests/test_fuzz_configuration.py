@@ -27,6 +27,7 @@ from test_configuration import (
     STUDIES,
     both,
     merged,
+    model_folder,
     put,
     refusal,
     with_worlds,
@@ -204,8 +205,7 @@ def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     write_texts(tmp_path)
     (tmp_path / "plan.yaml").write_text((ROOT / "plan.yaml").read_text())
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/model.safetensors").touch()
-    (tmp_path / "model/config.json").write_text('{"num_hidden_layers": 6}')
+    model_folder(tmp_path / "model", num_hidden_layers=6)
     config = merged()
     with_worlds(config)
     config["study"] |= {"plan": "~/plan.yaml", "control": ""}
@@ -500,7 +500,8 @@ def test_a_primary_that_brings_nothing_back_is_refused(primary):
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
 def test_a_model_folder_that_does_not_say_its_blocks_is_one_sentence(tmp_path, text):
-    (tmp_path / "model.safetensors").touch()
+    model_folder(tmp_path)
+    (tmp_path / "config.json").unlink()
     if text is not None:
         (tmp_path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     sentence = refusal(put("models", "miniature", value={"source": "folder", "path": str(tmp_path)}), with_worlds)
@@ -512,22 +513,21 @@ def test_a_model_folder_that_does_not_say_its_blocks_is_one_sentence(tmp_path, t
     [{"num_hidden_layers": 3}, {"n_layer": 3}, {"text_config": {"num_hidden_layers": 3}, "num_hidden_layers": 9}],
 )
 def test_the_blocks_of_a_model_folder_are_counted(tmp_path, config):
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    model_folder(tmp_path, **config)
     sentence = refusal(put("models", "miniature", value={"source": "folder", "path": str(tmp_path)}), with_worlds)
     assert "layer 3, outside the model 'miniature'" in sentence and "from 2 to 2" in sentence
 
 
 def test_a_pipe_in_a_model_folder_is_not_waited_for(tmp_path):
-    (tmp_path / "model.safetensors").touch()
+    model_folder(tmp_path)
+    (tmp_path / "config.json").unlink()
     os.mkfifo(tmp_path / "config.json")
     folder = put("models", "miniature", value={"source": "folder", "path": str(tmp_path)})
     assert "config.json cannot be read" in refusal(folder, with_worlds)
 
 
 def test_a_chat_template_is_found_in_a_model_folder(tmp_path):
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6}')
+    model_folder(tmp_path, num_hidden_layers=6)
     config = merged()
     with_worlds(config)
     config["models"]["miniature"] = {"source": "folder", "path": str(tmp_path)}
@@ -571,8 +571,7 @@ def test_the_studies_that_readme_shows_are_planned(tmp_path, monkeypatch):
     for entry in (own["models"]["mine"], released["models"]["zephyr_rmu"]):
         entry["path"] = str(tmp_path / Path(entry["path"]).name)
         Path(entry["path"]).mkdir()
-        (Path(entry["path"]) / "model.safetensors").touch()
-        (Path(entry["path"]) / "config.json").write_text('{"num_hidden_layers": 32}')
+        model_folder(Path(entry["path"]), num_hidden_layers=32)
     (tmp_path / "mine").mkdir()
     write_texts(tmp_path / "mine")
     for file, kind in (
