@@ -443,6 +443,16 @@ def test_a_name_that_no_file_can_have_is_refused(hub, fetch, fetch_dataset, monk
     assert "do not use it" in refusal(fetch_dataset, "cais/wmdp", ["*"]) and hub.fetched() == []
 
 
+def test_long_names_do_not_make_a_sentence_of_pages(hub, fetch_dataset, monkeypatch):
+    name, path = next(iter(hub.files("datasets/cais/wmdp").items()))
+    listed = [loopback_hub.described(name, path) | {"rfilename": f"{n}/" + "a" * 250} for n in range(20)]
+    answer = json.dumps({"id": "cais/wmdp", "sha": hub.revision("datasets/cais/wmdp"), "siblings": listed}).encode()
+    monkeypatch.setattr(loopback_hub.Handler, "_send_api", lambda self, *rest: self._send(200, answer, {}))
+    with pytest.raises(UserError, match="and more") as error:
+        fetch_dataset("cais/wmdp", ["absent.parquet"])
+    assert len(str(error.value)) < 1200
+
+
 def test_names_of_other_scripts_are_names(hub, fetch_dataset, monkeypatch):
     real = loopback_hub.described
     monkeypatch.setattr(loopback_hub, "described", lambda own, path: real(own, path) | {"rfilename": f"é 日本　{own}"})

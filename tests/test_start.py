@@ -43,6 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     """
     folder = tmp_path / PLACE
     (folder / ".venv/bin").mkdir(parents=True)
+    (folder / "src").mkdir()
     for name in ("Makefile", "config.yaml", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
     (folder / ".venv/ready").touch()
@@ -139,6 +140,8 @@ def test_no_text_of_a_variable_is_run(checkout, make, target, names, text):
 
 BAD = {
     "nope.yaml": (None, "There is no file nope.yaml: let STUDY name a study's file"),
+    "src": (None, "There is no file src: let STUDY"),
+    "/dev/zero": (None, "There is no file /dev/zero: let STUDY"),
     "list.yaml": ("- study\n", "list.yaml is no study: it needs keys"),
     "empty.yaml": ("", "empty.yaml is no study"),
     "tab.yaml": ("study:\n\toutput: x\n", "tab.yaml cannot be read as YAML"),

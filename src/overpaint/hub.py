@@ -289,7 +289,9 @@ def _unmatched(patterns: Sequence[str], files: list[File]) -> list[str]:
 
 def _some(files: list[File]) -> str:
     """The paths of the first 12 files, for an error."""
-    return (", ".join(file.path for file in files[:12]) or "nothing") + (" and more" if len(files) > 12 else "")
+    return (", ".join(f"{file.path:.60}" for file in files[:12]) or "nothing") + (
+        " and more" if len(files) > 12 else ""
+    )
 
 
 def _first_line(error: Exception) -> str:

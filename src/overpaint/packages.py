@@ -138,5 +138,5 @@ def _present(member: str, names: list[str], archive: Path) -> str:
         return member
     raise UserError(
         f"There is no file {member!r} in {archive.name}: give the path inside the archive as `member`; "
-        f"it holds {', '.join(sorted(names)[:20])}{' and more' if len(names) > 20 else ''}."
+        f"it holds {', '.join(f'{name:.80}' for name in sorted(names)[:20])}{' and more' if len(names) > 20 else ''}."
     )

@@ -42,12 +42,10 @@ def check_cache() -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """The mapping that a configuration file holds."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}: let STUDY name a study's file, such as studies/smoke.yaml.")
     try:
         config = _parsed(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"There is no file {path}: let STUDY name a study's file, such as studies/smoke.yaml."
-        ) from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(config, dict):
