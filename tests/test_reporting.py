@@ -273,6 +273,26 @@ def test_headline_without_junk_or_runs(scores):
     assert len(reporting.headline(scores[scores.method == "base"], Tables().junk()[:0], "topic")) == 1
 
 
+def test_nulls_are_known_by_their_kind_and_not_by_their_names(scores):
+    names = {"rand": "v1.2", "randn": "topics", "ones": "none_but_ones"}
+    odd = scores.assign(clearing=scores.clearing.replace(names))
+    assert "more than each of 21 null directions" in reporting.headline(odd, Tables().junk(), "topic")[1]
+    expected = reporting.checks(scores, "topic").best_null_accuracy
+    assert reporting.checks(odd, "topic").best_null_accuracy.tolist() == expected.tolist()
+    [axes, *_] = figures.accuracy(odd, Cell(2, 8.0), "topic").axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-3:] == ["null: none_but_ones", "random: v1.2", "random: topics"]
+    treated = scores.assign(kind=scores.kind.replace({"null": "alternative"}))
+    assert "no null direction was measured" in reporting.headline(treated, Tables().junk(), "topic")[1]
+
+
+def test_the_junk_direction_is_found_by_the_kind_of_the_primary_clearing_and_not_by_its_name(scores):
+    tables = Tables(topics=("north",))
+    told = [reporting.headline(scores, tables.junk(), name, None, "pooled")[2] for name in ("topic", "contrast")]
+    assert all("The junk direction 'pooled'" in text for text in told)
+    assert "The junk direction 'topic'" in reporting.headline(scores, tables.junk(), "pooled")[2]
+
+
 def test_checks_follow_accuracies_averaged_over_seeds(scores):
     table = reporting.checks(scores, "topic").set_index(["layer", "c"])
     assert table.beats_every_null.to_dict() == {

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from overpaint import sweep
-from overpaint.folders import blocks, has_template
 from overpaint.errors import UserError
+from overpaint.folders import blocks, has_template
 from overpaint.names import NULLS, shown
 from overpaint.sweep import as_list, evaluated, expand_grid, expand_runs, hazardous_topics, used_methods
 
