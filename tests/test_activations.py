@@ -50,6 +50,13 @@ def test_activations_equal_the_hidden_states_of_transformers(any_model, tokenize
     assert found.last.shape == (len(prompts), 5, 32)
 
 
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_activations_that_are_no_numbers_are_refused(llama, tokenizer, prompts, spoilt):
+    models.down_projection(models.blocks(llama)[1]).fill_(spoilt)
+    with pytest.raises(UserError, match=r"not finite numbers on 10 of 10 prompts, first on number 1 .* block 2"):
+        collect(llama, tokenizer, prompts)
+
+
 def test_the_final_residual_gives_the_logits_through_the_final_norm(llama, tokenizer, prompts):
     found = collect(llama, tokenizer, prompts[:1])
     with torch.no_grad():

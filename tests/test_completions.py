@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from test_evaluation import NONE
+from transformers import GenerationConfig
 
 from overpaint import clearing, completions, models, world
 
@@ -30,6 +31,25 @@ def test_continuations_are_greedy_whatever_stands_beside_them(any_model, tokeniz
     monkeypatch.setattr(completions, "BATCH", 3)
     found = completions.complete(any_model, tokenizer, [row["text"] for row in prompts], NONE, tokens=6)
     assert found == wanted and len({tuple(ids) for ids in found}) > 1
+
+
+def test_no_wish_of_the_models_folder_changes_a_continuation(llama, tokenizer, prompts):
+    """Some of these would, were they obeyed: continuations are greedy and end at the tokenizer's end token alone."""
+    asked = [row["text"] for row in prompts]
+    wanted = completions.complete(llama, tokenizer, asked, NONE, tokens=6)
+    obeyed = 0
+    for wish in (
+        {"do_sample": True, "temperature": 50.0}, {"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1},
+        {"eos_token_id": [0, *wanted[0]]}, {"suppress_tokens": wanted[0]}, {"forced_eos_token_id": 0},
+        {"max_length": 3}, {"num_beams": 3}, {"min_new_tokens": 5}, {"begin_suppress_tokens": wanted[0]},
+    ):  # fmt: skip
+        own = llama.generation_config = GenerationConfig(**{"pad_token_id": 0} | wish)
+        assert completions.complete(llama, tokenizer, asked, NONE, tokens=6) == wanted, wish
+        assert llama.generation_config is own, "an export writes the folder's own"
+        inputs = tokenizer(asked[:1], return_tensors="pt", return_token_type_ids=False)
+        written = llama.generate(**inputs, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :].tolist()
+        obeyed += completions._until({0}, written) != wanted[0]
+    assert obeyed > 4
 
 
 def test_nothing_after_the_end_counts():

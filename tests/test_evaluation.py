@@ -10,10 +10,11 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from overpaint import evaluation, hooks, models, world
 from overpaint.clearing import Clearing
+from overpaint.errors import UserError
 from overpaint.evaluation import Benchmark, IntervenedLM, evaluate_clearings
 
 NONE = Clearing("none", "", torch.empty(0, 0), {})
@@ -410,6 +411,37 @@ def test_unlearned_weights_come_back_after_an_error(llama, originals, tokenizer,
     with pytest.raises(ZeroDivisionError):
         evaluate(llama, tokenizer, base_tensors=base_tensors, plan=plan)
     assert torch.equal(weight, before)
+
+
+# -- scores that mean nothing
+
+
+def test_scores_that_are_no_numbers_are_refused_by_name(llama, tokenizer, questions, write):
+    models.down_projection(models.blocks(llama)[1]).fill_(float("nan"))
+    with pytest.raises(UserError, match="log-likelihoods of .* on .* under clearing none are not finite"):
+        evaluate(llama, tokenizer, write(questions))
+
+
+def test_a_benchmark_whose_options_all_tie_is_refused_and_one_tie_is_not(llama, tokenizer, questions, write):
+    tied = [row | {"choices": ["unheard", "unseen", "unfelt"], "answer": 1} for row in questions]
+    with pytest.raises(UserError, match="All options of all .* questions tie in the scores of .* under clearing none"):
+        evaluate(llama, tokenizer, write(tied))
+    assert evaluate(llama, tokenizer, write([*tied[:1], *questions[1:]]))
+
+
+def test_letters_that_the_tokenizer_does_not_know_are_refused(llama, tokenizer, questions, write):
+    with pytest.raises(UserError, match="does not know the letters A, B"):
+        evaluate(llama, tokenizer, write(questions, scoring="letter"))
+
+
+@torch.no_grad()
+def test_a_model_without_positions_is_scored_without_packs(tokenizer):
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(vocab_size=184, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2))
+    pairs = make_pairs(model.eval())
+    found = IntervenedLM(model, tokenizer).score(pairs)
+    difference, flags = differences(found, [plain(model, *pair) for pair in pairs])
+    assert difference < 1e-4 and flags == 0
 
 
 # -- metrics

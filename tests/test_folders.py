@@ -237,6 +237,7 @@ def test_a_tokenizer_that_ends_texts_is_as_one_that_does_not(whole, tokenizer, t
         (lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer in .* cannot be loaded"),
         (edited("tokenizer.json", lambda t: t | {"model": {"type": "Alien"}}), "tokenizer in .* cannot be loaded"),
         (config(vocab_size=20), "up to number 183, .* has 20 rows"),
+        (edited("tokenizer.json", lambda t: t | {"model": t["model"] | {"unk_token": "[UNK]"}}), "Missing .UNK. token"),
         (edited("tokenizer_config.json", lambda t: t | {"eos_token": None}), "no end token"),
     ],
 )

@@ -63,6 +63,18 @@ def test_a_published_model_is_stored_as_what_differs_from_the_base(llama, releas
     assert overlay.controls == {}
 
 
+def test_a_published_model_that_is_its_base_is_refused(llama, settings, tmp_path):
+    llama.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="0 tensors of the released model in .* differ from the base's"):
+        methods.get("published").unlearn(llama, methods.Task(settings, released=tmp_path))
+
+
+def test_a_published_model_of_another_vocabulary_is_refused(llama, make_model, settings, tmp_path):
+    make_model("llama", vocab_size=200).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no version of the base: 2 tensors"):
+        methods.get("published").unlearn(llama, methods.Task(settings, released=tmp_path))
+
+
 def test_a_published_model_of_another_base_is_refused(make_model, released, settings):
     other = make_model("llama", blocks=3)
     with pytest.raises(UserError, match="no version of the base: 9 tensors .*Name the base that it was made from"):

@@ -1,10 +1,15 @@
 """Questions by likelihood: tokens, scores and answers are those of the harness's tasks."""
 
+import copy
+
 import pytest
 import torch
-from test_evaluation import PRIOR, evaluate, questions, write  # noqa: F401 - fixtures
+from test_evaluation import NONE, PRIOR, evaluate, questions, write  # noqa: F401 - fixtures
+from tokenizers.processors import TemplateProcessing
 
+from overpaint import hooks, lens, models
 from overpaint import questions as asking
+from overpaint.errors import UserError
 from overpaint.likelihood import log_likelihoods
 
 
@@ -22,6 +27,35 @@ def test_answers_equal_the_harness(llama, tokenizer, questions, write, metric, p
         assert (row["unit"], row["correct"]) == (other["unit"], other["correct"])
         assert row["nll"] == pytest.approx(other["nll"], abs=1e-4)
     assert 0 < sum(row["correct"] for row in rows) < 30
+
+
+@pytest.mark.parametrize("prior", ["", PRIOR])
+@pytest.mark.parametrize("start", [0, 5])
+def test_an_empty_question_starts_alike_in_every_rule(llama, tokenizer, questions, write, prior, start):  # noqa: F811
+    own = copy.deepcopy(tokenizer)
+    if start:
+        word = own.convert_ids_to_tokens(start)
+        own.backend_tokenizer.post_processor = TemplateProcessing(single=[word, "$A"], special_tokens=[(word, start)])
+    rows = [row | {"question": ""} for row in questions]
+    benchmark = write(rows, prior=prior)
+    settings = {"topic": "t", "metric": "acc", "prior": prior, "limit": 0}
+    asked = asking.read([benchmark.path], [settings], own, "report")["t"]
+    context = own(prior)["input_ids"] if prior else [start]
+    assert all(question.context == context for question in asked)
+    wanted = evaluate(llama, own, benchmark)
+    for row, other in zip(asking.ask(llama, asked), wanted, strict=True):
+        assert row["nll"] == pytest.approx(other["nll"], abs=1e-4)
+    found = lens.states(llama, asked[:1], NONE)[0, -1]
+    seen = []
+    with hooks.edit_output(models.blocks(llama)[-1], lambda hidden: seen.append(hidden[0, -1]) or hidden):
+        llama(torch.tensor([context]))
+    assert torch.allclose(found, seen[0], atol=1e-5)
+
+
+def test_likelihoods_that_are_no_numbers_are_refused(llama):
+    models.down_projection(models.blocks(llama)[1]).fill_(float("nan"))
+    with pytest.raises(UserError, match="1 of 1 log-likelihoods of .* are not finite"):
+        log_likelihoods(llama, [([1], [2])])
 
 
 def test_metrics_differ(llama, tokenizer, questions, write):  # noqa: F811

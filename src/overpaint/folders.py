@@ -147,7 +147,7 @@ def _check_tensors(tensors: Header, own: dict[str, Any], folder: Path) -> None:
         )
     for key in (*BLOCKS, "vocab_size"):
         value = text_config(own).get(key, 1)
-        most = len(tensors) if key != "vocab_size" else 2**31
+        most = max(1, len(tensors)) if key != "vocab_size" else 2**31
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise UserError(
                 f"{folder / 'config.json'}: `{key}` is {str(value)[:40]}, which its weights are not of: write what the "

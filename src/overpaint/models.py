@@ -94,6 +94,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
             tokenizer.pad_token = tokenizer.eos_token
         _end_no_text(tokenizer, folder)
+        tokenizer("\u2603")  # what it has no word for must not stop it
     return tokenizer
 
 
