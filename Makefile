@@ -35,10 +35,10 @@ pack: .venv/ready
 	@set -f; results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	@results="$$($(RESULTS))" && python -m overpaint.bundle unpack "$$BUNDLE" "$$results"
+	@results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle unpack "$$BUNDLE" "$$results"
 
 verify: .venv/ready
-	@results="$$($(RESULTS))" && python -m overpaint.bundle verify "$$results"
+	@results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle verify "$$results"
 
 test: .venv/ready lint
 	python -m pytest

@@ -95,7 +95,7 @@ def test_a_topic_that_yaml_reads_as_no_text_is_to_be_quoted(name):
 RESERVED = {
     "models": ["downloads", "worlds", "tables", "reports", "figures", "all", "Tables", "x.json", "x.csv"],
     "methods": ["checkpoint", "corpora", "prompts", "benchmarks", "prefix", "base", "all", "weights.csv", "x.job"],
-    "clearings": ["all", "none", "rand", "randn", "ones", "benign", "span.job.json"],
+    "clearings": ["all", "none", "span.job.json"],
     "benchmarks": ["all", "All"],
     "packages": ["datasets", "x.job.json"],
     "datasets": ["x.job.json"],
@@ -563,9 +563,10 @@ def test_the_headline_may_be_left_to_the_rule():
     assert complete(merged(), SCHEMA)["study"]["main"] == {"layer": 3, "c": 4}
 
 
-def test_the_studies_that_readme_shows_are_planned(tmp_path, monkeypatch):
+def test_the_studies_that_the_documentation_shows_are_planned(tmp_path, monkeypatch):
     """One's own model and data, and then a released model alone."""
-    blocks = [yaml.safe_load(part.split("```")[0]) for part in (ROOT / "README.md").read_text().split("```yaml\n")[1:]]
+    pages = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/methods.md"))
+    blocks = [yaml.safe_load(part.split("```")[0]) for part in pages.split("```yaml\n")[1:]]
     own, released = (next(b for b in blocks if name in b.get("methods", {})) for name in ("rmu_mine", "zephyr_rmu"))
     monkeypatch.chdir(tmp_path)
     for entry in (own["models"]["mine"], released["models"]["zephyr_rmu"]):

@@ -21,7 +21,7 @@ TAKEN = {
 }
 TOGETHER = ("models", "methods", "clearings", "benchmarks", "topic")  # tables call all of them `all`
 ENDINGS = (".job", ".json", ".csv")  # of what lies beside the folders and files that have these names
-NULLS = ("rand", "randn", "ones", "benign")  # clearings that reports know as nulls by their name
+NULLS = ("rand", "randn", "ones", "benign")  # directions that know nothing of the hazardous texts
 # Parts of the checkout, and logs/, which mirrors what is in the output.
 KEPT = ("docs", "envs", "logs", "profiles", "reports", "src", "studies", "tests", "workflow")
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr")
@@ -134,10 +134,10 @@ def _named(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 def _check_clearing(name: str, clearing: dict[str, Any]) -> None:
     """Refuse a clearing that is not what its name says in reports."""
     kind = clearing["direction"]
-    if (name == "none") != (kind == "none") or (name in NULLS and kind != name):
+    if (name == "none") != (kind == "none"):
         raise UserError(
-            f"clearings.{name} has the direction {kind!r}: reports know none, {', '.join(NULLS)} as such, so give "
-            "another direction another name, and `none` no other."
+            f"clearings.{name} has the direction {kind!r}: `none`, and it alone, has the direction none, as everything is "
+            "compared with it."
         )
 
 
