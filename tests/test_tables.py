@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from overpaint import comparisons, names, statistics, tables
+from overpaint import comparisons, planning, statistics, tables
 from overpaint import scores as scoring
 from overpaint.clearing import DIRECTIONS, LABEL_TYPES
 from overpaint.provenance import write_record
@@ -210,7 +210,7 @@ def test_the_kind_of_a_clearing_is_that_of_its_settings(settings, kind):
 
 
 def test_every_direction_that_is_a_null_exists():
-    assert set(DIRECTIONS) > NULLS == set(names.NULLS)
+    assert set(DIRECTIONS) > NULLS == set(planning.NULLS)
 
 
 def test_names_are_read_as_text_and_numbers_as_numbers(tmp_path):

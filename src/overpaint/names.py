@@ -136,8 +136,8 @@ def _check_clearing(name: str, clearing: dict[str, Any]) -> None:
     kind = clearing["direction"]
     if (name == "none") != (kind == "none"):
         raise UserError(
-            f"clearings.{name} has the direction {kind!r}: `none`, and it alone, has the direction none, as everything is "
-            "compared with it."
+            f"clearings.{name} has the direction {kind!r}: `none`, and it alone, has the direction none, as everything "
+            "is compared with it."
         )
 
 
