@@ -222,7 +222,7 @@ EDITS: dict[str, dict[str, Edit]] = {
     "Code": {
         "code in `workflow/scripts/evaluate.py`": added("workflow/scripts/evaluate.py", "X = 1\n"),
         "the text of one report": text("reports/map.ipynb", '"source": [', '"source": ["News. ", '),
-        "a figure's colour": text("src/overpaint/figures.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
+        "a figure's colour": text("src/overpaint/report/drawing.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
     },
 }
 

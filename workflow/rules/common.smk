@@ -48,6 +48,7 @@ PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
 REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
+TEMPLATES = sorted(str(path.relative_to(BASE)) for path in BASE.glob("src/overpaint/report/templates/*"))
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
     "completions", "provenance",
@@ -90,9 +91,9 @@ def base_model(wildcards):
     return checkpoint(wildcards.model)
 
 
-def code(script, *modules):
+def code(script, *others):
     """Fingerprint of a script's library code: a change of code reruns the rule, a change of comments does not."""
-    return fingerprint(BASE / "workflow/scripts" / script, *modules)
+    return fingerprint(BASE / "workflow/scripts" / script, *others)
 
 
 def memory(rule):

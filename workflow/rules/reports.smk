@@ -1,6 +1,6 @@
 """Reports for readers.
 
-Needs: the tables, the notebooks in reports/.
+Needs: the tables, the notebooks in reports/, the templates of the package.
 Makes: {out}/reports/{report}.html, index.html, summary.txt and {out}/figures/.
 """
 
@@ -9,6 +9,7 @@ rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
+        templates=[path for path in TEMPLATES if "index" not in path],
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
         config=f"{OUT}/tables/config.json",
         plan=f"{OUT}/tables/plan.yaml",
@@ -36,7 +37,7 @@ rule render_report:
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
-        code=code("render_report.py", "overpaint.figures", "overpaint.depths", "overpaint.maps"),
+        code=lambda wildcards: code("render_report.py", BASE / f"reports/{wildcards.report}.ipynb"),
     message:
         "Rendering the report {wildcards.report}"
     script:
@@ -46,6 +47,7 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
+        templates=TEMPLATES,
         tables=expand(f"{OUT}/tables/{{table}}.parquet", table=TABLES + MEASURES),
         config=f"{OUT}/tables/config.json",
         plan=f"{OUT}/tables/plan.yaml",
@@ -79,7 +81,7 @@ rule render_index:
     params:
         study=STUDY["name"],
         primary=STUDY["primary"],
-        code=code("render_index.py"),
+        code=code("render_index.py", "overpaint.report.sections"),  # finds them all for their figures
     message:
         "Rendering the landing page"
     script:
