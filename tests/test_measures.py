@@ -114,6 +114,19 @@ def test_hazardous_texts_are_also_taken_together(compared, table):
     assert row.value == pytest.approx(both.kl.sum() / both.tokens.sum()) and (row.n, row.role) == (24, "hazardous")
 
 
+def test_texts_of_a_unit_in_two_benchmarks_count_once(compared, table):
+    again = {
+        run: pd.concat([frame, frame[frame.benchmark == "fire_text"].assign(benchmark="again")])
+        for run, frame in compared.items()
+    }
+    found = measures.agreement(again, STUDY)
+    where = {"seed": "0", "layer": 3, "topic": "all", "clearing": "none", "metric": "kl"}
+    row, before = pick(found, **where), pick(table, **where)
+    assert row.n == before.n == 24
+    assert (row.value, row.low, row.high) == pytest.approx((before.value, before.low, before.high))
+    assert pick(found, **where | {"topic": "fire", "benchmark": "again"}).n == 12
+
+
 # -- coherence
 
 

@@ -2,17 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from overpaint import comparisons, statistics, tables
 from overpaint import scores as scoring
-from overpaint import statistics, tables
-from overpaint.clearing import LABEL_TYPES
+from overpaint.clearing import DIRECTIONS, LABEL_TYPES
 from overpaint.provenance import write_record
-from overpaint.tables import Study
+from overpaint.tables import GIVEN, NULLS, Applied, Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 SCORES = [*RUN, "topic", "role", *tables.APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
@@ -162,6 +163,114 @@ def test_intervals_hold_their_values_and_undefined_rows_hold_none(scores):
     assert (defined.low <= defined.value + 1e-12).all() and (defined.value <= defined.high + 1e-12).all()
     assert scores[scores.note != ""][["value", "low", "high"]].isna().all(axis=None)
     assert defined[["value", "low", "high"]].notna().all(axis=None)
+
+
+# --- names are only names
+
+ODD = {"fire": "2024", "ice": "NA", "calm": "fit1", "span": "v1.2", "topic": "rand", "rand": "0", "on_base": "nan"}
+
+
+def renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with odd names of topics, clearings and the benchmarks that are called like topics."""
+    columns = [c for c in ("clearing", "direction_of", "topic", "benchmark", "null") if c in frame]
+    return frame.assign(**{column: frame[column].replace(ODD) for column in columns})
+
+
+def test_no_number_depends_on_a_name(answers, scores):
+    clearings = {ODD.get(name, name): entry for name, entry in CLEARINGS.items()}
+    study = replace(STUDY, hazardous=["2024", "NA"], clearings=clearings, primary="v1.2")
+    odd = {run: renamed(frame) for run, frame in answers.items()}
+    found = scoring.scores(odd, study)
+    pd.testing.assert_frame_equal(found, renamed(scores), check_exact=True)
+    pairs = [
+        (comparisons.nulls(found, study), comparisons.nulls(scores, STUDY)),
+        (comparisons.mcnemar(odd, study), comparisons.mcnemar(answers, STUDY)),
+    ]
+    for one, other in pairs:
+        assert len(one)
+        pd.testing.assert_frame_equal(one, renamed(other), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"direction": "none"}, "none"),
+        ({"direction": "span"}, "alternative"),
+        ({"direction": "span_boot"}, "alternative"),
+        ({"direction": "topic", "on_base": True}, "control"),
+        *(({"direction": name}, "null") for name in ("ones", "rand", "randn", "benign")),
+    ],
+)
+def test_the_kind_of_a_clearing_is_that_of_its_settings(settings, kind):
+    study = replace(STUDY, clearings={"mine": {"on_base": False} | settings})
+    assert study.kind("mine") == kind
+    assert replace(study, primary="mine").kind("mine") == ("none" if kind == "none" else "primary")
+    assert study.recovers("mine") == (kind not in ("none", "control"))
+    assert study.how(Applied("mine", other_topic=True))["kind"] == "control"
+
+
+def test_every_direction_that_is_a_null_exists():
+    assert set(DIRECTIONS) > NULLS
+
+
+def test_names_are_read_as_text_and_numbers_as_numbers(tmp_path):
+    odd = ["NA", "nan", "None", "", "2024", "1e5", "True", "=1+1", " x"]
+    rows = pd.DataFrame({"topic": odd, "step": range(len(odd)), "quantity": "norm", "value": [np.nan] * 3 + [0.1] * 6})
+    rows.to_csv(tmp_path / "history.csv", index=False)
+    found = tables.read(tmp_path / "history.csv", GIVEN["history"])
+    assert found.topic.tolist() == odd and found.value.isna().sum() == 3 and found.step.dtype == int
+    found = tables.with_role(tables.labelled({FIRST: found}, STUDY, GIVEN["history"]), ["NA", "2024"])
+    assert found.role.tolist() == ["hazardous" if name in ("NA", "2024") else "benign" for name in odd]
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_file_without_rows_has_the_columns_and_types_of_one_with_rows(name, tmp_path):
+    (tmp_path / "some.csv").write_text("run\n")
+    found = tables.read(tmp_path / "some.csv", GIVEN[name])
+    assert found.empty and list(found.columns) == list(GIVEN[name])
+    for frames in ({FIRST: found}, {}):
+        table = tables.labelled(frames, STUDY, GIVEN[name])
+        assert list(table.columns) == [*RUN, *GIVEN[name]]
+        assert [pd.api.types.is_numeric_dtype(table[key]) for key in GIVEN[name]] == [
+            kind is not str for kind in GIVEN[name].values()
+        ]
+
+
+# --- several benchmarks on the same units
+
+
+@pytest.fixture(scope="module")
+def twice(answers) -> dict[str, pd.DataFrame]:
+    """The answers with those to `fire` once more, as if by another benchmark."""
+    return {
+        run: pd.concat([frame, frame[frame.benchmark == "fire"].assign(benchmark="again")], ignore_index=True)
+        for run, frame in answers.items()
+    }
+
+
+def test_a_unit_that_two_benchmarks_ask_about_counts_once(scores, answers, twice):
+    found = scoring.scores(twice, STUDY)
+    pd.testing.assert_frame_equal(found[found.benchmark != "again"].reset_index(drop=True), scores, check_exact=True)
+    tests = comparisons.mcnemar(twice, STUDY)
+    pd.testing.assert_frame_equal(
+        tests[tests.benchmark != "again"].reset_index(drop=True), comparisons.mcnemar(answers, STUDY), check_exact=True
+    )
+
+
+def test_all_rows_of_a_unit_are_averaged_over_benchmarks(answers):
+    few = {run: frame[frame.id.astype(int) % 2 == 0].assign(benchmark="again") for run, frame in answers.items()}
+    few = {run: frame[(frame.topic == "fire") & (frame.kind == "question")] for run, frame in few.items()}
+    both = {run: pd.concat([answers[run], few[run].assign(nll=few[run].nll + 1)]) for run in answers}
+    row = pick(scoring.scores(both, STUDY), "nll", "all", "span")
+    own = both[FIRST][(both[FIRST].clearing == "span") & both[FIRST].topic.isin(HAZARDOUS)]
+    units = own[own.kind == "question"].groupby(["topic", "unit"]).nll.mean()
+    assert row.n == len(units) == 2 * UNITS and row.value == pytest.approx(units.mean())
+
+
+def test_units_of_the_same_name_on_other_topics_are_other_units(answers):
+    same = {run: frame.assign(unit=frame.unit.str.split("/").str[-1]) for run, frame in answers.items()}
+    found = scoring.scores(same, STUDY)
+    assert set(found[found.benchmark == "all"].n) == {2 * UNITS}
 
 
 # --- numbers

@@ -28,8 +28,6 @@ SCOPES: dict[str, Callable[[int, str, int], bool]] = {
     "inputs": lambda block, place, layer: place == "input",
     "writes": lambda block, place, layer: place != "input" or block == 0,
 }
-
-
 LABEL_TYPES = {"draw": "Int64", "refit": "Int64"}
 
 

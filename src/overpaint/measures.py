@@ -118,7 +118,10 @@ def _cells(study: Study, runs: dict[str, Parts]) -> Iterator[tuple[dict, list[Pa
 
 
 def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: list[str]) -> Parts:
-    """The sums of each topic and combination of keys, and of several hazardous topics (and benchmarks) together."""
+    """The sums of each topic and combination of keys, and of several hazardous topics (and benchmarks) together.
+
+    A unit on which there are several benchmarks has the mean of their sums.
+    """
     sums = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)[columns].sum().reset_index()
     groups = sums.groupby(["topic", *keys], sort=False)
     found = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
@@ -128,7 +131,7 @@ def _parts(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: 
         if several and topic in hazardous:
             key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
             together.setdefault(("all", *key), []).append(part)
-    return found | {key: pd.concat(parts).groupby(level=["topic", "unit"]).sum() for key, parts in together.items()}
+    return found | {key: pd.concat(parts).groupby(level=["topic", "unit"]).mean() for key, parts in together.items()}
 
 
 def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:

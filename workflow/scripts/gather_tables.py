@@ -9,15 +9,18 @@ from overpaint import comparisons, scores, tables, verdicts
 from overpaint.job import job
 
 params, given = snakemake.params, snakemake.input
-name, primary = params.config["study"]["name"], params.config["study"]["primary"]
+chosen, primary = params.config["study"], params.config["study"]["primary"]
+
+
+SAME = {"uncleared": "activations", "cleared": "activations"}  # inputs that are rows of a table of another name
+
+
+def types(key):
+    return tables.GIVEN[SAME.get(key, key)]
 
 
 def frames(key, runs, read=None):
-    return tables.by_model(params.models, runs, given[key], read or table(key))
-
-
-def table(name):
-    return lambda path: tables.read(path, tables.GIVEN[name])
+    return tables.by_model(params.models, runs, given[key], read or (lambda path: tables.read(path, types(key))))
 
 
 def lines(path):
@@ -26,19 +29,16 @@ def lines(path):
 
 def gathered(model):
     """{table: rows} of one model."""
-    study = tables.Study(name, model, params.runs, params.hazardous, params.config["clearings"], primary)
+    study = tables.Study(chosen["name"], model, params.runs, params.hazardous, params.config["clearings"], primary)
 
-    def labelled(name, table=None):
-        return tables.labelled(read[name][model], study, tables.GIVEN[table or name])
+    def labelled(key):
+        return tables.labelled(read[key][model], study, types(key))
 
     answers = read["answers"][model]
     scored, junk = scores.scores(answers, study), labelled("junk")
     nulls, mcnemar = comparisons.nulls(scored, study), comparisons.mcnemar(answers, study)
     cells = verdicts.cells(scored, junk, params.plan["marks"])
-    shown = [
-        labelled("uncleared", "activations").assign(clearing="none"),
-        labelled("cleared", "activations").assign(clearing=primary),
-    ]
+    shown = [labelled("uncleared").assign(clearing="none"), labelled("cleared").assign(clearing=primary)]
     weights = read["weights"][model]["all"]
     changed = {run: part.drop(columns="run") for run, part in weights.groupby("run", sort=False)}
     return {
@@ -50,7 +50,9 @@ def gathered(model):
         "activations": tables.with_role(pd.concat(shown, ignore_index=True), params.hazardous),
         "junk": junk,
         "depths": labelled("depths"),
-        "weights": tables.labelled(changed, study, {n: t for n, t in tables.GIVEN["weights"].items() if n != "run"}),
+        "weights": tables.labelled(
+            changed, study, {name: kind for name, kind in types("weights").items() if name != "run"}
+        ),
         "history": labelled("history"),
         "completions": tables.with_role(labelled("completions"), params.hazardous),
     }
@@ -59,11 +61,10 @@ def gathered(model):
 with job(snakemake) as out:
     read = {
         "answers": frames("answers", params.runs, pd.read_parquet),
-        "uncleared": frames("uncleared", params.runs, table("activations")),
-        "cleared": frames("cleared", params.unlearned, table("activations")),
+        "uncleared": frames("uncleared", params.runs),
         "completions": frames("completions", params.completed, lines),
         "weights": frames("weights", ["all"]),
-    } | {key: frames(key, params.unlearned) for key in ("junk", "depths", "history")}
+    } | {key: frames(key, params.unlearned) for key in ("cleared", "junk", "depths", "history")}
     parts = [gathered(model) for model in params.models]
     made = {name: tables.joined(part[name] for part in parts) for name in parts[0]}
     made["hypotheses"] = verdicts.together(made["hypotheses"])

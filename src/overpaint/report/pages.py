@@ -51,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
 def _own_kernel() -> Iterator[None]:
     """Make `python3` mean the running interpreter, with this package and without user start-up files."""
     with tempfile.TemporaryDirectory() as folder:
-        source = str(Path(__file__).parents[1])
+        source = str(Path(__file__).parents[2])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"],

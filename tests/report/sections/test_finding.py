@@ -107,6 +107,28 @@ def test_headline_without_junk_or_runs(view):
     assert len(headline.sentences(replace(view, cell=None))) == 1
 
 
+def test_nulls_are_known_by_their_kind_and_not_by_their_names(view, scores):
+    names = {"rand": "v1.2", "randn": "topics", "ones": "none_but_ones"}
+    odd = replace(view, scores=scores.assign(clearing=scores.clearing.replace(names)))
+    assert "more than each of 21 null directions" in headline.sentences(odd)[1]
+    expected = checks.checks(scores, "topic").best_null_accuracy
+    assert checks.checks(odd.scores, "topic").best_null_accuracy.tolist() == expected.tolist()
+    [axes, *_] = accuracy.draw(odd).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-3:] == ["null: none_but_ones", "random: v1.2", "random: topics"]
+    treated = replace(view, scores=scores.assign(kind=scores.kind.replace({"null": "alternative"})))
+    assert "no null direction was measured" in headline.sentences(treated)[1]
+
+
+def test_the_junk_direction_is_found_by_the_kind_of_the_primary_clearing_and_not_by_its_name(view):
+    def said(primary: str, **clearings: dict) -> str:
+        return headline.sentences(replace(of(view, topics=("north",)), primary=primary, clearings=clearings))[2]
+
+    for name in ("topic", "contrast"):
+        assert "The junk direction 'pooled'" in said(name, **{name: {"direction": "pooled"}})
+    assert "The junk direction 'topic'" in said("pooled")
+
+
 def test_checks_follow_accuracies_averaged_over_seeds(scores):
     table = checks.checks(scores, "topic").set_index(["layer", "c"])
     assert table.beats_every_null.to_dict() == {

@@ -58,7 +58,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Lines of one panel by topic, the retain texts in the base's colour, hazardous topics in the unlearned model's."""
     ends = []
     for topic, lines in rows.groupby("topic", sort=False):
-        colour = COLOURS["base" if topic in ("retain", "benign") else "unlearned"]
+        colour = COLOURS["base" if topic == "retain" else "unlearned"]
         for _, line in lines.groupby("seed"):
             axes.plot(line.step, line.value, color=colour, lw=0.7, alpha=0.4)
         mean = lines.groupby("step").value.mean()
