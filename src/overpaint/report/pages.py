@@ -104,7 +104,7 @@ def _no_ansi(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def _body(executed: Path) -> str:
+def _body(executed: Path) -> Markup:
     """Prose and outputs of an executed notebook as markup, without code, prompts and warnings."""
     import nbformat
     from nbconvert import HTMLExporter
@@ -121,4 +121,4 @@ def _body(executed: Path) -> str:
         exclude_anchor_links=True,
         embed_images=True,
     )
-    return exporter.from_notebook_node(book)[0]
+    return Markup(exporter.from_notebook_node(book)[0])
