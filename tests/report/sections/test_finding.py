@@ -96,9 +96,7 @@ def test_headline_flips_when_a_null_beats_the_clearing(view):
     ],
 )
 def test_headline_says_plainly(settings, index, said, view):
-    assert (
-        said in headline.sentences(of(view, **settings))[index]
-    )
+    assert said in headline.sentences(of(view, **settings))[index]
     assert said not in headline.sentences(view)[index]
 
 
