@@ -43,7 +43,7 @@ LAYERS = [
 HEAVY = {"torch", "pandas", "transformers"}
 PLAIN = [
     "sweep", "fingerprint", "provenance", "configuration", "texts", "world", "wikipedia", "packages", "bundle",
-    "resources", "errors", "datafiles", "hub",
+    "resources", "errors", "datafiles", "hub", "report",
 ]  # fmt: skip
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [name for name in PLAIN if name not in ("configuration", "datafiles", "hub", "texts")]

@@ -1,9 +1,11 @@
 """Untrusted text stays text."""
 
+import pandas as pd
 from helpers.pages import Page
 from synthetic import CONTROL, HOSTILE
 
 from overpaint.report import markup
+from overpaint.report.drawing import nothing
 
 
 def test_hostile_text_is_text_and_the_control_passes():
@@ -22,8 +24,6 @@ def test_hostile_text_is_text_and_the_control_passes():
 
 
 def test_names_columns_and_values_of_a_table_are_escaped_and_markup_of_a_form_is_not():
-    import pandas as pd
-
     rows = pd.DataFrame({"<b>x</b>": ["<i>1</i>"], "a_b": ["<u>2</u>"], "none": [None]})
     page = Page(markup.table(rows, '"><b>', {"a_b": markup.wide}))
     assert not {"b", "i", "u"} & set(page.tags) and "div" in page.tags
@@ -31,8 +31,6 @@ def test_names_columns_and_values_of_a_table_are_escaped_and_markup_of_a_form_is
     assert "<b>x</b>" in text and "<i>1</i>" in text and "<u>2</u>" in text and "a b" in text and '"><b>.csv' in text
 
 
-def test_captions_are_escaped_where_they_are_shown_and_where_they_are_read_aloud(view):
-    from overpaint.report.drawing import nothing
-
+def test_captions_are_escaped_where_they_are_shown_and_where_they_are_read_aloud():
     page = markup.figure(nothing("nothing"), '"><script>alert(1)</script>')
     assert "script" not in Page(page).tags and page.count("&lt;script&gt;") == 2

@@ -10,7 +10,7 @@ from synthetic import CONTROL, ONE, Tables
 
 import overpaint
 from overpaint.errors import UserError
-from overpaint.fingerprint import _tree
+from overpaint.report import PAGES
 
 
 def test_a_notebook_becomes_a_page(folder, tmp_path):
@@ -63,6 +63,10 @@ def test_the_pages_open_with_their_answers(tmp_path_factory, tmp_path):
     assert shown.tags.count("figure") == 5 and "depth.html" in shown.links
 
 
+def test_every_notebook_is_a_page():
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(PAGES)
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_are_stripped_and_only_call(path, folder):
     book = nbformat.read(path, as_version=4)
@@ -80,4 +84,3 @@ def test_notebooks_are_stripped_and_only_call(path, folder):
         [statement] = ast.parse(call.source).body
         section = eval(ast.unparse(statement.value.func), space)
         assert ast.unparse(statement.value.args[0]) == "views" and section.__doc__, call.source
-    assert all(isinstance(node, ast.ImportFrom) for node in _tree(path).body if isinstance(node, ast.Import)), path

@@ -14,6 +14,7 @@ from overpaint import environments, sweep
 from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 from overpaint.fingerprint import fingerprint
+from overpaint.report import PAGES as REPORTS
 from overpaint.resources import has_gpu, memory_mb, minutes, model_mb
 
 try:
@@ -47,7 +48,6 @@ SHARING = [run for run in RUNS if STUDY["share_prefix"] and sweep.prefix_setting
 PREFIX_OF = {run: sweep.prefix_name(RUNS[run]) for run in SHARING}
 PREFIXES = {name: sweep.prefix_settings(RUNS[run]) for run, name in PREFIX_OF.items()}
 GPU = int(has_gpu())  # that of this machine; cluster profiles say themselves which rules use one
-REPORTS = ["finding", "activations", "map", "depth", "completions", "provenance"]
 TEMPLATES = sorted(str(path.relative_to(BASE)) for path in BASE.glob("src/overpaint/report/templates/*"))
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",

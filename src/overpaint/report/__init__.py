@@ -2,3 +2,5 @@
 
 `view` reads the tables, `sections` holds what pages show, one file a section; `templates` the markup.
 """
+
+PAGES = ("finding", "activations", "map", "depth", "completions", "provenance")  # reports/*.ipynb, as pages link them

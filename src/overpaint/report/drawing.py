@@ -123,6 +123,7 @@ def draw_band(axes: Axes, rows: pd.DataFrame, x: str, kind: str, **options) -> N
 
 
 def draw_range(axes: Axes, y: int, rows: pd.DataFrame, kind: str) -> None:
+    """Values as dots, their mean as a large one and a number at the right, the range of nulls in grey."""
     if rows.empty:
         return
     if rows.null_low.notna().any():

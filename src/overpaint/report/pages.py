@@ -18,17 +18,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from overpaint.errors import UserError
+from overpaint.report import PAGES
 from overpaint.report.markup import ENVIRONMENT, TEMPLATES
 
-NAV = {
-    "Overview": "index.html",
-    "Finding": "finding.html",
-    "Activations": "activations.html",
-    "Map": "map.html",
-    "Depth": "depth.html",
-    "Completions": "completions.html",
-    "Provenance": "provenance.html",
-}
+NAV = {"Overview": "index.html"} | {name.title(): f"{name}.html" for name in PAGES}
 STYLE, SCRIPT = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "sort.js"))
 SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 
