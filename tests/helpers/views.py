@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from synthetic import ONE, Tables
@@ -24,7 +25,8 @@ STUDIES = {
 }  # fmt: skip
 
 
-def views_of(tables: Tables, folder, settings: dict | None = None) -> list[View]:
+def views_of(tables: Tables, folder: Path, settings: dict | None = None) -> list[View]:
+    """Views of tables written to a folder; settings: what their clearings are."""
     tables.write(folder)
     if settings:
         (folder / "config.json").write_text(json.dumps({"study": {}, "clearings": settings}))
