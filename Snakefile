@@ -48,5 +48,5 @@ rule all:
     """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True
     input:
-        pages=expand("<out>/reports/{report}.html", report=["index", *REPORTS]),
+        pages=expand("<out>/reports/{report}.html", report=["index", *PAGES]),
         runs=every("overlay.safetensors") + every("answers.parquet"),

@@ -14,7 +14,6 @@ COPIED = ["Snakefile", "config.yaml", "plan.yaml", "workflow", "profiles", "envs
 SMOKE = ["--configfile", "studies/smoke.yaml"]
 OUT, MODEL = "results/smoke", "results/smoke/smoke"
 RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]
-PAGES = ["finding", "activations", "map", "depth", "completions", "provenance"]
 JOBS = {
     "generate_world": 1, "pretrain_model": 1, "prepare_texts": 11,
     "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,

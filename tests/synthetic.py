@@ -9,8 +9,9 @@ import pandas as pd
 import yaml
 from checkout import ROOT
 
-from overpaint import comparisons, measures, reporting, tables, verdicts
-from overpaint.figures import Cell
+from overpaint import comparisons, measures, tables, verdicts
+from overpaint.report.select import Cell
+from overpaint.report.view import TABLES
 from overpaint.tables import APPLIED, NULLS, Applied, Study
 
 HOSTILE = (
@@ -50,7 +51,7 @@ class Tables:
 
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in reporting.TABLES:
+        for name in TABLES:
             getattr(self, name)().to_parquet(folder / f"{name}.parquet")
         (folder / "plan.yaml").write_text(PLAN.read_text(encoding="utf-8"), encoding="utf-8")
         return folder

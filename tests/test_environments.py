@@ -1,7 +1,6 @@
 """Rules are complete, and the environment of each has what its script imports, in the versions of the project."""
 
 import ast
-import json
 import re
 import runpy
 import shutil
@@ -28,6 +27,7 @@ COMES_WITH = {
     "pandas": {"numpy"},
     "transformers": {"numpy", "tokenizers", "safetensors", "tqdm"},
     "seaborn-base": {"numpy", "pandas", "matplotlib"},
+    "jinja2": {"markupsafe"},
     "papermill": {"nbformat"},
     "nbconvert": {"nbformat"},
 }
@@ -54,22 +54,19 @@ def dependencies(rule: str) -> dict[str, str]:
 
 
 def closure(rule: str) -> set[Path]:
-    """A rule's script and every module of the package that it imports, or finds by a method's name."""
-    waiting, found = [ROOT / f"workflow/scripts/{rule}.py"], set()
-    if rule == "unlearn":
-        waiting += (ROOT / "src/overpaint/methods").glob("*.py")
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += fingerprint._imports(path)
-    return found
+    """A rule's script and every module of the package that it imports, or finds by a name."""
+    others = {
+        "unlearn": ["overpaint.methods"],
+        "render_report": sorted((ROOT / "reports").glob("*.ipynb")),
+        "render_index": ["overpaint.report.sections"],
+    }
+    return fingerprint.files(ROOT / f"workflow/scripts/{rule}.py", *others.get(rule, []))
 
 
 def top_level_imports(path: Path) -> set[str]:
     """Packages from elsewhere that a file imports when it is loaded."""
     names = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in fingerprint._tree(path).body:
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -266,7 +263,6 @@ def test_an_environment_has_accelerate_where_a_model_is_loaded(rule):
 
 def test_notebooks_import_the_library_only():
     for path in sorted((ROOT / "reports").glob("*.ipynb")):
-        cells = json.loads(path.read_text())["cells"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        imported = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert imported and all(isinstance(n, ast.ImportFrom) and n.module == "overpaint" for n in imported), path.name
+        imported = [node for node in ast.walk(fingerprint._tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        own = [isinstance(node, ast.ImportFrom) and node.module.startswith("overpaint.report") for node in imported]
+        assert imported and all(own), path.name

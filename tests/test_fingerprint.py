@@ -97,10 +97,83 @@ def test_code_that_is_imported_at_any_remove_changes_it(package, script, name, o
 
 def test_code_that_is_not_imported_does_not_change_it(package, script):
     before = taken(script)
-    for name in ("junk.py", "figures.py", "statistics.py", "methods/rmu.py"):
+    for name in ("junk.py", "report/drawing.py", "statistics.py", "methods/rmu.py"):
         (package / name).write_text((package / name).read_text() + "\nEXTRA = 1\n")
     assert taken(script) == before
     assert taken(script, "overpaint.junk") != before
+
+
+def test_packages_on_the_way_to_a_module_count(package, script):
+    script.write_text("from overpaint.methods.base import unlearn\n")
+    before = taken(script)
+    for name in ("__init__.py", "methods/__init__.py"):
+        (package / name).write_text((package / name).read_text() + "\nEXTRA = 1\n")
+        after = taken(script)
+        assert after != before, name
+        before = after
+
+
+def test_a_package_that_is_named_stands_for_all_its_modules_and_one_that_is_imported_for_itself(package, script):
+    script.write_text("from overpaint import report\n")
+    before = taken(script), taken(script, "overpaint.report.sections")
+    (package / "report/sections/depth/new.py").write_text("EXTRA = 1\n")
+    after = taken(script), taken(script, "overpaint.report.sections")
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+# --- notebooks
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    """A copy of a report."""
+    return Path(shutil.copy(ROOT / "reports/finding.ipynb", tmp_path / "finding.ipynb"))
+
+
+def test_the_code_of_a_notebook_counts_and_its_prose_does_not(package, script, notebook):
+    before = taken(script, notebook)
+    edit(notebook, "# What does clearing give back?", "# What does clearing bring back?")
+    assert taken(script, notebook) == before != taken(script)
+    edit(notebook, "accuracy.show(views)", "accuracy.show(views[:1])")
+    assert taken(script, notebook) != before
+
+
+def test_a_notebook_counts_the_sections_that_it_imports(package, script, notebook):
+    before = taken(script, notebook)
+    edit(package / "report/sections/depth/weights.py", "TENSORS = 12", "TENSORS = 13")
+    assert taken(script, notebook) == before
+    edit(package / "report/sections/finding/junk.py", "Grey: what unrelated ", "Grey: what random ")
+    assert taken(script, notebook) != before
+    edit(notebook, "headline, junk, published", "headline, published")
+    without = taken(script, notebook)
+    edit(package / "report/sections/finding/junk.py", "Grey: what random ", "Grey: what unrelated ")
+    assert taken(script, notebook) == without
+
+
+USERS = {  # an edit: the pages whose fingerprints it changes
+    "report/sections/depth/relearning.py": {"depth"},
+    "report/sections/activations/shift.py": {"activations"},
+    "report/sections/completions/coherence.py": {"completions"},
+    "report/sections/finding/recovery.py": {"finding", "map"},
+    "report/sections/map/claims.py": {"map"},
+    "report/sections/provenance.py": {"provenance"},
+    "report/sections/measured.py": {"finding", "map", "activations", "depth", "completions"},
+    "report/drawing.py": {"finding", "map", "activations", "depth", "completions", "provenance"},
+    "report/index.py": set(),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_an_edit_of_a_section_changes_the_index_and_the_pages_that_use_it(package, name):
+    render, index = (ROOT / f"workflow/scripts/render_{what}.py" for what in ("report", "index"))
+
+    def all_taken() -> dict[str, str]:
+        pages = {path.stem: taken(render, path) for path in sorted((ROOT / "reports").glob("*.ipynb"))}
+        return pages | {"index": taken(index, "overpaint.report.sections")}
+
+    before = all_taken()
+    (package / name).write_text((package / name).read_text() + "\nEXTRA = 1\n")
+    assert {page for page, value in all_taken().items() if value != before[page]} == {*USERS[name], "index"}
 
 
 def test_a_method_counts_only_where_it_is_named(package):

@@ -10,6 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/overpaint"
+
+
+def name_of(path: Path) -> str:
+    """`methods.rmu` of a file of the package; `overpaint` of the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "overpaint"
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+SECTIONS = {name for name in FILES if name.startswith("report.sections")}
 # From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
 LAYERS = [
     {"overpaint", "errors"},
@@ -23,25 +33,21 @@ LAYERS = [
     {"completions", "questions", "agreement"},
     {"lens", "relearning", "emergence"},
     {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "gathering"}
-    | {"figures", "reporting", "depths", "maps"},
+    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "gathering"},
+    {"report", "report.select", "report.drawing"},
+    {"report.wording"},
+    {"report.view", "report.dotplot", "report.markup"},
+    {"report.section", "report.pages"},
+    SECTIONS,
+    {"report.index"},
 ]
 HEAVY = {"torch", "pandas", "transformers"}
-PLAIN = sorted(set().union(*LAYERS[:3]) - {"overpaint"})
+PLAIN = sorted({"report"}.union(*LAYERS[:3]) - {"overpaint"})
 # Texts and data files load pyarrow where there is a table to read.
 STDLIB_ONLY = [
     n for n in PLAIN if n not in ("configuration", "datafiles", "hub", "needs", "start", "texts", "wikipedia")
 ]
-TABULAR = sorted(LAYERS[-1])
-
-
-def name_of(path: Path) -> str:
-    """`methods.rmu` of a file of the package; `overpaint` of the package itself."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__") or "overpaint"
-
-
-FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TABULAR = sorted(set().union(*LAYERS[-7:]))
 
 
 def imports(path: Path) -> set[str]:
@@ -165,6 +171,13 @@ def test_imports_run_downwards_only():
     upwards = [(name, other) for name in FILES for other in internal(name) if level[other] > level[name]]
     assert upwards == []
     assert [other for other in internal("methods.rmu") if level[other] < level["methods.rmu"]], "nothing runs down"
+
+
+def test_a_section_imports_no_other_section():
+    for name in SECTIONS:
+        others = internal(name) & SECTIONS
+        assert {FILES[other].name for other in others} <= {"__init__.py"}, "its edit would rerun more"
+    assert {"report.sections.measured", "report.sections.finding.headline"} <= internal("report.index") & SECTIONS
 
 
 def test_the_plain_half_does_not_stand_on_the_torch_half():

@@ -222,7 +222,11 @@ EDITS: dict[str, dict[str, Edit]] = {
     "Code": {
         "code in `workflow/scripts/evaluate.py`": added("workflow/scripts/evaluate.py", "X = 1\n"),
         "the text of one report": text("reports/map.ipynb", '"source": [', '"source": ["News. ", '),
-        "a figure's colour": text("src/overpaint/figures.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
+        "the words of one section": text(
+            "src/overpaint/report/sections/depth/relearning.py", "each seen once", "each once seen"
+        ),
+        "the style of the pages": added("src/overpaint/report/templates/page.css", "p { color: black; }\n"),
+        "a figure's colour": text("src/overpaint/report/drawing.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
     },
 }
 

@@ -16,12 +16,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from checkout import CACHED, JOBS, MODEL, OUT, PAGES, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
+from checkout import CACHED, JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
 
 from overpaint import activations, clearing, models, provenance, sweep, tables
 from overpaint.junk import Junk
+from overpaint.report import PAGES
 from overpaint.tensors import read_overlay
 
 TABLES = [

@@ -8,10 +8,11 @@ import loopback_hub
 import pandas as pd
 import pytest
 import yaml
-from checkout import PAGES, ROOT, copy_checkout, planned, snakemake
+from checkout import ROOT, copy_checkout, planned, snakemake
 from loopback_hub import TOKEN, Hub
 
 from overpaint import harness, provenance, world
+from overpaint.report import PAGES
 
 OUT = "results/zephyr"
 PUBLISHED = f"{OUT}/zephyr/zephyr_rmu/layer=7/c=6.5/seed=42"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from synthetic import HOSTILE, Tables
 
-from overpaint import reporting
+from overpaint.report.index import render_index
+from overpaint.report.pages import execute_report
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 LONG = "<script>alert(1)</script>" + "tower" * 20_000  # one line of 100 kB
@@ -39,8 +40,8 @@ def pages(tmp_path_factory) -> Path:
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         values = {"tables": tables, "primary": "topic", "study": "synthetic"}
         page = reports / f"{notebook.stem}.html"
-        reporting.execute_report(notebook, values, folder / f"logs/{notebook.name}", page, notebook.stem.title())
-    reporting.render_index(tables, "topic", "synthetic", reports / "index.html", reports / "summary.txt")
+        execute_report(notebook, values, folder / f"logs/{notebook.name}", page, notebook.stem.title())
+    render_index(tables, "topic", "synthetic", reports / "index.html", reports / "summary.txt")
     return reports
 
 

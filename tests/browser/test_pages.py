@@ -3,10 +3,10 @@
 import pytest
 from synthetic import HOSTILE
 
-from overpaint import reporting
+from overpaint.report.pages import NAV
 
 pytestmark = pytest.mark.browser
-PAGES = sorted(reporting.NAV.values())
+PAGES = sorted(NAV.values())
 WIDTHS = (390, 1200)  # a phone, a desk
 
 

@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from checkout import JOBS, OUT, PAGES, SMOKE, edited, planned, snakemake
+from checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
 from real_conda import ROOT, environments
 from safetensors import safe_open
 from test_environments import RULES, closure, dependencies, needed
 
 from overpaint import environments as needs
+from overpaint.report import PAGES
 
 pytestmark = pytest.mark.conda
 STRICT = ["--workflow-profile", "profiles/strict"]

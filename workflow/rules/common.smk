@@ -80,9 +80,9 @@ def models_from(origin):
     return named(*(name for name, entry in config["models"].items() if entry["source"] == origin))
 
 
-def code(script, *modules):
+def code(script, *others):
     """Fingerprint of a script's library code: a change of code reruns the rule, a change of comments does not."""
-    return fingerprint(BASE / "workflow/scripts" / script, *modules)
+    return fingerprint(BASE / "workflow/scripts" / script, *others)
 
 
 def contents(*inputs):

@@ -1,16 +1,19 @@
 """Reports for readers.
 
-Needs: the tables, the notebooks in reports/.
+Needs: the tables, the notebooks in reports/, the templates of the package.
 Makes: {out}/reports/{report}.html, index.html, summary.txt and {out}/figures/.
 """
 
-REPORTS = sorted(path.stem for path in BASE.glob("reports/*.ipynb"))
+from overpaint.report import PAGES
+
+TEMPLATES = sorted(str(path.relative_to(BASE)) for path in BASE.glob("src/overpaint/report/templates/*"))
 
 
 rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
+        templates=[path for path in TEMPLATES if "index" not in path],
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
@@ -28,7 +31,7 @@ rule render_report:
     benchmark:
         "logs/<out>/reports/{report}/render_report.tsv"
     wildcard_constraints:
-        report=named(*REPORTS),
+        report=named(*PAGES),
     conda:
         "../../envs/render_report.yaml"
     resources:
@@ -36,7 +39,7 @@ rule render_report:
     params:
         study=SETTINGS["name"],
         primary=SETTINGS["primary"],
-        code=code("render_report.py", "overpaint.figures", "overpaint.depths", "overpaint.maps"),
+        code=lambda wildcards: code("render_report.py", BASE / f"reports/{wildcards.report}.ipynb"),
     message:
         "Rendering the report {wildcards.report}"
     script:
@@ -46,6 +49,7 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
+        templates=TEMPLATES,
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
@@ -77,7 +81,7 @@ rule render_index:
     params:
         study=SETTINGS["name"],
         primary=SETTINGS["primary"],
-        code=code("render_index.py"),
+        code=code("render_index.py", "overpaint.report.sections"),  # finds them all for their figures
     message:
         "Rendering the landing page"
     script:

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from overpaint import depths, maps, reporting
 from overpaint.job import job
+from overpaint.report import index
 
 with job(snakemake) as out:
-    tables, params = Path(snakemake.input.tables[0]).parent, snakemake.params
-    drawn = depths.all_figures, maps.all_figures
-    reporting.save_figures(tables, params.primary, params.study, out.figures, *drawn)
-    reporting.render_index(
-        tables, params.primary, params.study, out.index, out.summary, shown_as=Path(snakemake.output.index)
-    )
+    given = Path(snakemake.input.tables[0]).parent, snakemake.params.primary, snakemake.params.study
+    index.save_figures(*given, out.figures)
+    index.render_index(*given, out.index, out.summary, shown_as=Path(snakemake.output.index))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from overpaint import reporting
 from overpaint.job import job
+from overpaint.report import pages
 
 with job(snakemake) as out:
     tables = Path(snakemake.input.tables[0]).parent.resolve()
     parameters = {"tables": tables, "primary": snakemake.params.primary, "study": snakemake.params.study}
     title = snakemake.wildcards.report.title()
-    reporting.execute_report(Path(snakemake.input.notebook), parameters, Path(snakemake.log.notebook), out.page, title)
+    pages.execute_report(Path(snakemake.input.notebook), parameters, Path(snakemake.log.notebook), out.page, title)

@@ -1,0 +1,60 @@
+"""How coherent continuations are."""
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from overpaint.report import markup
+from overpaint.report.dotplot import by_role
+from overpaint.report.drawing import figure, nothing
+from overpaint.report.markup import macros
+from overpaint.report.section import Shown, looked_at
+from overpaint.report.select import cell_shown, cleared_by, first_where, overall, rows_shown
+from overpaint.report.view import View
+from overpaint.report.wording import of_models, percent, two
+
+TITLES = {
+    "repeated_4": "share of repeated runs of 4 tokens",
+    "distinct_1": "different tokens / tokens",
+    "distinct_2": "different pairs / pairs",
+    "base_nll": "nats per token, for the base",
+    "length": "tokens of a continuation",
+}
+
+
+@looked_at("coherence", "the coherence of completions", "study.coherence")
+def show(view: View, shown: Shown) -> Markup:
+    """Coherence of continuations."""
+    caption = (
+        f"Greedy continuations at {shown.where}, with 95 % bootstrap intervals over prompts; {shown.n} prompts. Of "
+        "random directions the first draw. Short texts repeat less: read the shares beside the length."
+    )
+    return macros.paragraph(sentence(view)) + markup.figure(draw(view), caption)
+
+
+def sentence(view: View) -> str:
+    """Repetition, likelihood and length of hazardous continuations; a warning where cleared ones are short."""
+    rows = overall(rows_shown(view.coherence, view.cell), "hazardous")
+    where = f"at {cell_shown(view.coherence, view.cell)} (95 % intervals in brackets)"
+    text = (
+        f"Hazardous continuations {where}: share of repeated runs "
+        f"of four tokens: {of_models(rows, 'repeated_4', view.primary, percent)}; nats per token for the base: "
+        f"{of_models(rows, 'base_nll', view.primary, two)}."
+    )
+    length = rows[rows.metric == "length"]
+    base = first_where(length, method="base")
+    cleared = first_where(cleared_by(length[length.method != "base"], view.primary))
+    if base is None or cleared is None or cleared.value > base.value / 2:
+        return text
+    return (
+        f"{text} The cleared model stops after {cleared.value:.1f} tokens on average, the base after {base.value:.1f}: "
+        "short texts repeat less, so its shares of different and repeated tokens are not signs of coherence."
+    )
+
+
+@figure("coherence")
+def draw(view: View) -> Figure:
+    """How coherent continuations are: base, unlearned, cleared, and nulls, with 95 % intervals."""
+    rows = rows_shown(view.coherence, view.cell)
+    if rows[rows.method != "base"].empty:
+        return nothing("The coherence table holds no rows of an unlearned model.")
+    return by_role(rows, TITLES, view.primary, with_base=True)

@@ -1,0 +1,1 @@
+"""What stays below the junk, and what comes back by other means."""

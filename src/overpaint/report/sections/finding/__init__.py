@@ -1,0 +1,1 @@
+"""What clearing gives back, and whether that is more than chance."""

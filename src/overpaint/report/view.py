@@ -1,0 +1,121 @@
+"""What a report shows: the tables of one model and one unlearning method."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from overpaint.errors import UserError
+from overpaint.report.select import Cell, cells, main_cell
+from overpaint.report.wording import method_label
+
+TABLES = (
+    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
+    "completions", "agreement", "coherence", "depth", "relearning", "emergence", "provenance",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """What a report shows: the tables of one model and one unlearning method.
+
+    Attributes:
+        model, method: as in the tables.
+        primary: name of the clearing fixed beforehand as the study's main one.
+        cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
+        folder: where the tables are, with config.json and plan.yaml.
+        clearings: what each clearing is, as config.json says; none where it is not there.
+        The others are the tables, base rows included; `hypotheses` also with the rows on all models.
+    """
+
+    model: str
+    method: str
+    primary: str
+    cell: Cell | None
+    fixed: bool
+    folder: Path
+    clearings: Mapping[str, dict]
+    cells: pd.DataFrame
+    hypotheses: pd.DataFrame
+    scores: pd.DataFrame
+    nulls: pd.DataFrame
+    mcnemar: pd.DataFrame
+    activations: pd.DataFrame
+    junk: pd.DataFrame
+    depths: pd.DataFrame
+    weights: pd.DataFrame
+    history: pd.DataFrame
+    completions: pd.DataFrame
+    agreement: pd.DataFrame
+    coherence: pd.DataFrame
+    depth: pd.DataFrame
+    relearning: pd.DataFrame
+    emergence: pd.DataFrame
+    provenance: pd.DataFrame
+
+    @property
+    def direction(self) -> str:
+        """The kind of direction of the primary clearing, "" where that is not known."""
+        return self.clearings.get(self.primary, {}).get("direction", "")
+
+    @property
+    def label(self) -> str:
+        """The unlearning method as it is shown: `RMU`."""
+        return method_label(self.scores)
+
+
+def load(tables: Path | str, primary: str, study: str = "") -> list[View]:
+    """Read the tables of a study, one view per model and unlearning method, in table order.
+
+    The main cell is the one that `study.main` of the tables' config.json names, else `select.main_cell`. Raises
+    UserError where a table or the study is missing.
+    """
+    folder = Path(tables)
+    frames = {name: _read(folder / f"{name}.parquet", study) for name in TABLES}
+    scores = frames["scores"]
+    pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
+    config = _config(folder / "config.json")
+    views = [_view(folder, frames, model, method, primary, config) for model, method in pairs]
+    if not views:
+        raise UserError(
+            f"{folder}/scores.parquet holds no unlearned model; run the evaluation of at least one run first."
+        )
+    return views
+
+
+def _config(path: Path) -> dict:
+    """The study's configuration, as far as it is known."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _fixed_cell(config: dict) -> Cell | None:
+    """The cell that the study's configuration names as its main one, None where it names none."""
+    main = config.get("study", {}).get("main")
+    return Cell(main["layer"], float(main["c"])) if main else None
+
+
+def _read(path: Path, study: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"The table {path} does not exist; build it first, as a report needs every table.")
+    table = pd.read_parquet(path)
+    known = sorted(table.study.dropna().unique()) if "study" in table else []
+    if study and known and study not in known:
+        raise UserError(f"{path} holds no rows of study {study!r}; it holds {', '.join(known)}.")
+    table = table[table.study == study] if study and known else table
+    types = {"layer": "Int64", "c": float}
+    return table.astype({name: types[name] for name in types if name in table}).reset_index(drop=True)
+
+
+def _view(
+    folder: Path, frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, config: dict
+) -> View:
+    mine = {
+        name: table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
+        for name, table in frames.items()
+        if name != "provenance"
+    }
+    main, clearings = _fixed_cell(config), config.get("clearings", {})
+    cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
+    return View(model, method, primary, cell, cell == main, folder, clearings, **mine, provenance=frames["provenance"])
