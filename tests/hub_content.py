@@ -114,6 +114,7 @@ def gated_repositories() -> set[str]:
 
 def _tokenizer(facts: list[world.Fact]) -> PreTrainedTokenizerFast:
     tokenizer = pretrain.build_tokenizer(facts)
+    tokenizer.add_tokens(list("ABCD"))  # by which the harness's tasks are answered
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
     return tokenizer
 

@@ -198,7 +198,11 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a comment in a script": added("workflow/scripts/unlearn.py", "# a remark\n"),
         "a rule's message, docstring, memory or threads": together(
             text("workflow/rules/evaluate.smk", '"Evaluating {', '"Scoring {'),
-            text("workflow/rules/unlearn.smk", "threads: 1", "threads: 2"),
+            text(
+                "workflow/rules/unlearn.smk",
+                '    resources:\n        **needs("unlearn"',
+                '    threads: 2\n    resources:\n        **needs("unlearn"',
+            ),
         ),
         "a profile": added("profiles/default/config.yaml", "latency-wait: 7\n"),
         "a version in `envs/unlearn.yaml`": added("envs/unlearn.yaml", "  - zlib\n"),

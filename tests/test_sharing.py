@@ -149,10 +149,11 @@ def test_make_packs_and_unpacks(study, elsewhere):
             [*make, target, "STUDY=studies/smoke.yaml", "BUNDLE=x.tar"],
             cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
-        command = [sys.executable, *rule.split()[1:]]
-        assert rule.startswith("python -m overpaint.bundle")
-        environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-        subprocess.run(command, cwd=folder, check=True, env=environment)
+        assert "python -m overpaint.bundle" in rule
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        given = {"PATH": path, "STUDY": "studies/smoke.yaml", "BUNDLE": "x.tar", "RULES": ""}
+        environment = os.environ | {"PYTHONPATH": str(folder / "src")} | given
+        subprocess.run(["bash", "-c", rule], cwd=folder, check=True, env=environment)
         if target == "pack":
             (study / "x.tar").rename(elsewhere / "x.tar")
     assert plan(elsewhere) == {}

@@ -412,7 +412,7 @@ def test_an_own_model_or_file_that_is_replaced_in_its_place_runs_its_jobs_again(
     given = [f"{OUT}/mine/base/overlay.safetensors", f"{OUT}/mine/corpora/plain.jsonl", *SMOKE, "own.yaml"]
     done = snakemake(folder, *given)
     assert done.returncode == 0, done.stdout[-5000:]
-    for turned, jobs in ((b"7", {"unlearn": 1, "prepare_corpus": 1}), (b"9", {})):
+    for turned, jobs in ((b"7", {"unlearn": 1, "prepare_texts": 1}), (b"9", {})):
         for path in (model / "model.safetensors", corpus):
             content, times = path.read_bytes(), path.stat()
             path.write_bytes(content[:-4] + (turned if path == corpus else bytes([content[-4] ^ 1])) + content[-3:])

@@ -54,7 +54,7 @@ def _own_kernel() -> Iterator[None]:
         }
         file = Path(folder, "kernels", "python3", "kernel.json")
         file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(spec))
+        file.write_text(json.dumps(spec), encoding="utf-8")
         before = os.environ.get("JUPYTER_PATH")
         os.environ["JUPYTER_PATH"] = folder if before is None else os.pathsep.join([folder, before])
         try:
