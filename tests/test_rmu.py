@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, MixtralConfig
 
 from overpaint import models, prefix, training, world
 from overpaint.errors import UserError
+from overpaint.job import remove_saved
 from overpaint.methods import Task, rmu
 from overpaint.models import Overlay
 from overpaint.prefix import Prefix
@@ -416,7 +417,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights_and_history(
     assert met == list(range(at, 12)) and again == history
     assert all(torch.equal(tensor, overlay.tensors[name]) for name, tensor in expected.tensors.items())
     assert given.resume.exists(), "a job that fails after its training must find it again"
-    training.Resume(given.resume, "").remove()
+    remove_saved(given.resume)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -428,6 +429,7 @@ from pathlib import Path
 import torch
 
 from overpaint import models, training
+from overpaint.job import remove_saved
 from overpaint.methods import Task, rmu
 
 torch.set_num_threads(1)
@@ -436,7 +438,7 @@ folder, given = Path(sys.argv[1]), json.loads(Path(sys.argv[1], "task.json").rea
 model, tokenizer = models.load_model(folder / "model"), models.load_tokenizer(folder / "model")
 task = Task(tokenizer=tokenizer, resume=folder / "resume.safetensors", **given)
 rmu.unlearn(model, task)[0].save(folder / sys.argv[2])
-training.Resume(task.resume, "").remove()
+remove_saved(task.resume)
 """
 
 

@@ -77,6 +77,13 @@ def remove_leftovers(path: Path) -> None:
             shutil.rmtree(found, ignore_errors=True)
 
 
+def remove_saved(path: Path) -> None:
+    """Remove what a training saved at `path` to go on from, and what it left half-written beside it."""
+    path.unlink(missing_ok=True)
+    shutil.rmtree(part_folder(path), ignore_errors=True)
+    remove_leftovers(path)
+
+
 def _runs(process: int) -> bool:
     """Whether another process of this machine has this number."""
     try:

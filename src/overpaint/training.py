@@ -4,7 +4,6 @@ Blocks below the first edited one do not change, so what enters it (the prefix) 
 targets come from the same states before any update, not from a second model.
 """
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from overpaint.errors import UserError
 from overpaint.hooks import run_span
-from overpaint.job import part_folder, remove_leftovers
+from overpaint.job import part_folder
 from overpaint.tensors import read_tensors, strip, write_tensors
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
@@ -86,12 +85,6 @@ class Resume:
     def part(self) -> Path:
         """The folder of what is being written (a safetensors file being written is a file of another name)."""
         return part_folder(self.path)
-
-    def remove(self) -> None:
-        """Leave nothing behind, of a killed training neither."""
-        self.path.unlink(missing_ok=True)
-        shutil.rmtree(self.part, ignore_errors=True)
-        remove_leftovers(self.path)
 
     def save(
         self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list, kept: Snapshots

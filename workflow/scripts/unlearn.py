@@ -5,8 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from overpaint import methods, models, texts
-from overpaint.job import job
-from overpaint.training import Resume
+from overpaint.job import job, remove_saved
 
 resume = Path(snakemake.output.overlay).with_name("resume.safetensors")
 with job(snakemake) as out:
@@ -25,4 +24,4 @@ with job(snakemake) as out:
     overlay.save(out.overlay)
     overlay.save_snapshots(out.snapshots)
     pd.DataFrame(history, columns=["topic", "step", "quantity", "value"]).to_csv(out.history, index=False)
-Resume(resume, key="").remove()  # when all is in place
+remove_saved(resume)  # when all is in place
