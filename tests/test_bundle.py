@@ -425,7 +425,7 @@ def spoilt(tar: Path, draw: random.Random) -> None:
 
 
 def test_no_bundle_whatever_is_in_it_is_a_traceback_or_writes_outside_or_what_is_not_verified(here):
-    seed = random.randrange(10**6)
+    seed = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
     print("seed of the bundles:", seed)
     draw, good, accepted = random.Random(seed), read(Path("../../x.tar")), 0
     records = {path: json.loads(good[f"{OUT}/{path}"]) for _, _, path in JOBS.values()}

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertLMHeadModel, MambaConfig, MambaForCausa
 from overpaint import folders, models
 from overpaint.errors import UserError
 
-SEED = int(os.environ.get("OVERPAINT_FUZZ_SEED", "0")) or random.randrange(1, 2**32)
+SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
 ROUNDS = int(os.environ.get("OVERPAINT_FUZZ_ROUNDS", "150"))
 Change = Callable[[Path], object]
 
@@ -313,13 +313,13 @@ def some(rng: random.Random, folder: Path) -> str:
 @torch.no_grad()
 def test_random_damage_is_one_sentence_or_does_no_harm(whole, sharded, tmp_path, inputs, logits):
     """What loads after all has the weights and tokens that were there: it may compute otherwise, as told to."""
-    print(f"OVERPAINT_FUZZ_SEED={SEED}")
+    print(f"OVERPAINT_SEED={SEED}")
     state, refused = models.load_model(whole, device="cpu").state_dict(), 0
     for number in range(ROUNDS):
         rng, folder = random.Random(SEED + number), tmp_path / "model"
         shutil.copytree(rng.choice([whole, sharded]), folder)
         how = some(rng, folder)
-        label = f"OVERPAINT_FUZZ_SEED={SEED + number} OVERPAINT_FUZZ_ROUNDS=1: {how}"
+        label = f"OVERPAINT_SEED={SEED + number} OVERPAINT_FUZZ_ROUNDS=1: {how}"
         try:
             folders.check(folder)
             found, own = models.load_model(folder, device="cpu"), models.load_tokenizer(folder)

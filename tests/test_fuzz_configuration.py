@@ -37,7 +37,7 @@ from overpaint import resources, sweep
 from overpaint.configuration import complete, read_plan
 from overpaint.errors import UserError
 
-SEED = int(os.environ.get("OVERPAINT_SEED", random.randrange(10**6)))
+SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
 MUTATIONS, SAMPLE = 320, 6
 Change = Callable[[dict], None]
 PACKAGE = {"package": "p", "version": "1", "sha256": "0" * 64, "member": "m"}

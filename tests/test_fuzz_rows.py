@@ -19,7 +19,7 @@ from pyarrow import parquet
 from overpaint import harness, texts
 from overpaint.errors import UserError
 
-SEED = int(os.environ.get("OVERPAINT_SEED", random.randrange(10**6)))
+SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
 WORDS = {"id": "1", "unit": "a", "split": "fit", "text": "one", "question": "Which?", "choices": ["x", "y", "z"]}
 GOOD = {kind: {key: (WORDS | {"answer": 1})[key] for key in fields} for kind, fields in texts.FIELDS.items()}
 VALUES = [
