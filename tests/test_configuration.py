@@ -629,7 +629,7 @@ def test_files_of_ones_own_are_accepted(tmp_path):
     own_file(tmp_path, PROMPTS, "prompts")(config)
     assert complete(config, SCHEMA)["prompts"]["everyday"]["source"] == "file"
     config = merged()
-    fitted = QUESTION | {"unit": "b", "split": "fit"}
+    fitted = QUESTION | {"unit": "b", "split": "fit", "question": "??"}
     own_file(tmp_path, [QUESTION, fitted], "benchmarks", kind="questions")(config)
     assert complete(config, SCHEMA)["benchmarks"]["everyday"]["metric"] == "acc"
 

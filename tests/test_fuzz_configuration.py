@@ -315,6 +315,13 @@ RELEASED = put("methods", "rmu", value={"kind": "published", "model": "released"
 DATASET = {"source": "dataset", "dataset": "wmdp"}
 PLAIN_FILE = {"source": "file", "path": "somewhere.jsonl"}
 PLANS = {
+    "the same questions under two topics": (
+        lambda config: (
+            config["benchmarks"].update(again=config["benchmarks"]["gloomcraft"] | {"topic": "everyday"}),
+            config["study"]["evaluate"][0]["benchmarks"].append("again"),
+        ),
+        ["study.evaluate", "'gloomcraft'", "'again'", "one topic"],
+    ),
     "a clearing without none on its benchmark": (
         evaluate((["none", "span"], HAZARDOUS), (["span"], ["everyday"])),
         ["study.evaluate", "'span'", "'everyday'", "`none`"],

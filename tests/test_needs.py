@@ -27,7 +27,10 @@ def rows(kind: str, count: int = 60) -> Rows:
         "benchmarks": {"question": "Which?", "choices": ["x", "y"], "answer": 0},
     }
     heads = ({"id": f"{n}", "unit": f"{n}", "split": "report" if n % 3 else "fit"} for n in range(count))
-    return [head | own[kind] for head in heads]
+    asked = (
+        {"question": f"Which is {n}?", "choices": [f"x{n}", "y"]} if kind == "benchmarks" else {} for n in range(count)
+    )
+    return [head | own[kind] | question for head, question in zip(heads, asked, strict=True)]
 
 
 @pytest.fixture
@@ -58,6 +61,10 @@ def of(split: str, count: int, kind: str = "prompts") -> Rows:
 SENSELESS = {
     "no prompts to fit": ({"prompts": of("report", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
     "one prompt to fit": ({"prompts": of("fit", 1) + of("report", 9)}, ["prompts", "1 of the 2 or more"]),
+    "one question as two facts": (
+        {"benchmarks": rows("benchmarks") + [rows("benchmarks")[0] | {"unit": "again", "choices": ["y", "x0"]}]},
+        ["benchmarks", "'Which is 0?'", "'again'", "'0'", "two facts"],
+    ),
     "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'report'"]),
     "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'report'"]),
     "no questions that probes fit": ({"benchmarks": of("report", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),

@@ -44,8 +44,9 @@ def fresh(tmp_path_factory) -> Path:
 
 def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
     out = "results/with_tasks"
-    task = {"source": "harness", "task": "wmdp_bio", "dataset": "wmdp", "kind": "questions", "fit": 0.5}
-    benchmarks = {f"{topic}_task": task | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
+    task = {"source": "harness", "dataset": "wmdp", "kind": "questions", "fit": 0.5}
+    tasks = {"gloomcraft": "wmdp_bio", "riftlore": "wmdp_cyber"}
+    benchmarks = {f"{topic}_task": task | {"topic": topic, "task": name} for topic, name in tasks.items()}
     datasets = {"wmdp": {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parquet"]}}
     own = {"study": {"output": out, "name": "with_tasks"}, "datasets": datasets, "benchmarks": benchmarks}
     own["study"]["evaluate"] = [{"clearings": ["none", "span"], "benchmarks": ["everyday", *benchmarks]}]

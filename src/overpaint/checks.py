@@ -8,7 +8,7 @@ from typing import Any
 from overpaint import sweep, world
 from overpaint.errors import UserError
 from overpaint.names import shown
-from overpaint.sweep import as_list, hazardous_topics, used_methods
+from overpaint.sweep import as_list, evaluated, hazardous_topics, used_methods
 
 FEW = 64  # entities of a world up to which an attribute may by chance have fewer than four values
 # What two texts of one source have in common where they are the same text, in part at least.
@@ -17,7 +17,9 @@ SAME = {
     "miniature": lambda one, other: bool({*one["domains"]} & {*other["domains"]}) and _equal(one, other, "world"),
     "wikipedia": lambda one, other: bool({*one["topics"]} & {*other["topics"]}) and _equal(one, other, "package"),
     "dataset": lambda one, other: _equal(one, other, "dataset", "files", "column"),
+    "harness": lambda one, other: _equal(one, other, "dataset", "task"),
 }  # fmt: skip
+PLACES = {"corpora": "forget", "prompts": "prompts", "benchmarks": "evaluate"}  # of `study`, where texts are listed
 
 
 def check(config: dict[str, Any]) -> None:
@@ -116,15 +118,16 @@ def _check_texts(config: dict[str, Any]) -> None:
     pairs = [("corpora", pair) for pair in product(study["forget"], study["retain"])]
     pairs += [("corpora", pair) for pair in combinations(study["forget"], 2)]
     pairs += [("prompts", pair) for pair in combinations(study["prompts"], 2)]
+    pairs += [("benchmarks", pair) for pair in combinations(evaluated(study, "benchmarks"), 2)]
     for catalogue, (one, other) in pairs:
         texts = config[catalogue][one], config[catalogue][other]
         alike = texts[0]["topic"] == texts[1]["topic"]
-        same = texts[0]["source"] == texts[1]["source"] and SAME[texts[0]["source"]](*texts)
+        same = _equal(*texts, "source", "kind") and SAME[texts[0]["source"]](*texts)
         if (alike or same) if catalogue == "corpora" else (same and not alike):
+            what = "hold the same texts" if same else "are of one topic"
             raise UserError(
-                f"study.{'forget' if catalogue == 'corpora' else catalogue}: {one!r} and {other!r} of {catalogue} "
-                f"{'hold the same texts' if same else 'are of one topic'}, and a text has one topic, hazardous or "
-                "benign: leave one out."
+                f"study.{PLACES[catalogue]}: {one!r} and {other!r} of {catalogue} {what}, and a text has one topic, "
+                "hazardous or benign: leave one out."
             )
 
 

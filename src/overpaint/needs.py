@@ -1,5 +1,6 @@
 """What a study needs of its texts, told before a model is trained: enough rows, in the splits that it reads."""
 
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from overpaint.errors import UserError
 
 def check_own(config: dict[str, Any]) -> None:
     """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
+    asked: dict[tuple, tuple[str, str]] = {}
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name in dict.fromkeys(names):
             entry = config[catalogue][name]
             if entry["source"] == "file":
                 rows = texts.rows_of(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
-                _check_rows(config, catalogue, name, rows, f"{catalogue}.{name} ({entry['path']})")
+                where = f"{catalogue}.{name} ({entry['path']})"
+                _check_rows(config, catalogue, name, rows, where)
+                _check_units(asked, entry["topic"], [row for row in rows if "question" in row], where)
             else:
                 _check_settings(config, catalogue, name)
 
@@ -32,6 +36,18 @@ def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[di
             f"{where} has empty questions, at whose last token the runs of study.depth are read: write them, or leave "
             "study.depth empty."
         )
+
+
+def _check_units(asked: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
+    """Refuse a question of two units, which would count as two facts; asked: unit and place of those before."""
+    for row in questions:
+        key = (topic, " ".join(row["question"].split()), *sorted(row["choices"]))
+        unit, place = asked.setdefault(key, (row["unit"], where))
+        if unit != row["unit"]:
+            raise UserError(
+                f"{where} asks {reprlib.repr(row['question'])} as unit {reprlib.repr(row['unit'])}, and {place} as "
+                f"unit {reprlib.repr(unit)}: give it one unit, or it counts as two facts."
+            )
 
 
 def _probed(config: dict[str, Any]) -> list[str]:
