@@ -1,6 +1,7 @@
 """Shared fixtures: a fictional world, its tokenizer, tiny random models, and a smoke study that was run."""
 
 import copy
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from overpaint import pretrain, world
 from overpaint.junk import Junk, unit
 from overpaint.models import blocks
 
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)  # what a test makes is not a part of the make that runs the tests
 torch.set_num_threads(1)  # tensors this small only lose time to more threads
 
 WIDTH = 32
