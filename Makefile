@@ -27,18 +27,18 @@ endif
 .PHONY: study pack unpack verify test test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
-	@python -m overpaint.start check "$$STUDY"
+	@python -m overpaint.study.start check "$$STUDY"
 	python -m snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
-	@echo; cat -- "$$(python -m overpaint.start results "$$STUDY")/reports/summary.txt"
+	@echo; cat -- "$$(python -m overpaint.study.start results "$$STUDY")/reports/summary.txt"
 
 pack: .venv/ready
-	@set -f; results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle pack "$$results" "$$BUNDLE" $$RULES
+	@set -f; results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle pack "$$results" "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	@results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle unpack "$$BUNDLE" "$$results"
+	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle unpack "$$BUNDLE" "$$results"
 
 verify: .venv/ready
-	@results="$$(python -m overpaint.start results "$$STUDY")" && python -m overpaint.bundle verify "$$results"
+	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"
 
 test: .venv/ready lint
 	python -m pytest

@@ -18,13 +18,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-import reference
 import torch
+from helpers import reference
 from torch import nn
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedTokenizerBase
 
-from overpaint import collection, models, prefix, pretrain, training, wikipedia, world
-from overpaint.methods import Task, rmu
+from overpaint.junk import collection
+from overpaint.models import pretrain
+from overpaint.models.load import load_model, load_tokenizer
+from overpaint.sources import wikipedia, world
+from overpaint.sources.articles import read_articles
+from overpaint.unlearning import prefix, training
+from overpaint.unlearning.methods import Task, rmu
 
 SETTINGS = {
     "c": 6.5, "seed": 0, "c_unit": "absolute", "control": "rand", "updated": [-2, -1, 0], "projections": ["mlp"],
@@ -56,7 +61,7 @@ ARMS = {
 def load(name: str, smollm2: Path) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """A random model of the shape of Mistral-7B at width 256, or SmolLM2."""
     if name == "smollm2-135m":
-        return models.load_model(smollm2, device="cpu"), models.load_tokenizer(smollm2)
+        return load_model(smollm2, device="cpu"), load_tokenizer(smollm2)
     torch.manual_seed(0)
     shape = {"hidden_size": 256, "intermediate_size": 896, "num_hidden_layers": 32, "num_attention_heads": 8}
     config = MistralConfig(vocab_size=32000, num_key_value_heads=2, sliding_window=None, **shape)
@@ -159,7 +164,7 @@ def items(path: Path, form: str, count: int) -> list[list[SimpleNamespace]]:
     The words follow the first 24 words of the article and the question; letters follow the options, in the form of
     WMDP and MMLU with the description that these have.
     """
-    articles = wikipedia.read_articles(path)
+    articles = read_articles(path)
     rows = wikipedia.question_rows(articles, ["Arts", "Geography", "History", "Physical sciences", "Technology"])
     words = {article.title: article.extract.split() for article in articles}
     leads = {title: " ".join(text[:24]) for title, text in words.items() if len(text) >= 24}
@@ -179,7 +184,7 @@ def evaluate(path: Path, smollm2: Path, form: str, count: int, repeats: int) -> 
     """Rows of the harness's own model against ours on the same questions, in this process, taking turns."""
     from lm_eval.models.huggingface import HFLM
 
-    from overpaint.evaluation import IntervenedLM
+    from overpaint.scoring.evaluation import IntervenedLM
 
     torch.set_num_threads(1)
     model, tokenizer = load("smollm2-135m", smollm2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkout import OUT, SMOKE, copy_checkout, files, snakemake
+from helpers.checkout import OUT, SMOKE, copy_checkout, files, snakemake
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -26,9 +26,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from overpaint import pretrain, world
-from overpaint.junk import Junk, unit
-from overpaint.models import blocks
+from overpaint.junk.directions import Junk, unit
+from overpaint.models import pretrain
+from overpaint.models.parts import blocks
+from overpaint.sources import world
 
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)  # what a test makes is not a part of the make that runs the tests

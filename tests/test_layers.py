@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,36 +22,37 @@ def name_of(path: Path) -> str:
 
 FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 SECTIONS = {name for name in FILES if name.startswith("report.sections")}
-# From the bottom up: a module imports from layers below its own, and within its own only where there is no way back.
-LAYERS = [
-    {"overpaint", "errors"},
-    {"names", "folders", "sweep", "checks", "planning", "fingerprint", "provenance", "world", "wikipedia", "packages"}
-    | {"environments", "resources", "datafiles", "hub", "listing", "start"},
-    {"texts", "needs", "configuration", "job", "study", "unpacking", "bundle"},
-    {"gguf", "tensors", "trying"},
-    {"models", "hooks", "pretrain"},
-    {"activations", "junk", "clearing", "training", "collection", "estimators", "diagnosis", "harness"},
-    {"prefix", "export", "weights", "likelihood"},
-    {"completions", "questions", "agreement"},
-    {"lens", "relearning", "emergence"},
-    {"methods", "methods.adaptive_rmu", "methods.base", "methods.published", "methods.rmu", "evaluation"},
-    {"statistics", "tables", "scores", "comparisons", "measures", "verdicts", "gathering"},
-    {"report", "report.select", "report.drawing"},
-    {"report.wording"},
-    {"report.view", "report.dotplot", "report.markup"},
-    {"report.section", "report.pages"},
-    SECTIONS,
-    {"report.index"},
-]
+# The folders from the bottom up, as the package's docstring lists them.
+ORDER = re.findall(r"^(\w+) {2,}\w", ast.get_docstring(ast.parse(FILES["overpaint"].read_text())), re.MULTILINE)
 HEAVY = {"torch", "pandas", "transformers"}
-PLAIN = sorted({"report"}.union(*LAYERS[:3]) - {"overpaint"})
-# Texts and data files load pyarrow where there is a table to read.
-STDLIB_ONLY = [
-    n for n in PLAIN if n not in ("configuration", "datafiles", "hub", "needs", "start", "texts", "wikipedia")
-]
-TABULAR = sorted(set().union(*LAYERS[-7:]))
+TABULAR = {"tables", "report"}
+ROWS = {"measure"}  # of a measure: what makes its rows
 
 
+def folder(name: str) -> str:
+    """The folder of a module, "" of those in none."""
+    return name.split(".")[0] if name.split(".")[0] in ORDER else ""
+
+
+def kind(name: str) -> str:
+    """Whether a module is `plain`, `torch` or `tabular`."""
+    if name in ("report", "tables") or folder(name) in ("", "jobs", "downloads", "study"):
+        return "plain" if name != "downloads.gguf" else "torch"
+    if folder(name) in TABULAR or name.endswith((".table", ".page", ".gathering")):
+        return "tabular"
+    if folder(name) == "sources":
+        return "plain" if name != "sources.harness" else "torch"
+    return "plain" if FILES[name].name == "__init__.py" or name == "models.folders" else "torch"
+
+
+PLAIN = sorted(name for name in FILES if kind(name) == "plain" and name != "overpaint")
+# Some load yaml, jinja2, or pyarrow where there is a table to read.
+WITH_MORE = {"study.configuration", "study.needs", "study.start", "downloads.hub"}
+WITH_MORE |= {"sources.articles", "sources.datafiles", "sources.texts", "sources.wikipedia"}
+STDLIB_ONLY = [name for name in PLAIN if name not in WITH_MORE]
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, anywhere in it; `from a import b` may mean `a.b`."""
     names = set()
@@ -90,9 +93,10 @@ def reached(name: str) -> set[str]:
 
 
 def test_imports_are_found():
-    assert {"needs", "errors"} <= internal("configuration") and "yaml" in external("configuration")
-    assert internal("methods.rmu") >= {"models", "training"} and "torch" in reached("methods.rmu")
-    assert closure("sweep") == {"sweep", "errors"}
+    assert {"study.needs", "errors"} <= internal("study.configuration") and "yaml" in external("study.configuration")
+    assert internal("unlearning.methods.rmu") >= {"models.parts", "unlearning.training"}
+    assert "torch" in reached("unlearning.methods.rmu")
+    assert closure("study.sweep") - {"study", "overpaint"} == {"study.sweep", "errors"}
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -105,7 +109,7 @@ def test_plain_modules_need_the_standard_library_only(name):
     assert reached(name) <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("name", TABULAR)
+@pytest.mark.parametrize("name", sorted(name for name in FILES if kind(name) == "tabular"))
 def test_tables_and_figures_reach_no_torch(name):
     assert not reached(name) & {"torch", "transformers", "safetensors"}
 
@@ -114,12 +118,13 @@ def test_plain_modules_load_nothing_heavy_when_they_are_imported():
     code = f"import sys, {', '.join(f'overpaint.{name}' for name in PLAIN)}; print(*sorted(sys.modules))"
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert "overpaint.wikipedia" in found.stdout.split()
+    assert "overpaint.sources.wikipedia" in found.stdout.split()
     assert not (HEAVY | {"pyarrow"}) & set(found.stdout.split())
 
 
 def test_other_modules_do_reach_them():
-    assert "torch" in reached("junk") and "transformers" in reached("models") and "pandas" in reached("tables")
+    assert "torch" in reached("junk.directions") and "transformers" in reached("models.load")
+    assert "pandas" in reached("tables.core") and len(PLAIN) > 30
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -140,11 +145,12 @@ def by_locale(path: Path) -> list[int]:
     return lines
 
 
-HELPERS = [path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")]
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+HELPERS = {*(ROOT / "tests").glob("*.py"), *(ROOT / "tests/helpers").glob("*.py")} - {*TESTS}
 
 
 @pytest.mark.parametrize(
-    "path", [*FILES.values(), *ROOT.glob("workflow/scripts/*.py"), *ROOT.glob("envs/*.py"), *HELPERS]
+    "path", [*FILES.values(), *ROOT.glob("workflow/scripts/*.py"), *ROOT.glob("envs/*.py"), *sorted(HELPERS)]
 )
 def test_text_is_utf8_in_every_locale(path, tmp_path):
     assert by_locale(path) == []
@@ -162,15 +168,22 @@ def test_no_module_reaches_itself():
         assert not [other for other in internal(name) if name in closure(other)], f"{name} is in a cycle of imports"
 
 
-def test_every_module_has_a_layer():
-    assert set().union(*LAYERS) == set(FILES)
+def test_every_module_but_that_of_errors_is_in_a_folder_of_the_list():
+    assert [name for name in FILES if not folder(name)] == ["overpaint", "errors"]
+    assert sorted(ORDER) == sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")), "docstring of overpaint"
 
 
 def test_imports_run_downwards_only():
-    level = {name: number for number, names in enumerate(LAYERS) for name in names}
-    upwards = [(name, other) for name in FILES for other in internal(name) if level[other] > level[name]]
-    assert upwards == []
-    assert [other for other in internal("methods.rmu") if level[other] < level["methods.rmu"]], "nothing runs down"
+    level = {"": -1} | {name: number for number, name in enumerate(ORDER)}
+    arrows = {(name, other) for name in FILES for other in internal(name)}
+    assert not [(name, other) for name, other in arrows if level[folder(other)] > level[folder(name)]]
+    assert ("unlearning.methods.rmu", "models.parts") in arrows
+
+
+@pytest.mark.parametrize("path", [PACKAGE, *(path for path in sorted(PACKAGE.rglob("*")) if path.is_dir())])
+def test_a_folder_has_few_files_and_a_file_few_lines(path):
+    files = [file for file in path.glob("*.py")]
+    assert len(files) <= 12 and all(len(file.read_text().splitlines()) <= 300 for file in files)
 
 
 def test_a_section_imports_no_other_section():
@@ -180,7 +193,13 @@ def test_a_section_imports_no_other_section():
     assert {"report.sections.measured", "report.sections.finding.headline"} <= internal("report.index") & SECTIONS
 
 
-def test_the_plain_half_does_not_stand_on_the_torch_half():
-    level = {name: number for number, names in enumerate(LAYERS) for name in names}
-    for name in TABULAR:
-        assert not {other for other in closure(name) if 3 <= level[other] <= 8}
+def test_the_three_kinds_stay_apart():
+    for name in FILES:
+        others = {kind(other) for other in closure(name)} - {"plain"}
+        assert others <= {kind(name)}, f"{name} reaches {others}"
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_no_test_imports_a_test(path):
+    modules = {test.stem for test in TESTS}
+    assert not [name for name in imports(path) if modules & set(name.split("."))]

@@ -1,1 +1,16 @@
-"""overpaint: how deep does RMU unlearning go?"""
+"""overpaint: how deep does RMU unlearning go?
+
+The folders, from the bottom up; a module imports from its own and from those before it:
+
+jobs        what every job does around its work: outputs whole or not at all, provenance, bundles
+downloads   models and data from hubs and registries
+sources     where texts come from, and the rows that all of them become
+models      models loaded, taken apart by structure, hooked, changed and restored
+unlearning  the methods, and what trains them
+junk        activations, the junk directions fitted on them, and clearings
+scoring     questions and texts scored by a model as it is at the moment
+tables      tidy tables with intervals
+report      what the tables say, as pages
+measures    what is measured beside the scores: a folder each, from the rows to its part of a page
+study       what a study says, read before anything runs
+"""

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from synthetic import HOSTILE, Tables
+from helpers.synthetic import HOSTILE, Tables
 
 from overpaint.report.index import render_index
 from overpaint.report.pages import execute_report

@@ -1,7 +1,7 @@
 """The reports in a real browser: nothing fails, nothing is asked of a network, everything can be seen and read."""
 
 import pytest
-from synthetic import HOSTILE
+from helpers.synthetic import HOSTILE
 
 from overpaint.report.pages import NAV
 

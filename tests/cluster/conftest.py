@@ -7,8 +7,8 @@ from pathlib import Path
 
 import one_node_slurm
 import pytest
-from checkout import copy_checkout
 from documented import QUICKSTART, as_written
+from helpers.checkout import copy_checkout
 
 
 @pytest.fixture(scope="session")

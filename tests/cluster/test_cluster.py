@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkout import JOBS, OUT, ROOT, RUNS, SMOKE, copy_checkout, snakemake
 from documented import RECOVERY, SLURM, as_written
+from helpers.checkout import JOBS, OUT, ROOT, RUNS, SMOKE, copy_checkout, snakemake
 from one_node_slurm import ask, queue
 
-from overpaint import provenance, resources
+from overpaint.jobs import provenance
+from overpaint.study import resources
 
 pytestmark = pytest.mark.cluster
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())

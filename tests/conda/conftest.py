@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from checkout import RUNS, SMOKE, copy_checkout, snakemake
+from helpers.checkout import RUNS, SMOKE, copy_checkout, snakemake
 from real_conda import ROOT, build, cache, environments
 
 CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
+from helpers.checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
+from helpers.environments import RULES, closure, dependencies, needed
 from real_conda import ROOT, environments
 from safetensors import safe_open
-from test_environments import RULES, closure, dependencies, needed
 
-from overpaint import environments as needs
 from overpaint.report import PAGES
+from overpaint.study import environments as needs
 
 pytestmark = pytest.mark.conda
 STRICT = ["--workflow-profile", "profiles/strict"]
@@ -117,7 +117,7 @@ def test_a_dependency_that_is_left_out_is_missed_by_its_rule_and_no_other(study,
 
 
 def test_a_comment_in_an_environment_file_or_in_the_library_runs_nothing_again(study, conda):
-    file, library = study / "envs/fit_junk.yaml", study / "src/overpaint/junk.py"
+    file, library = study / "envs/fit_junk.yaml", study / "src/overpaint/junk/directions.py"
     docstring = library.read_text().replace('"""', '"""So. ', 1)
     with edited(file, file.read_text() + "# a remark\n"), edited(library, docstring):
         assert "Nothing to be done" in snakemake(study, *PLAN, **conda).stdout

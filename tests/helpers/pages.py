@@ -6,8 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from checkout import ROOT
-
+from helpers.checkout import ROOT
 from overpaint.report import pages
 
 NOTEBOOKS = ROOT / "reports"

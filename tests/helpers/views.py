@@ -1,12 +1,12 @@
 """Views of synthetic tables, and views that differ from them."""
 
+import dataclasses
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from synthetic import ONE, Tables
 
+from helpers.synthetic import ONE, Tables
 from overpaint.report.select import Cell
 from overpaint.report.view import View, load
 
@@ -31,6 +31,12 @@ def views_of(tables: Tables, folder: Path, settings: dict | None = None) -> list
     if settings:
         (folder / "config.json").write_text(json.dumps({"study": {}, "clearings": settings}))
     return load(folder, tables.primary)
+
+
+def replace(view: View, **changes) -> View:
+    """A view with other fields or tables."""
+    tables = {name: changes.pop(name) for name in list(changes) if name in view.tables}
+    return dataclasses.replace(view, tables=view.tables | tables, **changes)
 
 
 def changed(view: View, name: str, value: float | tuple, **where) -> View:

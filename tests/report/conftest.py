@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import Tables
+from helpers.synthetic import Tables
 
+from overpaint import measures
 from overpaint.report.view import View, load
+
+measures.every("page")  # for their figures
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 """Figures are whole, repeatable and in one style."""
 
-from dataclasses import replace
-
 from helpers.pages import Page
-from synthetic import Tables
+from helpers.synthetic import Tables
+from helpers.views import replace
 
 from overpaint.report import drawing
 from overpaint.report.drawing import COLOURS

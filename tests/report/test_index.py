@@ -1,10 +1,9 @@
 """The overview page, the summary, and the figures of all sections."""
 
-from dataclasses import replace
-
 import pandas as pd
 from helpers.pages import check_page, texts
-from synthetic import ONE, Tables
+from helpers.synthetic import ONE, Tables
+from helpers.views import replace, without
 
 from overpaint.report import index
 from overpaint.report.sections.finding import headline
@@ -45,8 +44,7 @@ def test_save_figures_writes_each_figure_three_times(tmp_path_factory, tmp_path)
 
 
 def test_figures_of_empty_tables_say_so(view):
-    tables = [name for name in vars(view) if isinstance(getattr(view, name), pd.DataFrame)]
-    bare = replace(view, **{name: getattr(view, name).iloc[:0] for name in tables})
+    bare = without(view, *view.tables)
     for empty in (bare, replace(bare, cell=None)):
         for name in NAMES - {"published"}:
             assert [text for text in texts(index.figures()[name](empty)) if " no " in text or "No " in text], name

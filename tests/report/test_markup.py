@@ -2,7 +2,7 @@
 
 import pandas as pd
 from helpers.pages import Page
-from synthetic import CONTROL, HOSTILE
+from helpers.synthetic import CONTROL, HOSTILE
 
 from overpaint.report import markup
 from overpaint.report.drawing import nothing

@@ -6,7 +6,7 @@ import sys
 import nbformat
 import pytest
 from helpers.pages import NOTEBOOKS, check_page, execute
-from synthetic import CONTROL, ONE, Tables
+from helpers.synthetic import CONTROL, ONE, Tables
 
 import overpaint
 from overpaint.errors import UserError

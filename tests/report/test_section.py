@@ -1,10 +1,8 @@
 """What sections share: headings of several views, the cell that a table has, what was not measured."""
 
-from dataclasses import replace
-
 import pytest
 from helpers.pages import Page
-from helpers.views import MAIN, without
+from helpers.views import MAIN, replace, without
 from markupsafe import Markup
 
 from overpaint.report.section import in_main_cell, lead, looked_at, section

@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
-from synthetic import ONE, Tables
+from helpers.synthetic import ONE, TABLES, Tables
 
 from overpaint.errors import UserError
 from overpaint.report.sections.finding import headline
-from overpaint.report.view import TABLES, load
+from overpaint.report.view import load
 
 
 def test_load_names_what_is_missing(folder, tmp_path):

@@ -12,20 +12,22 @@ from snakemake.settings.types import DeploymentMethod
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "src"))
 
-from overpaint import environments
-from overpaint.configuration import complete, read_plan
+from overpaint import measures
+from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
-from overpaint.fingerprint import fingerprint
-from overpaint.provenance import sketch
-from overpaint.resources import has_gpu
-from overpaint.study import Study
+from overpaint.jobs.provenance import sketch
+from overpaint.study import environments
+from overpaint.study.configuration import complete, read_plan
+from overpaint.study.fingerprint import fingerprint
+from overpaint.study.resources import has_gpu
+from overpaint.study.study import Study
 
 try:
     if set(":{}") & set(str(BASE)):
         raise UserError(
             f"The checkout lies in {BASE}, and PATH and Snakemake read a colon or a brace as their own: rename the folder."
         )
-    environments.check_variables()
+    check_variables()
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
     PLAN = read_plan(config, BASE / "workflow/schemas/plan.schema.yaml")
     STUDY = Study(config)

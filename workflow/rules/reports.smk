@@ -14,7 +14,7 @@ rule render_report:
     input:
         notebook="reports/{report}.ipynb",
         templates=[path for path in TEMPLATES if "index" not in path],
-        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
+        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
     output:
@@ -50,7 +50,7 @@ rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
         templates=TEMPLATES,
-        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *STUDY.measured]),
+        tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
         plan="<out>/tables/plan.yaml",
     output:
@@ -81,7 +81,7 @@ rule render_index:
     params:
         study=SETTINGS["name"],
         primary=SETTINGS["primary"],
-        code=code("render_index.py", "overpaint.report.sections"),  # finds them all for their figures
+        code=code("render_index.py", "overpaint.report.sections", *measures.modules("page")),  # finds their figures
     message:
         "Rendering the landing page"
     script:

@@ -1,14 +1,14 @@
 """Tidy tables of the whole study.
 
 Needs: what every run has written.
-Makes: {out}/tables/{table}.parquet and .csv for each of TABLES and of what is measured, which docs/tables.md describes,
+Makes: {out}/tables/{table}.parquet and .csv for each of TABLES and of the measures, which docs/tables.md describes,
 config.json and plan.yaml.
 """
 
-TABLES = [
-    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance",
-]  # fmt: skip
+from overpaint.tables import TABLES
+
+MEASURES = measures.every()
+MEASURED = {name: found.runs(STUDY) for name, found in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model", "primary")}
 TRAINED = [name for name in (*STUDY.models, STUDY.control) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
@@ -24,10 +24,9 @@ RECORDS = [
     *expand("<out>/{model}/weights.job.json", model=STUDY.models),
     *every("answers.job.json"),
     *every("completions.job.json", STUDY.completed),
-    *every("depth.job.json", STUDY.measured["depth"]),
-    *every("relearning.job.json", STUDY.relearned),
-    *every("emergence.job.json", STUDY.emerging),
+    *(path for name, found in MEASURES.items() for path in every(f"{found.JOB}.job.json", MEASURED[name])),
 ]
+RECORDS = list(dict.fromkeys(RECORDS))  # a job may write what several measures need
 
 
 rule gather_tables:
@@ -79,14 +78,10 @@ rule gather_tables:
 rule gather_measures:
     """Gather what is measured beside the scores into tidy tables with intervals."""
     input:
-        agreement=every("agreement.parquet", STUDY.measured["agreement"]),
-        coherence=every("coherence.csv", STUDY.measured["coherence"]),
-        depth=every("depth.parquet", STUDY.measured["depth"]),
-        relearning=every("relearning.parquet", STUDY.measured["relearning"]),
-        emergence=every("emergence.parquet", STUDY.measured["emergence"]),
+        **{name: every(found.FILE, MEASURED[name]) for name, found in MEASURES.items()},
     output:
-        **{name: f"<out>/tables/{name}.parquet" for name in STUDY.measured},
-        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in STUDY.measured},
+        **{name: f"<out>/tables/{name}.parquet" for name in MEASURES},
+        **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in MEASURES},
         job="<out>/tables/measures.job.json",
     log:
         "logs/<out>/tables/gather_measures.log",
@@ -101,8 +96,8 @@ rule gather_measures:
         models=STUDY.models,
         runs=STUDY.runs,
         hazardous=STUDY.topics,
-        measured=STUDY.measured,
-        code=code("gather_measures.py"),
+        measured=MEASURED,
+        code=code("gather_measures.py", *measures.modules("table")),
     message:
         "Gathering the tables of measures"
     script:

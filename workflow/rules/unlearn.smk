@@ -62,7 +62,7 @@ rule unlearn:
         topics=STUDY.topics,
         dtype=dtype,
         own=contents(base_model, released),
-        code=lambda wildcards: code("unlearn.py", f"overpaint.methods.{STUDY.runs[wildcards.run]['kind']}"),
+        code=lambda wildcards: code("unlearn.py", f"overpaint.unlearning.methods.{STUDY.runs[wildcards.run]['kind']}"),
     message:
         "Unlearning {wildcards.model}/{wildcards.run}"
     script:

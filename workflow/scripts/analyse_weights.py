@@ -2,16 +2,18 @@
 
 import pandas as pd
 
-from overpaint import models, weights
-from overpaint.job import job
-from overpaint.junk import Junk
+from overpaint.jobs.job import job
+from overpaint.junk import weights
+from overpaint.junk.directions import Junk
+from overpaint.models.load import load_model
+from overpaint.models.overlay import Overlay
 
 with job(snakemake) as out:
     given, parts = snakemake.input, []
-    model = models.load_model(given.model, snakemake.params.dtype, device="cpu")
+    model = load_model(given.model, snakemake.params.dtype, device="cpu")
     base, axes = dict(model.named_parameters()), weights.stream_axes(model)
     for run, path, junk in zip(snakemake.params.runs, given.overlays, given.junk, strict=True):
-        overlay = models.Overlay.load(path)
+        overlay = Overlay.load(path)
         directions = {"r": Junk.load(junk).topics, "u": overlay.controls}
         rows = weights.analyse(base, overlay.tensors, axes, directions)
         parts.append(pd.DataFrame(rows).assign(run=run))

@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import activations, clearing, collection, hooks, models, texts
-from overpaint.job import job
-from overpaint.junk import Junk
+from overpaint.jobs.job import job
+from overpaint.junk import activations, clearing, collection
+from overpaint.junk.directions import Junk
+from overpaint.models import hooks
+from overpaint.models.load import load_overlaid, load_tokenizer
+from overpaint.models.overlay import Overlay
+from overpaint.sources import texts
 
 with job(snakemake) as out:
-    params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
-    model, _ = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
+    params, overlay = snakemake.params, Overlay.load(snakemake.input.overlay)
+    model, _ = load_overlaid(snakemake.input.model, overlay, params.dtype)
     hooks.check_sites(model)
-    tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
+    tokenizer, junk = load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
     variants = clearing.for_run(snakemake.wildcards.clearing, params.settings, overlay.settings, junk)
     sets = {}
     for path, topic in zip(snakemake.input.prompts, params.topics.values(), strict=True):

@@ -2,14 +2,18 @@
 
 import pandas as pd
 
-from overpaint import clearing, completions, models, texts
-from overpaint.job import job
-from overpaint.junk import Junk
+from overpaint.jobs.job import job
+from overpaint.junk import clearing
+from overpaint.junk.directions import Junk
+from overpaint.measures.coherence import measure as completions
+from overpaint.models.load import load_overlaid, load_tokenizer
+from overpaint.models.overlay import Overlay
+from overpaint.sources import texts
 
 with job(snakemake) as out:
-    params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
-    model, base_tensors = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
-    tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
+    params, overlay = snakemake.params, Overlay.load(snakemake.input.overlay)
+    model, base_tensors = load_overlaid(snakemake.input.model, overlay, params.dtype)
+    tokenizer, junk = load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
     shown, measured = [], []
     for name, settings in (params.clearings | params.nulls).items():
         variants = clearing.for_run(name, settings, overlay.settings, junk)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from overpaint.gguf import convert_gguf
-from overpaint.job import job
+from overpaint.downloads.gguf import convert_gguf
+from overpaint.jobs.job import job
 
 with job(snakemake) as out:
     convert_gguf(Path(snakemake.input.file), out.model)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from overpaint.hub import download_dataset
-from overpaint.job import job
+from overpaint.downloads.hub import download_dataset
+from overpaint.jobs.job import job
 
 with job(snakemake) as out:
     folder = Path(snakemake.output.files)

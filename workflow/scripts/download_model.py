@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from overpaint.hub import download_model
-from overpaint.job import job
+from overpaint.downloads.hub import download_model
+from overpaint.jobs.job import job
 
 with job(snakemake) as out:
     params, work = snakemake.params, Path(snakemake.output.model).with_name(".checkpoint-download")

@@ -1,7 +1,7 @@
 """Fetch one file of a registry package."""
 
-from overpaint.job import job
-from overpaint.packages import download_package
+from overpaint.downloads.packages import download_package
+from overpaint.jobs.job import job
 
 with job(snakemake) as out:
     download_package(**snakemake.params.settings, target=out.file)

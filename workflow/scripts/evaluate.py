@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import agreement, clearing, evaluation, models
-from overpaint.job import job
-from overpaint.junk import Junk
+from overpaint.jobs.job import job
+from overpaint.junk import clearing
+from overpaint.junk.directions import Junk
+from overpaint.measures.agreement import measure as agreement
+from overpaint.models.load import load_overlaid, load_tokenizer
+from overpaint.models.overlay import Overlay
+from overpaint.scoring import evaluation
 
 with job(snakemake) as out:
-    params, overlay = snakemake.params, models.Overlay.load(snakemake.input.overlay)
-    model, base_tensors = models.load_overlaid(snakemake.input.model, overlay, params.dtype)
-    tokenizer, junk = models.load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
+    params, overlay = snakemake.params, Overlay.load(snakemake.input.overlay)
+    model, base_tensors = load_overlaid(snakemake.input.model, overlay, params.dtype)
+    tokenizer, junk = load_tokenizer(snakemake.input.model), Junk.load(snakemake.input.junk)
     files = zip(params.benchmarks.items(), snakemake.input.benchmarks, strict=True)
     benchmarks = {name: evaluation.Benchmark.of(name, settings, Path(path)) for (name, settings), path in files}
     plan = [

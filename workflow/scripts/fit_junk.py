@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from overpaint import activations, diagnosis, estimators
-from overpaint.job import job
-from overpaint.tensors import read_overlay
+from overpaint.jobs.job import job
+from overpaint.junk import activations, diagnosis, estimators
+from overpaint.models.tensors import read_overlay
 
 with job(snakemake) as out:
     given, topics, tokens = snakemake.input, snakemake.params.topics, snakemake.params.tokens

@@ -2,11 +2,12 @@
 
 import json
 
-from overpaint import measures, tables
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.measures import gathering
+from overpaint.tables import core
 
 with job(snakemake) as out:
     params = snakemake.params
-    study = tables.Study.of(json.loads(params.config), params.runs, params.hazardous)
-    for name, table in measures.gather(snakemake.input, study, params.models, params.measured).items():
-        tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
+    study = core.Study.of(json.loads(params.config), params.runs, params.hazardous)
+    for name, table in gathering.gather(snakemake.input, study, params.models, params.measured).items():
+        core.write(table, getattr(out, name), getattr(out, f"{name}_csv"))

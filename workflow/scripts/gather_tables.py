@@ -3,14 +3,14 @@
 import json
 from shutil import copyfile
 
-from overpaint import gathering, tables
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.tables import core, gathering
 
 with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
     config, plan = json.loads(params.config), json.loads(params.plan)
-    study = tables.Study.of(config, params.runs, params.hazardous)
+    study = core.Study.of(config, params.runs, params.hazardous)
     for name, table in gathering.gather(given, study, params.models, params.completed, plan).items():
-        tables.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
+        core.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)
     out.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

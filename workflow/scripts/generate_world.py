@@ -1,7 +1,7 @@
 """Invent the facts of a fictional world."""
 
-from overpaint import world
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.sources import world
 
 with job(snakemake) as out:
     world.save(world.generate(**snakemake.params.settings), out.world)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from overpaint import harness, texts
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.sources import harness, texts
 
 with job(snakemake) as out:
     rows = harness.task_rows(snakemake.params.settings, Path(snakemake.input.dataset))

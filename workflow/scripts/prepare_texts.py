@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from overpaint import texts
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.sources import texts
 
 with job(snakemake) as out:
     settings, source = snakemake.params.settings, snakemake.input.source

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from overpaint import pretrain, world
-from overpaint.job import job
+from overpaint.jobs.job import job
+from overpaint.models import pretrain
+from overpaint.sources import world
 
 with job(snakemake) as out:
     keys = ("width", "layers", "heads", "steps", "batch", "length", "lr", "seed", "without")

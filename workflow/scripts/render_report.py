@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from overpaint.job import job
+from overpaint.jobs.job import job
 from overpaint.report import pages
 
 with job(snakemake) as out:

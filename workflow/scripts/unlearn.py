@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from overpaint import methods, models, texts
-from overpaint.job import job, remove_saved
+from overpaint.jobs.job import job, remove_saved
+from overpaint.models.load import load_model, load_tokenizer
+from overpaint.sources import texts
+from overpaint.unlearning import methods
 
 resume = Path(snakemake.output.overlay).with_name("resume.safetensors")
 with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
-    model = models.load_model(given.model, params.dtype)
+    model = load_model(given.model, params.dtype)
     task = methods.Task(
         params.settings,
-        models.load_tokenizer(given.model),
+        load_tokenizer(given.model),
         dict(zip(params.topics if given.forget else [], map(texts.read_texts, given.forget), strict=True)),
         [text for path in given.retain for text in texts.read_texts(path)],
         prefix=Path(given.prefix) if given.prefix else None,

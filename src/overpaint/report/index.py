@@ -14,7 +14,7 @@ from overpaint.report.section import warning
 from overpaint.report.sections import measured
 from overpaint.report.sections.finding import accuracy, checks, headline
 from overpaint.report.sections.map import claims
-from overpaint.report.view import TABLES, View, load
+from overpaint.report.view import View, load
 
 
 def render_index(
@@ -37,7 +37,7 @@ def render_index(
         "claims": claims.final(views),
         "checks": checks.show(views),
         "measured": measured.show(views),
-        "tables": TABLES,
+        "tables": sorted(views[0].tables),
     }
     title = f"How deep is unlearning? Study '{study}'"
     write_text(index, page_html(title, index.name, "index.html.j2", **shown))
@@ -57,7 +57,7 @@ def _summary(views: list[View], study: str, index: Path) -> str:
 
 
 def figures() -> dict[str, Callable[[View], Figure]]:
-    """Every figure of every section, by the name of its files."""
+    """Every figure of every section and of the measures whose pages are imported, by the name of its files."""
     for module in pkgutil.walk_packages(sections.__path__, f"{sections.__name__}."):
         importlib.import_module(module.name)
     return drawing.FIGURES

@@ -10,11 +10,7 @@ import pandas as pd
 from overpaint.errors import UserError
 from overpaint.report.select import Cell, cells, main_cell
 from overpaint.report.wording import method_label
-
-TABLES = (
-    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "agreement", "coherence", "depth", "relearning", "emergence", "provenance",
-)  # fmt: skip
+from overpaint.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and plan.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
-        The others are the tables, base rows included; `hypotheses` also with the rows on all models.
+        tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one.
     """
 
     model: str
@@ -37,23 +33,14 @@ class View:
     fixed: bool
     folder: Path
     clearings: Mapping[str, dict]
-    cells: pd.DataFrame
-    hypotheses: pd.DataFrame
-    scores: pd.DataFrame
-    nulls: pd.DataFrame
-    mcnemar: pd.DataFrame
-    activations: pd.DataFrame
-    junk: pd.DataFrame
-    depths: pd.DataFrame
-    weights: pd.DataFrame
-    history: pd.DataFrame
-    completions: pd.DataFrame
-    agreement: pd.DataFrame
-    coherence: pd.DataFrame
-    depth: pd.DataFrame
-    relearning: pd.DataFrame
-    emergence: pd.DataFrame
-    provenance: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or name == "tables":
+            raise AttributeError(name)
+        if name not in self.tables:
+            raise UserError(f"The table {self.folder}/{name}.parquet does not exist; build it first.")
+        return self.tables[name]
 
     @property
     def direction(self) -> str:
@@ -73,7 +60,10 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[View]:
     UserError where a table or the study is missing.
     """
     folder = Path(tables)
-    frames = {name: _read(folder / f"{name}.parquet", study) for name in TABLES}
+    frames = {path.stem: _read(path, study) for path in sorted(folder.glob("*.parquet"))}
+    missing = [name for name in TABLES if name not in frames]
+    if missing:
+        raise UserError(f"The table {folder}/{missing[0]}.parquet does not exist; build it first.")
     scores = frames["scores"]
     pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
     config = _config(folder / "config.json")
@@ -97,8 +87,6 @@ def _fixed_cell(config: dict) -> Cell | None:
 
 
 def _read(path: Path, study: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"The table {path} does not exist; build it first, as a report needs every table.")
     table = pd.read_parquet(path)
     known = sorted(table.study.dropna().unique()) if "study" in table else []
     if study and known and study not in known:
@@ -118,4 +106,5 @@ def _view(
     }
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return View(model, method, primary, cell, cell == main, folder, clearings, **mine, provenance=frames["provenance"])
+    tables = mine | {"provenance": frames["provenance"]}
+    return View(model, method, primary, cell, cell == main, folder, clearings, tables)

@@ -1,11 +1,9 @@
 """The residual stream: its norm, the shift by depth, selectivity."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from helpers.views import MAIN
-from synthetic import Tables
+from helpers.synthetic import Tables
+from helpers.views import MAIN, replace
 
 from overpaint.report import select
 from overpaint.report.sections.activations import selectivity, shift, stream

@@ -3,8 +3,9 @@
 from helpers.pages import dots
 from helpers.views import changed
 
+from overpaint.measures.agreement import page as agreement
+from overpaint.measures.coherence import page as coherence
 from overpaint.report.drawing import COLOURS
-from overpaint.report.sections.completions import agreement, coherence
 
 
 def test_coherence_is_told_and_short_continuations_are_warned_of(view):

@@ -1,18 +1,19 @@
 """What stays below: shallow and deep parts, lens and probe, relearning, the course of a training, weights."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.pages import dots, texts
-from helpers.views import changed, without
-from synthetic import ONE, Tables
+from helpers.synthetic import ONE, TABLES, Tables
+from helpers.views import changed, replace, without
 
+from overpaint.measures.depth import page as readout
+from overpaint.measures.emergence import page as emergence
+from overpaint.measures.relearning import page as relearning
 from overpaint.report.drawing import COLOURS
-from overpaint.report.sections.depth import emergence, readout, relearning, shallow, weights
+from overpaint.report.sections.depth import shallow, weights
 from overpaint.report.select import Cell
-from overpaint.report.view import TABLES, load
+from overpaint.report.view import load
 
 
 def test_what_is_lost_splits_into_shallow_and_deep(view):

@@ -2,23 +2,27 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
 from helpers.pages import NOTEBOOKS, Page
-from helpers.views import STUDIES, without
-from synthetic import HOSTILE, ONE, Tables
+from helpers.synthetic import HOSTILE, ONE, TABLES, Tables
+from helpers.views import STUDIES, replace, without
 
+from overpaint.measures.agreement import page as agreement
+from overpaint.measures.coherence import page as coherence
+from overpaint.measures.depth import page as readout
+from overpaint.measures.emergence import page as emergence
+from overpaint.measures.relearning import page as relearning
 from overpaint.report import drawing
 from overpaint.report.index import render_index
 from overpaint.report.sections.activations import stream
-from overpaint.report.sections.completions import agreement, coherence, continuations
-from overpaint.report.sections.depth import emergence, readout, relearning, shallow
+from overpaint.report.sections.completions import continuations
+from overpaint.report.sections.depth import shallow
 from overpaint.report.sections.finding import headline
-from overpaint.report.view import TABLES, View, load
+from overpaint.report.view import View, load
 
 
 def calls() -> dict[str, Callable[[list[View]], str]]:

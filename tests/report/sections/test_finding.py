@@ -1,13 +1,12 @@
 """What clearing gives back: figures, sentences and checks against tables whose numbers are known."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.pages import texts
-from helpers.views import STUDIES, views_of
-from synthetic import Tables
+from helpers.synthetic import Tables
+from helpers.views import STUDIES, replace, views_of
 
 from overpaint.report.drawing import COLOURS
 from overpaint.report.sections.finding import accuracy, chance, checks, clearings, headline, published, recovery

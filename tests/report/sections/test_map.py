@@ -5,17 +5,16 @@ import hashlib
 import html
 import io
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from helpers.pages import texts
-from helpers.views import STUDIES, changed, views_of, without
+from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
+from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
-from synthetic import HOSTILE, ONE, PLAN, Tables
 
 from overpaint.report.sections.map import claims, heatmap, lookup
-from overpaint.report.view import TABLES, View, load
+from overpaint.report.view import View, load
 
 
 def drawn(view: View, cells: pd.DataFrame, *more) -> Figure:

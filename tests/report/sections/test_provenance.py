@@ -1,8 +1,7 @@
 """How the results were made."""
 
-from dataclasses import replace
-
 import pandas as pd
+from helpers.views import replace
 
 from overpaint.report.sections import provenance
 from overpaint.report.wording import NO_VALUE

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from overpaint import statistics
 from overpaint.report import markup
 from overpaint.report.markup import Html, macros
 from overpaint.report.select import first_where, overall
 from overpaint.report.view import View
 from overpaint.report.wording import NO_VALUE, number, percent, two
+from overpaint.tables import statistics
 
 
 def show(views: list[View]) -> Html:

@@ -1,0 +1,151 @@
+"""Bundle what a study has made, to go on from it on another machine (standard library only).
+
+A bundle is a tar of files, the job.json beside them, and Snakemake's record of each: with it Snakemake knows on the
+other machine, as on this one, which parameters and inputs a file was made from, and runs again what differs there.
+"""
+
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from overpaint.errors import UserError
+from overpaint.jobs.job import part_folder, remove_leftovers
+from overpaint.jobs.provenance import MARK, RECORD, check_ancestry, files_below, outputs_of, read_record, sha256
+from overpaint.jobs.unpacking import hidden, metadata, unpack
+
+Records = dict[Path, dict]
+
+
+def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
+    """Write what `rules` made below `output`, or all rules where none is named, and all that it was made from.
+
+    Returns the outputs packed. A file that is not what its job wrote, or whose job.json is missing, is refused.
+    """
+    if ".." in output.parts:
+        raise UserError(f"The names of a bundle have no `..`, as {output} has: give the study an absolute output.")
+    records = _records(output)
+    known = {record["rule"] for record in records.values()}
+    if unknown := set(rules) - known:
+        raise UserError(
+            f"No {', '.join(sorted(unknown))} has run in {output}: choose among {', '.join(sorted(known))}."
+        )
+    chosen = [path for path, record in records.items() if record["rule"] in (rules or known)]
+    jobs = {job: records[job] for job in _with_upstream(output, records, chosen)}
+    for fault in faults(output, jobs, whole=not rules):
+        raise UserError(fault)
+    outputs = [path for job, record in jobs.items() for path in outputs_of(job, record, output)]
+    with _written(bundle) as part, tarfile.open(part, "w", dereference=True) as tar:
+        for path in [*outputs, *jobs]:
+            marks = [path / MARK] if (path / MARK).exists() else []  # by which Snakemake knows how old a folder is
+            for file in [*(files_below(path) if path.is_dir() else [path]), *marks, metadata(path)]:
+                if file != metadata(path) or file.exists():
+                    tar.add(file)
+    return outputs
+
+
+def verify(output: Path) -> list[Path]:
+    """The outputs below a folder, each of which is what its job wrote; all that is not is told on the terminal."""
+    records = _records(output)
+    found = [UserError(fault) for fault in dict.fromkeys(faults(output, records))]
+    for fault in found[:-1]:
+        print(fault, file=sys.stderr)
+    if found:
+        raise found[-1]
+    return [path for job, record in records.items() for path in outputs_of(job, record, output)]
+
+
+def faults(output: Path, records: Records, whole: bool = True) -> Iterator[str]:
+    """A sentence for each output that is missing, is not what its job wrote, or that no job.json names.
+
+    whole: whether `records` are all of the folder, so that also what no other job reads needs to be named.
+    """
+    made = set(records)
+    for job, record in records.items():
+        outputs = outputs_of(job, record, output)
+        made |= set(outputs)
+        for path, digest in outputs.items():
+            if not path.exists():
+                yield f"{path} is missing, which {record['rule']} wrote: run the study again."
+            elif sha256(path) != digest:
+                yield f"{path} is not what {record['rule']} wrote: delete it and run the study, or copy it, again."
+        try:
+            check_ancestry({str(path): digest for path, digest in outputs.items()})
+        except UserError as error:
+            yield str(error)
+    named = {Path(name) for record in records.values() for name in record["inputs"]}
+    there = [path for path in named if path.is_relative_to(output) and path.exists()]
+    there += [path for path in _below(output) if whole and metadata(path).exists()]
+    for path in sorted({*there} - made):
+        yield f"No job.json says how {path} was made: delete it and run the study again."
+
+
+def _records(output: Path) -> Records:
+    """Every job.json below a folder, but those that a job is just writing."""
+    found = (path for path in _below(output) if path.name.endswith(RECORD))
+    records = {path: read_record(path) for path in found if not hidden(path.relative_to(output))}
+    if not records:
+        raise UserError(f"There are no results in {output}: run the study first, or name another folder.")
+    return records
+
+
+def _below(output: Path) -> list[Path]:
+    """Every file and folder below one, also where a link leads to another disk."""
+    return sorted(
+        Path(root, name) for root, *names in os.walk(output, followlinks=True) for found in names for name in found
+    )
+
+
+def _with_upstream(output: Path, records: Records, jobs: list[Path]) -> list[Path]:
+    """Those jobs and every job that they depend on, at any remove."""
+    maker = {str(made): path for path in records for made in [*outputs_of(path, records[path], output), path]}
+    found, waiting = set(), list(jobs)
+    while waiting:
+        job = waiting.pop()
+        if job not in found:
+            found.add(job)
+            waiting += [maker[name] for name in records[job]["inputs"] if name in maker]
+    return sorted(found)
+
+
+@contextmanager
+def _written(bundle: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of `bundle` at the end."""
+    if not bundle.name:
+        raise UserError("BUNDLE is empty: name the file to write, such as bundle.tar.")
+    part = part_folder(bundle)
+    try:
+        remove_leftovers(bundle)
+        part.mkdir()
+        yield part / bundle.name
+        (part / bundle.name).replace(bundle)
+    except OSError as error:
+        raise UserError(f"{bundle} cannot be written ({error}): free some room or name another file.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    """`pack FOLDER BUNDLE [RULE ...]`, `unpack BUNDLE [FOLDER]` or `verify FOLDER`."""
+    try:
+        match arguments:
+            case ["pack", output, bundle, *rules]:
+                outputs = pack(Path(output), Path(bundle), rules)
+                print(f"{len(outputs)} outputs in {bundle} ({Path(bundle).stat().st_size / 1e6:.1f} MB).")
+            case ["unpack", bundle, *folder] if len(folder) < 2:
+                print(f"{len(unpack(Path(bundle), *map(Path, folder)))} outputs unpacked, each as its job wrote it.")
+            case ["verify", output]:
+                print(f"{len(verify(Path(output)))} outputs in {output}, each as its job wrote it.")
+            case _:
+                raise UserError(f"usage: python -m overpaint.bundle {main.__doc__}")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

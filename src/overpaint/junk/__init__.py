@@ -1,0 +1,1 @@
+"""Activations, the junk directions fitted on them, and clearings."""

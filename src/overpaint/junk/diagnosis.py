@@ -1,0 +1,179 @@
+"""Describe the junk directions of a run: how stable, how aligned with u, how much of the shift, how selective."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from overpaint.junk.activations import Activations
+from overpaint.junk.directions import unit
+from overpaint.junk.estimators import ESTIMATORS, Sample
+
+NULLS = 1000  # fresh `rand` vectors of which the 2.5 and 97.5 percentiles are the range of a null
+NOTHING = (math.nan, math.nan)
+Value = tuple[float, float, float]
+
+
+def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, float], seed: int = 0) -> list[dict]:
+    """Rows {topic, direction, quantity, value, null_low, null_high}; docs/tables.md says what each quantity is.
+
+    sample: the prompts that directions are fitted on.    held: others, for what must not be told of fitted ones.
+    elsewhere: the first prompts again, at the other position.    scales: length of each topic's control vector.
+    A direction that all topics share is described once for each of them.
+    """
+    nulls = unit(torch.rand(NULLS, _width(sample), generator=torch.Generator().manual_seed(seed + 1)))
+    found, other, *halves = map(_estimate, (sample, elsewhere, *_halves(sample, seed)))
+    rows = []
+    for topic, shift in sample.shifts().items():
+        described = {"topic": dict(_of_shift(topic, shift, sample, scales))}
+        for name, directions in found.items():
+            own = _of(directions, topic)
+            if own is None:
+                continue
+            values = described.setdefault(name, {})
+            values |= _alignment(own, sample.controls.get(topic) if name != "control" else None, nulls)
+            values |= _selectivity(own, topic, held, nulls) | _agreement(name, topic, found)
+            if name != "control":  # which is not fitted
+                values["split_half"] = (_cosine(*(_of(half[name], topic) for half in halves)), *NOTHING)
+                values["cos_tokens"] = (_cosine(own, _of(other[name], topic)), *NOTHING)
+        rows += [
+            {"topic": topic, "direction": name, "quantity": q, "value": value, "null_low": low, "null_high": high}
+            for name, values in described.items()
+            for q, (value, low, high) in values.items()
+        ]
+    return rows
+
+
+def depths(
+    base: dict[str, Activations], run: dict[str, Activations], topics: dict[str, str], controls: dict[str, Tensor]
+) -> list[dict]:
+    """Rows {topic, depth, other_depth, quantity, value} of the mean shift at the start of every block.
+
+    The mean is over prompts and all tokens but the first. norm: its length; cos_u: its cosine with u; cosine: of the
+    shifts at two depths, `other_depth` the larger. A depth without a shift, below what is trained, has its norm alone.
+    """
+    rows = []
+    for topic, name in topics.items():
+        inputs = [site for site in base[name].sites if site.endswith("/input")]
+        shifts = {int(s.split("/")[0]): (run[name].sites[s] - base[name].sites[s]).float() for s in inputs}
+        moved = {depth: shift for depth, shift in shifts.items() if shift.any()}
+        rows += [(topic, depth, None, "norm", float(shift.norm())) for depth, shift in shifts.items()]
+        if topic in controls:
+            u = controls[topic].float()
+            rows += [(topic, depth, None, "cos_u", _cosine(shift, u)) for depth, shift in moved.items()]
+        rows += [
+            (topic, depth, further, "cosine", _cosine(shift, moved[further]))
+            for depth, shift in moved.items()
+            for further in moved
+            if further >= depth
+        ]
+    return [dict(zip(("topic", "depth", "other_depth", "quantity", "value"), row, strict=True)) for row in rows]
+
+
+def rank1_share(shift: Tensor) -> float:
+    """Share of the paired differences' energy [prompts, width] that their mean carries: 1 if all are equal."""
+    energy = shift.pow(2).sum(1).mean()
+    return float(shift.mean(0).pow(2).sum() / energy) if energy > 0 else math.nan
+
+
+def energy(shift: Tensor, k: int) -> float:
+    """Share of the paired differences' energy [prompts, width] in their first k right singular vectors, uncentred."""
+    values = torch.linalg.svdvals(shift).pow(2)
+    return float(values[:k].sum() / values.sum()) if values.any() else math.nan
+
+
+def auc(positive: Tensor, negative: Tensor) -> Tensor:
+    """Chance that a row of `positive` [n, k] lies above one of `negative` [m, k] in each column, ties one half, [k]."""
+    ordered, values = negative.T.contiguous().sort().values, positive.T.contiguous()
+    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (below + upto).double().mean(1) / (2 * len(negative))
+
+
+def centre(vectors: Tensor) -> Tensor:
+    """Vectors without their all-ones component."""
+    return vectors - vectors.mean(-1, keepdim=True)
+
+
+def with_null(value: Tensor, null: Tensor) -> Value:
+    """A value and the 95 % range of its null [draws]."""
+    low, high = torch.quantile(null.double(), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return float(value), low, high
+
+
+def _estimate(sample: Sample) -> dict[str, dict[str, Tensor]]:
+    """What every estimator makes of a sample."""
+    return {name: function(sample) for name, function in ESTIMATORS.items()}
+
+
+def _of_shift(topic: str, shift: Tensor, sample: Sample, scales: dict[str, float]) -> Iterator[tuple[str, Value]]:
+    """What is told of the shift itself, whatever the estimator."""
+    yield "rank1_share", (rank1_share(shift), *NOTHING)
+    for k in (1, 2, 4, 8):
+        yield f"energy_top{k}", (energy(shift, k), *NOTHING)
+    if topic in sample.controls:
+        for quantity, rows in (("attained", sample.run[topic]), ("attained_base", sample.base[topic])):
+            yield quantity, (float((rows @ sample.controls[topic]).mean()) / scales[topic], *NOTHING)
+        yield "c_in_norms", (scales[topic] / float(sample.base[topic].norm(dim=1).mean()), *NOTHING)
+
+
+def _alignment(own: Tensor, u: Tensor | None, nulls: Tensor) -> dict[str, Value]:
+    """Cosines of a direction [width] with the all-ones vector and with u; nulls: fresh `rand` vectors in its place."""
+    ones = unit(torch.ones_like(own))
+    values = {"cos_ones": with_null(own @ ones, nulls @ ones)}
+    if u is not None:
+        values["cos_u"] = with_null(own @ unit(u), nulls @ own)
+        middle = unit(centre(own))
+        values["cos_u_centred"] = with_null(middle @ unit(centre(u)), unit(centre(nulls)) @ middle)
+    return values
+
+
+def _selectivity(own: Tensor, topic: str, held: Sample, nulls: Tensor) -> dict[str, Value]:
+    """How well the projection on a direction tells held hazardous prompts from benign ones, in the run and the base."""
+    if not held.benign_run:
+        return {}
+    directions = torch.cat([own[None], nulls[:200]])
+    values = {}
+    for quantity, rows, hazardous, benign in (
+        ("auc", directions, held.run, held.benign_run),
+        ("auc_centred", centre(directions), held.run, held.benign_run),
+        ("auc_base", directions, held.base, held.benign_base),
+    ):
+        found = auc(hazardous[topic] @ rows.T, torch.cat(list(benign.values())) @ rows.T)
+        values[quantity] = with_null(found[0], found[1:])
+    return values
+
+
+def _agreement(name: str, topic: str, found: dict[str, dict[str, Tensor]]) -> dict[str, Value]:
+    """Cosines with the same topic's direction by estimators that come later, and with another topic's (the largest)."""
+    own, names = _of(found[name], topic), list(found)
+    values = {f"cos_{other}": _of(found[other], topic) for other in names[names.index(name) + 1 :]}
+    values = {quantity: (_cosine(own, vector), *NOTHING) for quantity, vector in values.items() if vector is not None}
+    others = [_cosine(own, rows[0]) for t, rows in found[name].items() if t not in ("", topic)]
+    return values | ({"cos_other_topic": (max(others), *NOTHING)} if others else {})
+
+
+def _halves(sample: Sample, seed: int) -> list[Sample]:
+    """Two random halves of the prompts of every set."""
+    halves = []
+    for start in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        halves.append(sample.pick(lambda n, g=generator, start=start: torch.randperm(n, generator=g)[start::2]))
+    return halves
+
+
+def _of(found: dict[str, Tensor], topic: str) -> Tensor | None:
+    """The first row of a topic, or of all topics together; None where there is none."""
+    rows = found.get(topic, found.get(""))
+    return None if rows is None or not len(rows) else rows[0]
+
+
+def _cosine(left: Tensor | None, right: Tensor | None) -> float:
+    """Cosine of two vectors; NaN where one is missing or zero."""
+    if left is None or right is None or not left.any() or not right.any():
+        return math.nan
+    return float(torch.cosine_similarity(left, right, dim=0))
+
+
+def _width(sample: Sample) -> int:
+    return next(iter(sample.run.values())).shape[1]

@@ -1,0 +1,94 @@
+"""What unlearning did to the weights: how much, of which rank, along which directions of the residual stream."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from overpaint.junk.diagnosis import NOTHING, NULLS, centre, with_null
+from overpaint.junk.directions import orthonormal, unit
+from overpaint.models.parts import attention, blocks, last_matrix, mlp, parameter_names
+
+TOP = 8  # singular values of which each has its share told
+
+
+def analyse(
+    base: dict[str, Tensor],
+    changed: dict[str, Tensor],
+    axes: dict[str, int],
+    directions: dict[str, dict[str, Tensor]],
+    seed: int = 0,
+) -> list[dict]:
+    """Rows {tensor, topic, quantity, value, null_low, null_high} of every changed tensor; see docs/tables.md.
+
+    base, changed: tensors by name.    axes: the axis that runs along the residual stream, of those that write to it.
+    directions: {"r": junk by topic, "u": control vectors by topic}, [width] each.
+    """
+    rows = []
+    for name, after in changed.items():
+        change = after.float() - base[name].float()
+        told = [("all", "relative_change", (relative(change, base[name].float()), *NOTHING))]
+        if name in axes and change.any():
+            told += _spectrum(change.movedim(axes[name], 0).flatten(1), directions, seed)
+        rows += [
+            {"tensor": name, "topic": topic, "quantity": quantity, "value": value, "null_low": low, "null_high": high}
+            for topic, quantity, (value, low, high) in told
+        ]
+    return rows
+
+
+def stream_axes(model: nn.Module) -> dict[str, int]:
+    """The axis that runs along the residual stream, of every matrix by which a block writes to it."""
+    found = [last_matrix(part)[:2] for block in blocks(model) for part in (attention(block), mlp(block))]
+    names = parameter_names(model, [matrix for matrix, _ in found])
+    return {name: axis for name, (_, axis) in zip(names, found, strict=True)}
+
+
+def relative(change: Tensor, before: Tensor) -> float:
+    """Frobenius norm of the change over that of what was there."""
+    return float(change.norm() / before.norm())
+
+
+def effective_rank(energies: Tensor) -> float:
+    """exp of the entropy of the shares of energy: k for k equal ones, 1 for a single one."""
+    shares = energies[energies > 0] / energies.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def removed_share(gram: Tensor, basis: Tensor) -> float:
+    """Share of the energy of a matrix [width, n] that projecting out the rows of `basis` [k, width] takes away.
+
+    gram: the matrix times its transpose, [width, width].
+    """
+    return float(((basis @ gram) * basis).sum() / gram.trace())
+
+
+def _spectrum(
+    matrix: Tensor, directions: dict[str, dict[str, Tensor]], seed: int
+) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
+    """(topic, quantity, value with its null) of a change [width, n]; the width is that of the stream.
+
+    All of it comes from the Gram matrix, which is small where the change is wide.
+    """
+    gram = matrix @ matrix.T
+    energies, vectors = torch.linalg.eigh(gram)
+    energies, left = energies.flip(0).clamp(min=0), vectors[:, -1]
+    for k, share in enumerate((energies / energies.sum())[:TOP].tolist(), 1):
+        yield "all", f"share_{k}", (share, *NOTHING)
+    yield "all", "effective_rank", (effective_rank(energies), *NOTHING)
+    generator = torch.Generator().manual_seed(seed + 1)
+    nulls = unit(torch.rand(NULLS, len(left), generator=generator))
+    for kind, by_topic in directions.items():
+        for topic, direction in by_topic.items():
+            if direction.any():
+                yield topic, f"cos_{kind}", _cosine(left, direction.float(), nulls)
+                yield topic, f"cos_{kind}_centred", _cosine(centre(left), centre(direction.float()), centre(nulls))
+    basis = orthonormal(torch.stack(list(directions["r"].values())))
+    draws = [orthonormal(rows) for rows in torch.rand(200, max(1, len(basis)), len(left), generator=generator)]
+    null = torch.tensor([removed_share(gram, rows) for rows in draws])
+    yield "all", "removed_share", with_null(torch.tensor(removed_share(gram, basis)), null)
+
+
+def _cosine(left: Tensor, direction: Tensor, nulls: Tensor) -> tuple[float, float, float]:
+    """Cosine up to sign, which singular vectors lack, and that of fresh `rand` vectors in the direction's place."""
+    return with_null((unit(left) @ unit(direction)).abs(), (unit(nulls) @ unit(left)).abs())

@@ -1,0 +1,96 @@
+"""Damage as distributions: how far a model's predictions on running text lie from the base's.
+
+Every token of a text is predicted by the base and by the model from the same tokens before it. Both are the same
+loaded model, with the base's tensors put back for the one; a batch of the base's predictions is in memory at a time.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from overpaint.junk.clearing import Clearing, clear
+from overpaint.models.overlay import replaced
+from overpaint.scoring.likelihood import batches, log_probabilities, start_token
+from overpaint.sources.texts import read_rows
+
+COLUMNS = [
+    "clearing", "direction_of", "draw", "refit", "benchmark", "topic", "id", "unit", "tokens", "kl", "agreed",
+]  # fmt: skip
+
+
+def compare(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    base_tensors: dict[str, Tensor],
+    plan: list[tuple[Clearing, list]],
+    split: str,
+) -> list[dict]:
+    """Rows of every text of `plan`'s running-text benchmarks (`evaluation.Benchmark`) under their clearings.
+
+    A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, tokens; kl, the sum over its tokens of
+    KL(base || model) in nats; agreed, for how many of them both have the same likeliest token.
+    """
+    read = dict.fromkeys(b for _, benchmarks in plan for b in benchmarks if b.metric == "perplexity")
+    rows = []
+    for benchmark in read:
+        clearings = [clearing for clearing, benchmarks in plan if benchmark in benchmarks]
+        texts = passages(benchmark.path, split, benchmark.limit)
+        encoded = [tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
+        found = distances(model, base_tensors, encoded, clearings, start_token(tokenizer))
+        for clearing, sums in zip(clearings, found, strict=True):
+            label = clearing.label | {"benchmark": benchmark.name, "topic": benchmark.topic}
+            for text, tokens, (kl, agreed) in zip(texts, encoded, sums.tolist(), strict=True):
+                own = {"id": text["id"], "unit": text["unit"], "tokens": len(tokens), "kl": kl, "agreed": agreed}
+                rows.append(label | own)
+    return rows
+
+
+def passages(path: Path, split: str, limit: int = 0) -> list[dict]:
+    """The first `limit` texts of one split, all for 0."""
+    rows = [row for row in read_rows(path, "text") if row["split"] == split]
+    return rows[: limit or len(rows)]
+
+
+def distances(
+    model: nn.Module, base_tensors: dict[str, Tensor], encoded: list[list[int]], clearings: list[Clearing], start: int
+) -> Tensor:
+    """Per clearing and text, KL(base || model) in nats and the number of equal first choices; [clearings, texts, 2].
+
+    Both are sums over the text's tokens. `start` stands before its first; a text longer than the model's context is
+    cut into pieces, each after the last token of the one before.
+    """
+    longest = model.config.get_text_config().max_position_embeddings - 1
+    pieces, owner = [], []
+    for index, tokens in enumerate(encoded):
+        whole = [start, *tokens]
+        for begin in range(0, len(tokens), longest):
+            pieces.append(whole[begin : begin + longest + 1])
+            owner.append(index)
+    sums = torch.zeros(len(clearings), len(encoded), 2, dtype=torch.float64)
+    for rows, tokens in batches(model, pieces):
+        given = tokens[:, :-1]
+        counted = torch.arange(given.shape[1]) < torch.tensor([len(pieces[row]) - 1 for row in rows])[:, None]
+        with replaced(model, base_tensors):
+            base = log_probabilities(model, given)
+        for number, clearing in enumerate(clearings):
+            with _cleared(model, clearing, base_tensors):
+                own = log_probabilities(model, given)
+            for column, values in enumerate((divergence(base, own), base.argmax(-1) == own.argmax(-1))):
+                totals = (values.double().cpu() * counted).sum(1)
+                sums[number, :, column].index_add_(0, torch.tensor([owner[row] for row in rows]), totals)
+    return sums
+
+
+def divergence(base: Tensor, own: Tensor) -> Tensor:
+    """KL(base || own) in nats over the last axis of two tensors of log-probabilities."""
+    return (base.exp() * (base - own)).sum(-1)
+
+
+def _cleared(model: nn.Module, clearing: Clearing, base_tensors: dict[str, Tensor]) -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(replaced(model, base_tensors if clearing.on_base else {}))
+    stack.enter_context(clear(model, clearing))
+    return stack

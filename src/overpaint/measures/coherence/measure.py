@@ -1,0 +1,80 @@
+"""Greedy continuations of prompts by a model as it is and cleared, and how coherent they are."""
+
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from overpaint.junk.clearing import Clearing, clear
+from overpaint.models.overlay import replaced
+from overpaint.scoring.likelihood import log_likelihoods
+
+BATCH = 16  # prompts that are continued together
+
+
+@torch.no_grad()
+def complete(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], clearing: Clearing, tokens: int = 32
+) -> list[list[int]]:
+    """What `model` under `clearing` writes after each prompt, greedily: at most `tokens` token ids, up to the end."""
+    greedy = GenerationConfig(
+        max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+    written = []
+    with clear(model, clearing):
+        for start in range(0, len(prompts), BATCH):
+            inputs = tokenizer(
+                prompts[start : start + BATCH],
+                return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False,
+            ).to(model.device)  # fmt: skip
+            with patch.object(model, "generation_config", greedy):  # a folder's own would fill what ours leaves open
+                output = model.generate(**inputs, generation_config=greedy)
+            written += output[:, inputs["input_ids"].shape[1] :].tolist()
+    return [_until({tokenizer.eos_token_id}, ids) for ids in written]
+
+
+def describe(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    base_tensors: dict[str, Tensor],
+    prompts: list[dict],
+    clearing: Clearing,
+) -> list[dict]:
+    """A row per prompt {unit, text}: unit, prompt, completion, its counts (`repetition`) and nll.
+
+    completion is untrusted text. nll is its negative log-likelihood in nats for the base, whose tensors, where they
+    differ from the model's, are `base_tensors`.
+    """
+    asked = [row["text"] for row in prompts]
+    with replaced(model, base_tensors if clearing.on_base else {}):
+        written = complete(model, tokenizer, asked, clearing)
+    contexts = [tokenizer(prompt)["input_ids"] for prompt in asked]
+    with replaced(model, base_tensors):
+        likelihoods = log_likelihoods(model, list(zip(contexts, written, strict=True)))
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+    return [
+        {"unit": row["unit"], "prompt": row["text"], "completion": text} | repetition(ids) | {"nll": -likelihood}
+        for row, text, ids, likelihood in zip(prompts, texts, written, likelihoods, strict=True)
+    ]
+
+
+def repetition(ids: list[int]) -> dict[str, int]:
+    """Counts over n-grams of token ids: tokens, distinct_1; pairs, distinct_2; fours, repeated_4.
+
+    distinct_n are different n-grams (Li et al. 2016, arXiv 1510.03055); repeated_4 are 4-grams that stood before.
+    """
+    grams = {n: [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)] for n in (1, 2, 4)}
+    return {
+        "tokens": len(ids),
+        "distinct_1": len(set(grams[1])),
+        "pairs": len(grams[2]),
+        "distinct_2": len(set(grams[2])),
+        "fours": len(grams[4]),
+        "repeated_4": len(grams[4]) - len(set(grams[4])),
+    }
+
+
+def _until(ends: set[int], ids: list[int]) -> list[int]:
+    """The ids before the first of `ends`."""
+    return ids[: next((index for index, found in enumerate(ids) if found in ends), len(ids))]

@@ -1,0 +1,96 @@
+"""Relearning curves: how soon a model answers again that is taught other facts of a topic that it was made to forget.
+
+Online: each text is seen once, in an order that the seed draws, and questions are asked after given numbers of texts.
+All weights are trained by AdamW on the next token: the plainest attack, with nothing to choose but its rate. The texts
+say nothing of the facts that are asked about: a model that never knew them can gain no more than the form of answers.
+"""
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from overpaint.errors import UserError
+from overpaint.junk.clearing import Clearing, clear
+from overpaint.scoring.questions import Question, ask
+
+
+def curve(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    asked: Callable[[], list[dict]],
+    settings: dict,
+    seed: int,
+) -> list[dict]:
+    """Rows {examples} + those of `asked()`, before any text and after each number of `settings["examples"]`.
+
+    Trains `model` in place, hooks included: under a clearing the gradient passes through the projection, and what is
+    cleared stays so. Settings: examples, lr, batch, length (`study.relearn` of the schema).
+    """
+    wanted, size = set(settings["examples"]), settings["batch"]
+    order = random.Random(seed).sample(texts, len(texts))
+    model.requires_grad_(True)
+    optimizer, rows = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=0.0), []
+    done = 0
+    while wanted:
+        if done in wanted:
+            rows += [{"examples": done} | row for row in asked()]
+            wanted.remove(done)
+        else:
+            end = min(done + size, *wanted)
+            loss = next_token_loss(model, tokenizer, order[done:end], settings["length"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            print(f"{end:5d} texts  loss {loss.item():.4f}", flush=True)
+            done = end
+    model.requires_grad_(False)
+    return rows
+
+
+def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> Tensor:
+    """Cross-entropy of the next token in nats, over the tokens of texts cut at `length`."""
+    encoded = [torch.tensor(tokenizer(text)["input_ids"][:length]) for text in texts]
+    tokens = torch.nn.utils.rnn.pad_sequence(encoded, batch_first=True).to(model.device)
+    ends = torch.tensor([len(ids) for ids in encoded], device=model.device)
+    real = torch.arange(tokens.shape[1], device=model.device) < ends[:, None]
+    logits = model(tokens, use_cache=False).logits[:, :-1]
+    return F.cross_entropy(logits[real[:, 1:]].float(), tokens[:, 1:][real[:, 1:]])
+
+
+def relearn(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: dict[str, list[str]],
+    questions: dict[str, list[Question]],
+    clearings: dict[str, Clearing],
+    settings: dict,
+    seed: int,
+) -> list[dict]:
+    """Rows {topic, examples, unit, correct, nll} of `curve` for each topic by itself, from `model` as it is.
+
+    texts, questions, clearings: by topic; one without questions is left out. The model is left as it was.
+    """
+    texts = {topic: own for topic, own in texts.items() if topic in questions}
+    check(texts, settings["examples"])
+    start, rows = {name: tensor.clone() for name, tensor in model.state_dict().items()}, []
+    for topic, own in texts.items():
+        with clear(model, clearings[topic]):
+            found = curve(model, tokenizer, own, partial(ask, model, questions[topic]), settings, seed)
+        rows += [{"topic": topic} | row for row in found]
+        model.load_state_dict(start)
+    return rows
+
+
+def check(texts: dict[str, list[str]], examples: list[int]) -> None:
+    """Refuse more examples than a corpus has texts: each is seen once."""
+    short = {topic: len(own) for topic, own in texts.items() if len(own) < max(examples)}
+    for topic, count in short.items():
+        raise UserError(
+            f"study.relearn.examples asks for {max(examples)} texts, and the corpus of {topic!r} has {count}: lower it."
+        )

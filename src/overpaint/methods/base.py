@@ -1,9 +1,0 @@
-"""The method that changes nothing: the base model as a run like any other."""
-
-from overpaint.methods import Task
-from overpaint.models import Overlay
-
-
-def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
-    """An empty overlay and an empty history."""
-    return Overlay(settings=task.settings), []

@@ -1,0 +1,1 @@
+"""Models: loaded, taken apart by structure, hooked, changed and restored."""

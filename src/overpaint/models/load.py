@@ -1,0 +1,191 @@
+"""Load a model and its tokenizer from a local Hugging Face folder, and refuse what is not whole."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from overpaint.errors import UserError
+from overpaint.models import folders
+from overpaint.models.overlay import Overlay
+from overpaint.models.parts import blocks, down_projection, output_projection
+
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+# Masks and frequencies that older versions of transformers stored and newer ones compute.
+COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(bias|masked_bias))$")
+
+
+def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
+    """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code.
+
+    device: by default `default_device()`; the whole model must fit there, and is read straight into a GPU's memory.
+    Raises UserError unless the files hold exactly the tensors that the configuration asks for, all of them finite.
+    """
+    folders.check(folder)
+    device = device or default_device()
+    place = {} if device == "cpu" else {"device_map": {"": device}}
+    with _told(f"The model in {folder}"):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=_config(folder),
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
+            use_safetensors=True,
+            **LOCAL,
+            **place,
+        )
+    model.eval().requires_grad_(False)
+    _check_loaded(model, found, folder)
+    with _told(f"The model in {folder}"):
+        _check_logits(model, folder)
+    return model
+
+
+def load_overlaid(folder: Path, overlay: Overlay, dtype: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """The unlearned model, base + overlay, and the base's tensors that the overlay replaced."""
+    model = load_model(folder, dtype)
+    return model, overlay.apply(model)
+
+
+def load_control(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PreTrainedModel:
+    """A model that never knew the hazardous facts; it must have the vocabulary of `tokenizer`, the study's."""
+    if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"The model in {folder} has another vocabulary: name one of the study's as study.control.")
+    return load_model(folder, dtype)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a local Hugging Face folder, padding with eos where it has no pad token; ends no text itself.
+
+    Raises UserError for one that cannot be read, has no eos token, or has tokens that the model has no row for.
+    """
+    folders.check_tokenizer(Path(folder))
+    with _told(f"The tokenizer in {folder}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        rows = _rows(Path(folder))
+        largest = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
+        largest.pop(tokenizer.pad_token, None)  # stands where nothing is read
+        if largest:
+            raise UserError(
+                f"The tokenizer in {folder} has tokens up to number {max(largest.values())}, such as "
+                f"{min(largest)!r}, and the model's embedding has {rows} rows: use the tokenizer that it was made with."
+            )
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                f"The tokenizer in {folder} has no end token: name it as `eos_token` in its tokenizer_config.json."
+            )
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
+            tokenizer.pad_token = tokenizer.eos_token
+        _end_no_text(tokenizer, folder)
+        tokenizer("\u2603")  # what it has no word for must not stop it
+    return tokenizer
+
+
+def default_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever a library says of a folder's content is said in one sentence: its errors are of all types."""
+    try:
+        yield
+    except UserError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{what} does not fit into the memory of this GPU: take a larger one, or set `dtype` of the model to "
+            "bfloat16."
+        ) from error
+    except SafetensorError as error:
+        raise UserError(f"{what} has weights that cannot be read ({error}): fetch the model again.") from error
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(
+            f"{what} cannot be loaded ({said}): use the whole folder of a decoder-only language model that "
+            "transformers can load without code of the folder's own."
+        ) from error
+
+
+def _config(folder: Path) -> PreTrainedConfig:
+    """The folder's configuration, without its wishes on how attention is computed and what is returned."""
+    config = AutoConfig.from_pretrained(folder, **LOCAL)
+    config._attn_implementation = None  # flash attention is not installed everywhere
+    config.return_dict, config.output_hidden_states = True, False
+    return config
+
+
+def _check_loaded(model: PreTrainedModel, found: dict, folder: Path) -> None:
+    """Refuse tensors that the files lack, that the model has no place for, or of another shape; and wrong parts."""
+    unexpected = [key for key in found["unexpected_keys"] if not COMPUTED.search(key)]
+    mismatched = [f"{key} {tuple(stored)}, not {tuple(wanted)}" for key, stored, wanted in found["mismatched_keys"]]
+    for keys, wrong in (
+        (found["missing_keys"], "lack"),
+        (mismatched, "have another shape than config.json says for"),
+        (unexpected, "have more than config.json asks for, namely"),
+        (found["error_msgs"], "cannot be loaded:"),
+    ):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise UserError(
+                f"The weights in {folder} {wrong} {min(keys)}{more}: fetch the whole model again, or mend its "
+                "config.json."
+            )
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise UserError(
+                f"The weights in {folder} are not all finite numbers as {model.dtype}, such as "
+                f"{name}: fetch the model again, or set its `dtype` to that in which it was saved."
+            )
+    for block in blocks(model):
+        down_projection(block), output_projection(block)
+
+
+@torch.no_grad()
+def _check_logits(model: PreTrainedModel, folder: Path) -> None:
+    """Refuse a model that cannot go over two tokens, or whose numbers are too large for its dtype."""
+    if not model(torch.tensor([[0, 1]], device=model.device), use_cache=False).logits.isfinite().all():
+        raise UserError(
+            f"The model in {folder} gives logits that are not finite as {model.dtype}: set another `dtype`."
+        )
+
+
+def _rows(folder: Path) -> int:
+    """How many tokens the model of a folder knows; no bound where the folder has a tokenizer alone."""
+    if not (folder / "config.json").exists():
+        return sys.maxsize
+    rows = folders.text_config(folders.config(folder)).get("vocab_size")
+    return rows if isinstance(rows, int) else AutoConfig.from_pretrained(folder, **LOCAL).get_text_config().vocab_size
+
+
+def _end_no_text(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Have the tokenizer put its start tokens before a text and nothing behind it: what follows is yet to be scored."""
+    text = tokenizer.convert_tokens_to_string([tokenizer.convert_ids_to_tokens(0)]) or "a"
+    own, whole = (tokenizer(text, add_special_tokens=special)["input_ids"] for special in (False, True))
+    start = next((i for i in range(len(whole) - len(own) + 1) if whole[i : i + len(own)] == own), None)
+    if start is None:
+        raise UserError(f"The tokenizer in {folder} writes other tokens into a text than before it: use another model.")
+    if whole[start + len(own) :]:
+        before = [(tokenizer.convert_ids_to_tokens(number), number) for number in whole[:start]]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=[*(token for token, _ in before), "$A"], special_tokens=before
+        )
+        print(f"The tokenizer in {folder} ends every text with a token of its own: left out, as texts go on here")
+        if tokenizer(text)["input_ids"] != whole[: start + len(own)]:
+            raise UserError(f"The tokenizer in {folder} ends every text with a token: use one that does not.")

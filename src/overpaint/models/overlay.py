@@ -1,0 +1,99 @@
+"""What unlearning changed in a base model: stored, put in place, taken back."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from overpaint.errors import UserError
+from overpaint.models.tensors import read_tensors, strip, write_tensors
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What a method changed in a base model.
+
+    tensors: changed parameters by name, in the model's dtype.
+    controls: control vectors u by topic, each [width], unit norm; empty where a method has none.
+    settings: the method's settings and measured scale; among them `layer` and `c`.
+    base: fingerprint of the base model's configuration and of the matrices replaced.
+    snapshots: the changed parameters after some of a training's steps, by step; kept in a file of their own.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    controls: dict[str, Tensor] = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    base: str = ""
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors with metadata."""
+        tensors = {f"weight/{k}": v for k, v in self.tensors.items()}
+        tensors |= {f"control/{k}": v for k, v in self.controls.items()}
+        write_tensors(tensors, path, settings=self.settings, base=self.base)
+
+    def save_snapshots(self, path: Path) -> None:
+        """Write the snapshots as safetensors, none in most runs."""
+        write_tensors({f"{step}/{k}": v for step, found in self.snapshots.items() for k, v in found.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Overlay":
+        """Read what `save` wrote."""
+        tensors, metadata = read_tensors(path, "settings", "base")
+        return cls(strip(tensors, "weight/"), strip(tensors, "control/"), metadata["settings"], metadata["base"])
+
+    def apply(self, model: nn.Module) -> dict[str, Tensor]:
+        """Put the changed tensors into `model`; returns the tensors that were there, for `restore`."""
+        parameters = dict(model.named_parameters())
+        if self.tensors and self.base != base_fingerprint(model, list(self.tensors)):
+            raise UserError(
+                "This overlay was made from another base model: run the method again on this one, or load the base "
+                "that the overlay's settings name."
+            )
+        before = {name: parameters[name].detach().clone() for name in self.tensors}
+        restore(model, self.tensors)
+        return before
+
+
+def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
+    """{step: changed parameters}, in the order of steps, as `Overlay.save_snapshots` wrote them."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in read_tensors(path)[0].items():
+        step, _, name = key.partition("/")
+        found.setdefault(int(step), {})[name] = tensor
+    return dict(sorted(found.items()))
+
+
+def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy `tensors` into the parameters of the same names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
+
+
+@contextmanager
+def replaced(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Within the context `model` has `tensors` in place of its parameters of the same names."""
+    parameters = dict(model.named_parameters())
+    own = {name: parameters[name].detach().clone() for name in tensors}
+    restore(model, tensors)
+    try:
+        yield
+    finally:
+        restore(model, own)
+
+
+def base_fingerprint(model: nn.Module, names: list[str]) -> str:
+    """SHA-256 over the named parameters of a base model."""
+    parameters = dict(model.named_parameters())
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        if name not in parameters:
+            return f"no parameter {name}"
+        digest.update(name.encode() + parameters[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

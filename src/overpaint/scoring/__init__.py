@@ -1,0 +1,1 @@
+"""Questions and texts scored by a model as it is at the moment."""

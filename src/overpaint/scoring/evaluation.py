@@ -1,0 +1,279 @@
+"""Evaluate a model under intervention with lm-evaluation-harness task definitions, one row per question kept."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from jinja2 import TemplateError
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import resolve_max_length
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from overpaint.errors import UserError
+from overpaint.junk.clearing import Clearing, clear
+from overpaint.models.hooks import check_sites
+from overpaint.models.overlay import replaced
+from overpaint.scoring.likelihood import check_finite, start_token
+from overpaint.scoring.packing import Scorer
+from overpaint.sources.harness import LocalTask, definitions, own_task
+from overpaint.sources.texts import LETTERS, spread
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of the study.
+
+    name, topic: its entry in the catalogue and the topic it asks about.
+    path: JSONL of questions {id, unit, split, question, choices, answer}, of a task's documents {id, unit, split, task,
+        document} or of texts {id, unit, split, text}.
+    metric: the harness's metric for questions (`acc`, `acc_norm`, `acc_mutual_info`); `perplexity` for texts.
+    limit: at most so many rows of the split, the first ones, or at even distances over a task or group; 0 for all.
+    prior: what stands before an option in the unconditional term of `acc_mutual_info`; "" for one start token. A
+        question of the same form that asks about nothing makes it domain-conditional PMI (Holtzman et al. 2021).
+    scoring, description: `continuation` or `letter`, and what stands before each question; of our own questions.
+    chat_template: whether a context is a conversation in the tokenizer's chat template.
+    task: a task or group of lm-evaluation-harness that says all this itself; "" for our own questions.
+    """
+
+    name: str
+    topic: str
+    path: Path
+    metric: str
+    limit: int = 0
+    prior: str = ""
+    scoring: str = "continuation"
+    description: str = ""
+    chat_template: bool = False
+    task: str = ""
+
+    @classmethod
+    def of(cls, name: str, settings: dict, path: Path) -> "Benchmark":
+        """The benchmark of a catalogue entry, normalised to `path`."""
+        metric = "perplexity" if settings["kind"] == "text" else settings["metric"]
+        own = {key: settings[key] for key in ("topic", "limit", "prior", "scoring", "description", "chat_template")}
+        return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
+
+
+class IntervenedLM(Scorer, TemplateLM):
+    """A Hugging Face model as it is at the moment of the call, hooks included, behind the harness's interface."""
+
+    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, pack_tokens: int | None = None) -> None:
+        TemplateLM.__init__(self)
+        Scorer.__init__(self, model, resolve_max_length(model.config, tokenizer), pack_tokens)
+        self.tokenizer, self.prior = tokenizer, ""
+        self._encoded: dict[tuple[str, bool | None], list[int]] = {}
+        self._start = start_token(tokenizer)
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text."""
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token before text that has no context: what the tokenizer itself starts texts with, else eos."""
+        return self._start
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer's folder, by which the harness would name a cache of requests."""
+        return str(self.tokenizer.name_or_path)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as the tokenizer's chat template writes it; without system message where it knows none."""
+
+        def written(messages: list[dict[str, str]]) -> str:
+            options = {
+                "add_generation_prompt": add_generation_prompt,
+                "continue_final_message": not add_generation_prompt,
+            }
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+            if not all(message["content"].strip() in text for message in messages if message["role"] == "user"):
+                raise ValueError("it leaves out what the user says")
+            return text
+
+        try:
+            with suppress(TemplateError):
+                return written(chat_history)
+            return written([message for message in chat_history if message["role"] != "system"])
+        except Exception as error:  # a template is a program of the model's own
+            raise UserError(
+                f"The chat template of {self.tokenizer_name} cannot write a question ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}): correct it, or set chat_template to false."
+            ) from error
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
+        """Token ids, each string encoded once; by default with the special tokens that the tokenizer adds by itself.
+
+        Where the string starts with the start token, as chat templates write it, no second one is added.
+        """
+        key = (string, add_special_tokens)
+        if key not in self._encoded:
+            started = string.startswith(self.tokenizer.decode([self._start]))
+            special = not started if add_special_tokens is None else add_special_tokens
+            self._encoded[key] = self.tokenizer(string, add_special_tokens=special)["input_ids"]
+        return self._encoded[key]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation; an empty context is `prior` where that is set."""
+        pairs = [(context or self.prior, continuation) for context, continuation in (r.args for r in requests)]
+        return super().loglikelihood([SimpleNamespace(args=pair) for pair in pairs], disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
+        """Log-likelihood of whole texts, each token once, in windows of the model's context length."""
+        totals = []
+        for (text,) in (request.args for request in requests):
+            tokens = self.tok_encode(text, add_special_tokens=False)
+            windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, 1)
+            totals.append([(tuple(c), tuple(t)) for c, t in map(make_disjoint_window, windows)])
+        scores = iter(self.score([pair for pairs in totals for pair in pairs]))
+        return [sum(next(scores)[0] for _ in pairs) for pairs in totals]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Not needed by any benchmark of the study."""
+        raise NotImplementedError("overpaint scores likelihoods; generation tasks of the harness are not supported")
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
+        return self.score([(tuple(context), tuple(target)) for _, context, target in requests])
+
+
+def evaluate_clearings(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    base_tensors: dict[str, Tensor],
+    plan: list[tuple[Clearing, list[Benchmark]]],
+    split: str,
+) -> list[dict]:
+    """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`.
+
+    `model` is the unlearned model, `base_tensors` the base's tensors that the method changed, for clearings that go
+    on the base. A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
+    (nats, of the right answer or the text), tokens (of the text), scores (log-likelihood of each option).
+    """
+    check_sites(model)
+    lm = IntervenedLM(model, tokenizer)
+    asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
+    rows = []
+    for clearing, benchmarks in plan:
+        with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
+            for benchmark in benchmarks:
+                found = _answers(lm, asked[benchmark], benchmark)
+                _check_answers(found, f"{model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
+                rows += [clearing.label | row for row in found]
+        print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked: rows of one file, and for questions the harness's task that asks them and its document of each."""
+
+    rows: list[dict]
+    task: LocalTask | None = None
+    documents: Sequence[dict] = ()
+
+
+def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
+    """The rows of one split of a benchmark, by task."""
+    if benchmark.chat_template and not lm.tokenizer.chat_template:
+        raise UserError(
+            f"benchmarks.{benchmark.name} asks for a chat template, which this model's tokenizer does not have: set "
+            "chat_template to false, or use a model that was tuned to chat."
+        )
+    rows = [row for line in benchmark.path.open(encoding="utf-8") if (row := json.loads(line))["split"] == split]
+    if not rows:
+        raise UserError(
+            f"{benchmark.path} has no rows of split {split!r}: set study.split, or `fit`, to another value."
+        )
+    if benchmark.metric == "perplexity":
+        return [_Asked(rows[: benchmark.limit or None])]
+    if not benchmark.task:
+        rows = rows[: benchmark.limit or None]
+        task = own_task(benchmark.name, benchmark.scoring, benchmark.description, rows, benchmark.metric)
+        return [_questions(rows, task, benchmark, lm)]
+    by_task: dict[str, list[dict]] = {}
+    for row in spread(rows, benchmark.limit or len(rows)):
+        by_task.setdefault(row["task"], []).append(row)
+    known = definitions(benchmark.task)
+    tasks = {
+        name: LocalTask(known[name], [row["document"] for row in own], benchmark.metric)
+        for name, own in by_task.items()
+    }
+    return [_questions(own, tasks[name], benchmark, lm) for name, own in by_task.items()]
+
+
+def _questions(rows: list[dict], task: LocalTask, benchmark: Benchmark, lm: IntervenedLM) -> _Asked:
+    """The harness's task on the documents of these rows, with the requests that it makes of them."""
+    chat = {"chat_template": lm.apply_chat_template, "tokenizer_name": lm.tokenizer_name, "fewshot_as_multiturn": True}
+    task.build_all_requests(apply_chat_template=benchmark.chat_template, **chat if benchmark.chat_template else {})
+    _check_letters(task, lm, benchmark)
+    return _Asked(rows, task, list(task.eval_docs))
+
+
+def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> list[dict]:
+    """What `lm` as it is now answers, one row per row of the benchmark."""
+    lm.prior = benchmark.prior
+    label = {"benchmark": benchmark.name, "topic": benchmark.topic}
+    return [
+        label | {"id": row["id"], "unit": row["unit"]} | answer
+        for part in asked
+        for row, answer in zip(part.rows, _scored(lm, part, benchmark.metric), strict=True)
+    ]
+
+
+def _check_answers(rows: list[dict], what: str) -> None:
+    """Refuse scores that are no numbers, and a benchmark whose options tie in every question: the first would win."""
+    check_finite([value for row in rows for value in (row["nll"], *row["scores"])], what)
+    asked = [row["scores"] for row in rows if len(row["scores"]) > 1]
+    if len(asked) > 1 and all(min(scores) == max(scores) for scores in asked):
+        raise UserError(
+            f"All options of all {len(asked)} questions tie in the scores of {what}, as where the tokenizer has one "
+            "token for all: write options that it tells apart."
+        )
+
+
+def _check_letters(task: LocalTask, lm: IntervenedLM, benchmark: Benchmark) -> None:
+    """Refuse options by letter whose letters the tokenizer does not know or tell apart."""
+    letters = sorted({request.args[1] for request in task.instances})
+    if not all(letter.strip() in LETTERS for letter in letters):
+        return
+    tokens = [tuple(lm.tok_encode(letter, add_special_tokens=False)) for letter in letters]
+    unk = lm.tokenizer.unk_token_id
+    unknown = [letter for letter, own in zip(letters, tokens, strict=True) if not own or unk in own]
+    if unknown or len(set(tokens)) < len(tokens):
+        odd = "does not know" if unknown else "has one token for several of"
+        raise UserError(
+            f"benchmarks.{benchmark.name} is answered by letter, and this model's tokenizer {odd} the letters "
+            f"{', '.join(letter.strip() for letter in unknown or letters)}: set `scoring` to continuation."
+        )
+
+
+def _scored(lm: IntervenedLM, asked: _Asked, metric: str) -> list[dict]:
+    if asked.task is None:
+        texts = [row["text"] for row in asked.rows]
+        scores = lm.loglikelihood_rolling([SimpleNamespace(args=(text,)) for text in texts])
+        return [_text(score, lm.tok_encode(text, False)) for text, score in zip(texts, scores, strict=True)]
+    by_document: dict[int, list] = {}
+    for request, response in zip(asked.task.instances, lm.loglikelihood(asked.task.instances), strict=True):
+        by_document.setdefault(request.doc_id, []).append(response)
+    documents = zip(asked.documents, by_document.values(), strict=True)
+    return [_question(asked.task, document, responses, metric) for document, responses in documents]
+
+
+def _text(score: float, tokens: list[int]) -> dict:
+    return {"kind": "text", "answer": -1, "correct": None, "nll": -score, "tokens": len(tokens), "scores": []}
+
+
+def _question(task: LocalTask, document: dict, responses: list[tuple[float, bool]], metric: str) -> dict:
+    """One row of a document from the responses to its options (and then the unconditional ones of PMI)."""
+    answer = task.answer(document)
+    scores = [score for score, _ in responses[: len(task.doc_to_choice(document))]]
+    correct = bool(task.process_results(document, responses)[metric])
+    head = {"kind": "question", "answer": answer, "correct": correct, "nll": -scores[answer]}
+    return head | {"tokens": 0, "scores": scores}

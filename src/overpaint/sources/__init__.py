@@ -1,0 +1,1 @@
+"""Where texts come from, and the rows that all of them become."""

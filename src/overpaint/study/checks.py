@@ -1,0 +1,231 @@
+"""Checks of a configuration that need no job: whether what the study chose is there and fits together."""
+
+import filecmp
+import os
+from itertools import combinations, product
+from typing import Any
+
+from overpaint.errors import UserError
+from overpaint.sources import world
+from overpaint.study import sweep
+from overpaint.study.names import shown
+from overpaint.study.sweep import as_list, evaluated, hazardous_topics, used_methods
+
+FEW = 64  # entities of a world up to which an attribute may by chance have fewer than four values
+# What two texts of one source have in common where they are the same text, in part at least.
+SAME = {
+    "file": lambda one, other: _same_file(one["path"], other["path"]),
+    "miniature": lambda one, other: bool({*one["domains"]} & {*other["domains"]}) and _equal(one, other, "world"),
+    "wikipedia": lambda one, other: bool({*one["topics"]} & {*other["topics"]}) and _equal(one, other, "package"),
+    "dataset": lambda one, other: _equal(one, other, "dataset", "files", "column"),
+    "harness": lambda one, other: _equal(one, other, "dataset", "task"),
+}  # fmt: skip
+PLACES = {"corpora": "forget", "prompts": "prompts", "benchmarks": "evaluate"}  # of `study`, where texts are listed
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse a configuration whose study names entries that no catalogue has, or that do not fit together."""
+    study = config["study"]
+    _known(config, "methods", "the workflow", ["base"])
+    _known(config, "models", "study.model", as_list(study["model"]))
+    for key in ("forget", "retain"):
+        _known(config, "corpora", f"study.{key}", study[key])
+    _known(config, "prompts", "study.prompts", study["prompts"])
+    grids = {key: study[key] for key in ("runs", "depth")}
+    grids |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
+    for where, grid in ((where, grid) for where, listed in grids.items() for grid in listed):
+        _known(config, "methods", f"study.{where}", as_list(grid["method"]))
+    for entry in study["evaluate"]:
+        _known(config, "clearings", "study.evaluate", entry["clearings"])
+        _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
+    _known(config, "clearings", "study.primary", [study["primary"]])
+    _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
+    for catalogue in ("models", "corpora", "prompts", "benchmarks"):
+        for name, entry in config[catalogue].items():
+            for key, kind in sweep.SOURCES.items():
+                if key in entry:
+                    _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
+    for name in sweep.control(config):
+        _known(config, "models", "study.control", [name])
+    _check_worlds(config)
+    _check_models(config)
+    _check_methods(config)
+    _check_topics(config)
+    _check_texts(config)
+    _check_own(config)
+    _check_tasks(config)
+    _check_control(config)
+    _check_values(config)
+
+
+def _check_worlds(config: dict[str, Any]) -> None:
+    """Refuse a text of a fictional world that is nowhere named."""
+    for (catalogue, names), model in product(
+        sweep.used_texts(config["study"]).items(), as_list(config["study"]["model"])
+    ):
+        for name in names:
+            entry = sweep.of_model(config, config[catalogue][name], model)
+            if entry["source"] == "miniature" and "world" not in entry:
+                valid = ", ".join(config["worlds"])
+                raise UserError(
+                    f"{catalogue}.{name} is of a fictional world, and the model {model!r} of none: give the text a "
+                    f"`world`, one of {valid}."
+                )
+
+
+def _check_topics(config: dict[str, Any]) -> None:
+    prompted = [config["prompts"][name]["topic"] for name in config["study"]["prompts"]]
+    topics = hazardous_topics(config)
+    for topic in topics:
+        if topics.count(topic) > 1:
+            raise UserError(f"study.forget lists several corpora of the topic {topic!r}: list one corpus per topic.")
+        if prompted.count(topic) != 1:
+            valid = [name for name, entry in config["prompts"].items() if entry["topic"] == topic]
+            raise UserError(
+                f"study.prompts has {prompted.count(topic)} prompt sets of the hazardous topic {topic!r}: list exactly "
+                f"one of {', '.join(valid) or '(none is defined)'}."
+            )
+
+
+def _check_values(config: dict[str, Any]) -> None:
+    """Refuse a small world that chance has left without four values of an attribute, which a question needs."""
+    for name, settings in sweep.chosen(config)["worlds"].items():
+        try:
+            if settings["entities"] <= FEW:
+                world.question_rows(world.generate(**settings), [*world.DOMAINS])
+        except UserError as error:
+            raise UserError(f"worlds.{name}: {error}") from None
+
+
+def _check_models(config: dict[str, Any]) -> None:
+    """Refuse one model under two names, and a fictional world's whose heads cannot share its width.
+
+    Rotary positions turn pairs of numbers, so that a head's width is even.
+    """
+    for one, other in combinations(as_list(config["study"]["model"]), 2):
+        if _weights(config["models"][one]) == _weights(config["models"][other]):
+            raise UserError(f"study.model lists {one!r} and {other!r}, which are the same model: leave one out.")
+    for name, model in config["models"].items():
+        if model["source"] == "miniature" and model["width"] % (2 * model["heads"]):
+            raise UserError(
+                f"models.{name}.width is {model['width']} for {model['heads']} heads: make it a multiple of "
+                f"{2 * model['heads']}, so that each has the same even width."
+            )
+
+
+def _check_texts(config: dict[str, Any]) -> None:
+    """Refuse to forget what is retained, and the same text under two topics."""
+    study = config["study"]
+    pairs = [("corpora", pair) for pair in product(study["forget"], study["retain"])]
+    pairs += [("corpora", pair) for pair in combinations(study["forget"], 2)]
+    pairs += [("prompts", pair) for pair in combinations(study["prompts"], 2)]
+    pairs += [("benchmarks", pair) for pair in combinations(evaluated(study, "benchmarks"), 2)]
+    for catalogue, (one, other) in pairs:
+        texts = config[catalogue][one], config[catalogue][other]
+        alike = texts[0]["topic"] == texts[1]["topic"]
+        same = _equal(*texts, "source", "kind") and SAME[texts[0]["source"]](*texts)
+        if (alike or same) if catalogue == "corpora" else (same and not alike):
+            what = "hold the same texts" if same else "are of one topic"
+            raise UserError(
+                f"study.{PLACES[catalogue]}: {one!r} and {other!r} of {catalogue} {what}, and a text has one topic, "
+                "hazardous or benign: leave one out."
+            )
+
+
+def _check_own(config: dict[str, Any]) -> None:
+    """Refuse a file of one's own where the study writes its texts: Snakemake would remove it first."""
+    for (catalogue, names), model in product(
+        sweep.used_texts(config["study"]).items(), as_list(config["study"]["model"])
+    ):
+        written = os.path.realpath(f"{config['study']['output']}/{model}/{catalogue}")
+        for name in names:
+            path = config[catalogue][name].get("path", "")
+            if path and os.path.dirname(os.path.realpath(path)) == written:
+                raise UserError(
+                    f"{catalogue}.{name}.path is {shown(path)}, where the study writes its own: copy it elsewhere."
+                )
+
+
+def _check_methods(config: dict[str, Any]) -> None:
+    """Refuse a used method that lists values for another number of topics, or names no released model."""
+    topics = hazardous_topics(config)
+    for name in used_methods(config["study"]):
+        settings = config["methods"][name]
+        for key in ("alpha", "forget_length"):
+            if isinstance(settings.get(key), list) and len(settings[key]) != len(topics):
+                raise UserError(
+                    f"methods.{name}.{key} lists {len(settings[key])} values for {len(topics)} hazardous topics "
+                    f"({', '.join(topics)}): give one value, or one per topic of study.forget."
+                )
+        if "model" in settings:
+            _known(config, "models", f"methods.{name}.model", [settings["model"]])
+            _check_released(config, name, settings["model"])
+
+
+def _check_released(config: dict[str, Any], name: str, released: str) -> None:
+    for base in as_list(config["study"]["model"]):
+        if _weights(config["models"][released]) == _weights(config["models"][base]):
+            raise UserError(
+                f"methods.{name}.model is {released!r}, the base model itself ({base!r}): name the unlearned model "
+                "that was made from it."
+            )
+
+
+def _check_tasks(config: dict[str, Any]) -> None:
+    """Refuse settings that nothing uses, or that a task of the harness has of its own."""
+    own = {"kind": "questions", "scoring": "continuation", "description": ""}
+    for name, entry in config["benchmarks"].items():
+        if entry["prior"] and entry["metric"] != "acc_mutual_info":
+            raise UserError(
+                f"benchmarks.{name}.prior is {shown(entry['prior'])}, which {entry['metric']!r} does not use: "
+                "leave it out, or make the metric acc_mutual_info."
+            )
+        if entry["kind"] == "text" and entry["chat_template"]:
+            raise UserError(
+                f"benchmarks.{name}.chat_template is true, and its kind is text, which is scored as it stands: leave "
+                "the template out, or make it a benchmark of questions."
+            )
+        for key, only in own.items() if entry["source"] == "harness" else ():
+            if entry[key] != only:
+                raise UserError(
+                    f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "
+                    f"itself, so leave it at {only!r}."
+                )
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two paths are of one file, or of equal ones."""
+    both = os.path.isfile(one) and os.path.isfile(other)
+    return os.path.realpath(one) == os.path.realpath(other) or (both and filecmp.cmp(one, other, shallow=False))
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any], *keys: str) -> bool:
+    return all(one.get(key) == other.get(key) for key in keys)
+
+
+def _weights(model: dict[str, Any]) -> dict[str, Any]:
+    """What of a model's entry fixes its weights."""
+    kept = {key: value for key, value in model.items() if key not in ("dtype", "layers", "parameters")}
+    kept |= {"layers": model.get("layers")} if model["source"] == "miniature" else {}
+    return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
+
+
+def _check_control(config: dict[str, Any]) -> None:
+    """Refuse a control that is the base model, or of another world than the study's model."""
+    for name in sweep.control(config):
+        if name in as_list(config["study"]["model"]):
+            raise UserError(
+                f"study.control names {name!r}, the base model itself: name one that was not taught, or none."
+            )
+        entries = (config["models"][model] for model in (name, *as_list(config["study"]["model"])))
+        if len({entry["world"] for entry in entries if "world" in entry}) > 1:
+            raise UserError(
+                f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
+            )
+
+
+def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
+    for name in names:
+        if name not in config.get(catalogue, {}):
+            valid = ", ".join(config.get(catalogue, {})) or "none defined"
+            raise UserError(f"{where} names {shown(name)}, which `{catalogue}` does not define: use one of {valid}.")

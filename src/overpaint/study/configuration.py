@@ -1,0 +1,218 @@
+"""Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
+
+import math
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import ValidationError
+
+from overpaint.errors import UserError
+from overpaint.models import folders
+from overpaint.sources import world
+from overpaint.study import checks, needs, planning, sweep
+from overpaint.study.names import check_names, check_plain, shown, with_places
+
+# JSON has one kind of number; here 3.0 is no layer, since paths and tables have the values as they are written.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
+def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The configuration with every default filled in; the first thing wrong with it is one sentence."""
+    schema = _valid(config, schema_path, "Configuration")
+    checkout = schema_path.resolve().parents[2]
+    inherited = _read(checkout / "config.yaml")["study"]
+    config = with_places(_fill(schema, config, schema), checkout)
+    check_names(config)
+    checks.check(config)
+    config = planning.without_inherited_main(config, inherited)
+    planning.check(config, inherited)
+    _check_files(config)
+    planning.check_folders(config)
+    return config
+
+
+def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
+    study, path = config["study"], Path(config["study"]["plan"])
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
+    _valid(plan, schema_path, str(path))
+    if not _is_date(plan["written"]):
+        raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
+    if study["name"] not in plan["studies"]:
+        return plan
+    if study["primary"] != plan["primary"]:
+        raise UserError(
+            f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
+            f"{plan['primary']!r}: use that, or take the study out of its `studies`."
+        )
+    drawn = [n for n in sweep.evaluated(study, "clearings") if config["clearings"][n]["direction"] in ("rand", "randn")]
+    for name, entry in plan["hypotheses"].items():
+        if entry.get("draws") not in (None, *drawn):
+            raise UserError(
+                f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
+                f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
+            )
+    return plan
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
+    """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
+    check_plain(data, name)
+    schema = _read(schema_path)
+    found = Validator(schema).iter_errors(data)
+    errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
+    if errors:
+        raise UserError(f"{name}: {_sentence(errors[0], schema)}")
+    return schema
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the checkout, which nobody changes in what it gives."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _order(error: ValidationError) -> tuple:
+    """By place; of errors at one place, unknown keys last, since an entry of the wrong kind has only unknown keys."""
+    return [str(part) for part in error.path], error.validator == "unevaluatedProperties"
+
+
+def _of_its_own(error: ValidationError, root: dict[str, Any]) -> bool:
+    """Whether an error is not that of keys which are unknown because something else is wrong with their entry."""
+    return error.validator != "unevaluatedProperties" or bool(_unknown(error, root))
+
+
+def _unknown(error: ValidationError, root: dict[str, Any]) -> list[str]:
+    return sorted(set(error.instance) - set(_properties(error.schema, error.instance, root)))
+
+
+def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
+    """What is wrong, where, and what is valid, from a schema error."""
+    while error.context:
+        kinds = [e for e in error.context if e.validator == "const"]
+        if len({e.schema_path[0] for e in kinds}) == len(error.validator_value):
+            where = ".".join(map(str, kinds[0].absolute_path))
+            valid = ", ".join(e.validator_value for e in kinds)
+            return f"{where} is {shown(kinds[0].instance)}: use one of {valid}."
+        error = _closest(error)
+    where = ".".join(map(str, error.absolute_path)) or "the file"
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        known = _properties(error.schema, error.instance, root)
+        return f"{where} has the unknown key {_unknown(error, root)[0]!r}: use one of {', '.join(known)}."
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
+    valid = error.schema.get("description", "")
+    if error.validator == "pattern":
+        named = "has the name" if "propertyNames" in error.schema_path else "is"
+        return f"{where} {named} {shown(error.instance)}, which is not valid. Valid: {valid}"
+    message = error.message.replace(repr(error.instance), shown(error.instance))
+    return f"{where} is wrong: {message}{_hint(error)}." + (f" Valid: {valid}" if valid else "")
+
+
+def _closest(error: ValidationError) -> ValidationError:
+    """Of the alternatives that failed, an error of the one that the entry's `source`, `kind` or type speaks for."""
+    wrong = {e.schema_path[0] for e in error.context if e.validator == "const"}
+    right = [e for e in error.context if e.schema_path[0] not in wrong] or error.context
+    return max(right, key=lambda e: (len(e.absolute_path), e.validator != "type"))
+
+
+def _hint(error: ValidationError) -> str:
+    """How to write what YAML reads otherwise than it was meant."""
+    if error.validator != "type":
+        return ""
+    types, found = error.validator_value, error.instance
+    if "string" in types and not isinstance(found, (dict, list)):
+        return " (YAML reads it as no text: put it in quotation marks)"
+    if "integer" in types and isinstance(found, float):
+        return f" (write {found:.0f}, without a point)" if found.is_integer() else ""
+    return _number_hint(found) if "integer" in types or "number" in types else ""
+
+
+def _number_hint(found: Any) -> str:
+    """YAML 1.1 reads 5e-5 as text, and whatever is in quotation marks."""
+    try:
+        number = float(found) if isinstance(found, str) else math.inf
+    except ValueError:
+        number = math.inf
+    if not math.isfinite(number):
+        return ""
+    if isinstance(yaml.safe_load(found), int | float):
+        return f" (it is text: write {found} without quotation marks, and in a file, as --config gives text alone)"
+    return (
+        f" (YAML reads {found} as text: write {number:.0f})"
+        if abs(number) >= 1 and number.is_integer()
+        else (f" (YAML reads {found} as text: write {number:.1e})")
+    )
+
+
+def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
+    """`data` with the defaults of `schema` where it has no value; sorted, so that no order in a file changes a job."""
+    if "$ref" in schema:
+        own = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | own
+    if isinstance(data, list):
+        return [_fill(schema.get("items", {}), item, root) for item in data]
+    if not isinstance(data, dict):
+        return data
+    filled = dict(data)
+    properties, others = _properties(schema, data, root), schema.get("additionalProperties")
+    for key, part in properties.items():
+        default = root["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {}) | part
+        if key not in filled and "default" in default:
+            filled[key] = default["default"]
+    others = others if isinstance(others, dict) else {}
+    return {key: _fill(properties.get(key, others), filled[key], root) for key in sorted(filled)}
+
+
+def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dict[str, Any]:
+    """Properties of a schema with those of the alternatives (`allOf`, and the `oneOf` that accepts `data`)."""
+    found = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        found |= _properties(root["$defs"][part["$ref"].removeprefix("#/$defs/")], data, root)
+    for part in schema.get("oneOf", []):
+        constants = {k: v["const"] for k, v in part["properties"].items() if "const" in v}
+        if all(data.get(key) == value for key, value in constants.items()):
+            found |= _properties(part, data, root)
+    return found
+
+
+def _check_files(config: dict[str, Any]) -> None:
+    """Read the user's own files and folders that the study names, so that a bad row is known at once."""
+    for catalogue, names in sweep.used_texts(config["study"]).items():
+        for name, entry in ((name, config[catalogue][name]) for name in names):
+            unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
+            if unknown:
+                valid = ", ".join(world.DOMAINS)
+                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
+    needs.check_own(config)
+    for name, model in sweep.chosen(config)["models"].items():
+        without = model.get("without", [])
+        if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
+            valid = ", ".join(world.DOMAINS)
+            raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
+        if model["source"] == "folder":
+            folders.check(Path(model["path"]), f"models.{name}.path: ")
+            if name in sweep.as_list(config["study"]["model"]):
+                folders.check_tokenizer(Path(model["path"]))

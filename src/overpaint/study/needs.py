@@ -1,0 +1,109 @@
+"""What a study needs of its texts, told before a model is trained: enough rows, in the splits that it reads."""
+
+import reprlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from overpaint.errors import UserError
+from overpaint.sources import texts, world
+from overpaint.study import sweep
+
+
+def check_own(config: dict[str, Any]) -> None:
+    """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
+    asked: dict[tuple, tuple[str, str]] = {}
+    for catalogue, names in sweep.used_texts(config["study"]).items():
+        for name in dict.fromkeys(names):
+            entry = config[catalogue][name]
+            if entry["source"] == "file":
+                rows = texts.rows_of(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
+                where = f"{catalogue}.{name} ({entry['path']})"
+                _check_rows(config, catalogue, name, rows, where)
+                _check_units(asked, entry["topic"], [row for row in rows if "question" in row], where)
+            else:
+                _check_settings(config, catalogue, name)
+
+
+def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[dict], where: str) -> None:
+    """Refuse rows of an entry of the catalogue that are too few for the study."""
+    if catalogue == "corpora":
+        sizes = [len(row["text"]) for row in rows]
+        _check_size(config, name, lambda least: sum(size > least for size in sizes), where)
+        return
+    texts.check_splits(rows, texts.PROMPTS if catalogue == "prompts" else _asked(config, name), where)
+    if name in _probed(config) and catalogue == "benchmarks" and any(not row["question"] for row in rows):
+        raise UserError(
+            f"{where} has empty questions, at whose last token the runs of study.depth are read: write them, or leave "
+            "study.depth empty."
+        )
+
+
+def _check_units(asked: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
+    """Refuse a question of two units, which would count as two facts; asked: unit and place of those before."""
+    for row in questions:
+        key = (topic, " ".join(row["question"].split()), *sorted(row["choices"]))
+        unit, place = asked.setdefault(key, (row["unit"], where))
+        if unit != row["unit"]:
+            raise UserError(
+                f"{where} asks {reprlib.repr(row['question'])} as unit {reprlib.repr(row['unit'])}, and {place} as "
+                f"unit {reprlib.repr(unit)}: give it one unit, or it counts as two facts."
+            )
+
+
+def _probed(config: dict[str, Any]) -> list[str]:
+    """The benchmarks that are read at every depth, of which probes need questions to fit."""
+    return sweep.plain_questions(config) if sweep.picked(config, config["study"]["depth"]) else []
+
+
+def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
+    """Rows of a benchmark by split: those that are shown, and those that probes fit where no other has its topic."""
+    topics = [config["benchmarks"][other]["topic"] for other in _probed(config)]
+    alone = name in _probed(config) and topics.count(config["benchmarks"][name]["topic"]) == 1
+    return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"]], 1)
+
+
+def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int], where: str) -> None:
+    """Refuse a corpus without a batch, or with too few texts to relearn; longer(n) of them have over n characters."""
+    study = config["study"]
+    batched = {m: config["methods"][m] for m in sweep.used_methods(study) if "batch" in config["methods"][m]}
+    for method, settings in batched.items() if name in study["forget"] or study["retain"] == [name] else ():
+        if (count := longer(settings["min_length"])) < settings["batch"]:
+            raise UserError(
+                f"{where} has {count} texts longer than {settings['min_length']} characters, and methods.{method}."
+                f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
+            )
+    most, count = max(study["relearn"]["examples"]), longer(-1)
+    asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
+    if name in study["forget"] and count < most and asked and sweep.picked(config, study["relearn"]["runs"]):
+        raise UserError(
+            f"{where} has {count} texts, and study.relearn.examples asks for {most}: lower it, or add texts."
+        )
+
+
+def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
+    """Refuse what `count`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
+    entry = config[catalogue][name]
+    share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
+    empty = {0: "fit", 1: "report"}.get(share)
+    needed = texts.PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
+    if empty in needed:
+        raise UserError(
+            f"{catalogue}.{name}.fit is {share:g}, which leaves no rows of split {empty!r}, and the study needs some: "
+            "choose a share between 0 and 1."
+        )
+    if catalogue == "prompts" and entry.get("count", 2) < texts.PROMPTS["fit"]:
+        raise UserError(
+            f"prompts.{name}.count is {entry['count']}, and directions are fitted on {texts.PROMPTS['fit']} prompts or "
+            "more: raise it."
+        )
+    if catalogue == "corpora" and (most := _most(config, entry)) is not None:
+        _check_size(config, name, lambda least: most, f"corpora.{name}")
+
+
+def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
+    """How many texts a corpus has at most, as far as its settings tell."""
+    if entry["source"] != "miniature":
+        return entry.get("count")
+    names = {sweep.of_model(config, entry, model)["world"] for model in sweep.as_list(config["study"]["model"])}
+    return min(world.corpus_size(config["worlds"][name]["entities"], entry["domains"]) for name in names)

@@ -1,0 +1,192 @@
+"""Checks of a study's runs: whether each can be made, evaluated, compared and looked into."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from overpaint.errors import UserError
+from overpaint.models.folders import blocks, has_template
+from overpaint.study import sweep
+from overpaint.study.names import NULLS, shown
+from overpaint.study.sweep import as_list, evaluated, expand_grid, expand_runs, hazardous_topics, used_methods
+
+
+def check(config: dict[str, Any], inherited: dict[str, Any]) -> None:
+    """Refuse a study whose runs could not be made, or would end without what its tables compare.
+
+    inherited: the study of config.yaml, for whose own cells a study of other runs did not ask.
+    """
+    _check_runs(config)
+    _check_main(config)
+    _check_clearings(config)
+    _check_coherence(config)
+    _check_evaluated(config, inherited["evaluate"])
+    _check_picked(config)
+
+
+def check_folders(config: dict[str, Any]) -> None:
+    """Refuse what the models of the study cannot do, as far as their files tell; those have been found."""
+    _check_layers(config)
+    _check_templates(config)
+
+
+def without_inherited_main(config: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without the headline's cell where that is config.yaml's and the study's runs lack it."""
+    study = config["study"]
+    if study.get("main") == inherited.get("main") and not _has_main(study):
+        return config | {"study": study | {"main": None}}
+    return config
+
+
+def _has_main(study: dict[str, Any]) -> bool:
+    cells = [(choice["layer"], choice["c"]) for grid in study["runs"] for choice in expand_grid(grid)]
+    return not study.get("main") or (study["main"]["layer"], study["main"]["c"]) in cells
+
+
+def _check_main(config: dict[str, Any]) -> None:
+    study = config["study"]
+    if not _has_main(study):
+        raise UserError(
+            f"study.main is {study['main']}, which study.runs does not contain: use a layer and c of the runs, or null."
+        )
+    if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
+        raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
+
+
+def _check_runs(config: dict[str, Any]) -> None:
+    """Refuse runs of the base, which is always run, and runs that are named twice."""
+    seen = set()
+    for choice in (choice for grid in config["study"]["runs"] for choice in expand_grid(grid)):
+        if config["methods"][choice["method"]]["kind"] == "base":
+            raise UserError("study.runs names the method 'base', which is always run: leave it out.")
+        run = sweep.run_path(choice)
+        if run in seen:
+            raise UserError(f"study.runs has {run} more than once: leave it out of all grids but one.")
+        seen.add(run)
+
+
+def _check_layers(config: dict[str, Any]) -> None:
+    choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
+    counts = {name: blocks(config["models"][name]) for name in as_list(config["study"]["model"])}
+    for name, choice in product(as_list(config["study"]["model"]), choices):
+        count = counts[name]
+        updated = config["methods"][choice["method"]].get("updated", [0])
+        first = -min(updated)
+        if choice["layer"] < first or (count and choice["layer"] >= count):
+            raise UserError(
+                f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
+                f"{choice['method']!r} choose layers from {first} to {count - 1 if count else 'its last block'}."
+            )
+
+
+def _check_templates(config: dict[str, Any]) -> None:
+    """Refuse conversations in a template that a model of the study does not have."""
+    for name in evaluated(config["study"], "benchmarks"):
+        for model in as_list(config["study"]["model"]) if config["benchmarks"][name]["chat_template"] else ():
+            entry = config["models"][model]
+            if entry["source"] == "miniature" or ("path" in entry and not has_template(Path(entry["path"]))):
+                raise UserError(
+                    f"benchmarks.{name}.chat_template is true, and the tokenizer of the model {model!r} has no chat "
+                    "template: leave it false, or take a model that was taught conversations."
+                )
+
+
+def _check_clearings(config: dict[str, Any]) -> None:
+    """Refuse a clearing whose direction the study cannot fit."""
+    study, hazardous = config["study"], hazardous_topics(config)
+    lacking = {}
+    if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
+        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
+    released = ["model" in config["methods"][name] for name in used_methods(study)]
+    primary = config["clearings"][study["primary"]]["direction"]
+    if primary in ("none", *NULLS) or config["clearings"][study["primary"]]["on_base"]:
+        raise UserError(
+            f"study.primary is {study['primary']!r}, which brings back nothing of the junk's own: name a clearing of "
+            "another direction, of the unlearned model."
+        )
+    if all(released) or (any(released) and primary == "control"):
+        lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
+    runs = _settings(config)
+    meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
+    for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["coherence"]["nulls"]]):
+        kind = config["clearings"][name]["direction"]
+        if kind in lacking:
+            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
+
+
+def _check_coherence(config: dict[str, Any]) -> None:
+    study, found = config["study"], config["study"]["coherence"]
+    if found["prompts"] < study["completions"]:
+        raise UserError(
+            f"study.coherence.prompts is {found['prompts']}, fewer than study.completions ({study['completions']}), "
+            f"which are among them: make it {study['completions']} or more."
+        )
+    for name in found["nulls"]:
+        if config["clearings"][name]["direction"] == "none" or name == study["primary"]:
+            raise UserError(
+                f"study.coherence.nulls names {name!r}, whose completions are measured anyway: leave it out."
+            )
+
+
+def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
+    """Refuse entries of `evaluate` for no run, and runs without what tables compare."""
+    runs = _settings(config)
+    for number, entry in enumerate(config["study"]["evaluate"]):
+        meant = [run for run in runs if sweep.for_run(entry, run)]
+        for key in ("layer", "c"):
+            for value in as_list(entry.get(key, [])) if entry not in inherited else ():
+                if value not in [run[key] for run in meant]:
+                    valid = ", ".join(dict.fromkeys(str(run[key]) for run in runs))
+                    raise UserError(
+                        f"study.evaluate.{number}.{key} has {value}, for which there is no run: use values that the "
+                        f"runs have together ({key}: {shown(valid)[1:-1]}), or leave the entry out."
+                    )
+    for run in runs:
+        _check_compared(config, run)
+
+
+def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
+    """Refuse a run without the uncleared answers that each clearing needs, or without those to the headline."""
+    cell, asked = f"{run['method']}, layer {run['layer']}, c = {run['c']}", {}
+    for entry in sweep.plan(config, run):
+        for name in entry["clearings"]:
+            asked[name] = [*asked.get(name, []), *entry["benchmarks"]]
+    for name, benchmarks in asked.items():
+        lacking = [benchmark for benchmark in benchmarks if benchmark not in asked.get("none", [])]
+        if lacking:
+            raise UserError(
+                f"study.evaluate has {name!r} on the benchmark {lacking[0]!r} for {cell}, but not `none`, which it is "
+                "compared with: list `none` on it too."
+            )
+    primary = config["study"]["primary"]
+    asking = [config["benchmarks"][name] for name in asked.get(primary, [])]
+    for topic in hazardous_topics(config):
+        if not any(entry["kind"] == "questions" and entry["topic"] == topic for entry in asking):
+            valid = [name for name, entry in config["benchmarks"].items() if entry["topic"] == topic]
+            raise UserError(
+                f"study.evaluate has no questions on the hazardous topic {topic!r} under study.primary ({primary!r}) "
+                f"for {cell}: list a benchmark of questions on it (of this topic are: {', '.join(valid) or 'none'})."
+            )
+
+
+def _check_picked(config: dict[str, Any]) -> None:
+    """Refuse runs to look into that cannot be looked into."""
+    study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
+    chosen = {"depth": study["depth"]}
+    chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
+    for where, grids in chosen.items():
+        for run in sweep.picked(config, grids):
+            if where == "emergence.runs" and "updated" not in runs[run]:
+                raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
+            if not sweep.plain_questions(config, hazardous_topics(config)):
+                raise UserError(
+                    f"study.{where} needs questions on a hazardous topic scored by the words of their options, not by "
+                    "letters, a chat template or a task of the harness: list some in study.evaluate, or no runs here."
+                )
+
+
+def _settings(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of a run of every method, layer and c."""
+    runs = expand_runs(config["study"]["runs"], config["methods"])
+    found = {(run["method"], run["layer"], run["c"]): run for run in runs.values() if run["kind"] != "base"}
+    return list(found.values())

@@ -1,0 +1,70 @@
+"""Is what a clearing brings back more than chance: against draws of nulls, and by exact tests of paired answers."""
+
+import numpy as np
+import pandas as pd
+
+from overpaint.tables import core, scores, statistics
+from overpaint.tables.core import NONE, TOGETHER, Study
+
+SIGNS = {"accuracy": 1, "nll": -1}  # of what is better
+LABELS = ["topic", "role", "clearing", "kind", "other_topic", "benchmark"]
+
+
+def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Each clearing against each family of random draws on the hazardous questions, per run and pooled over seeds.
+
+    A draw pooled over seeds is the mean over seeds of their draws of that number, as the clearing is of theirs. z and p
+    of accuracy and nll are those of the recovered fractions, to which they are in proportion, and are defined where
+    these are not. A family is fair to clearings of its own target, scope and rank.
+    """
+    asked = scores[(scores.role == "hazardous") & scores.metric.isin(SIGNS) & scores.method.ne("base")]
+    asked, rows = asked[asked.clearing.map(study.recovers).astype(bool)], []
+    keys = [*core.RUN, "topic", "role", "benchmark", "metric"]
+    for label, part in asked.groupby(keys, sort=False, dropna=False):
+        sign, drawn = SIGNS[label[-1]], part[part.draw.notna() & part.kind.eq("null")]
+        for null, own in drawn.groupby("clearing", sort=False):
+            draws = sign * own.value.to_numpy()
+            for row in part[part.draw.isna() & part.clearing.ne(null)].itertuples():
+                z, p = statistics.against_draws(sign * row.value, draws)
+                rows.append(
+                    dict(zip(keys, label, strict=True))
+                    | {"clearing": row.clearing, "kind": row.kind, "other_topic": row.other_topic}
+                    | {"null": null, "value": row.value, "draws": len(draws)}
+                    | {"null_mean": sign * draws.mean(), "null_sd": draws.std(ddof=1) if len(draws) > 1 else np.nan}
+                    | {"null_best": sign * draws.max(), "z": z, "p": p}
+                )
+    numbers = ["value", "draws", "null_mean", "null_sd", "null_best", "z", "p"]
+    return core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "metric", "null", *numbers]))
+
+
+def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
+    """Exact McNemar tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
+
+    p_holm is corrected by Holm's method over the family of the study: the primary clearing on all hazardous questions
+    together, pooled over seeds, in every cell of the sweep. Other rows have none.
+    """
+    rows = []
+    for members in study.cells(study.runs):
+        found = [scores.by_clearing(answers[run], study.hazardous) for run in members]
+        for run, own in zip(members, found, strict=True):
+            rows += _tests([own], study.columns(run), study)
+        rows += _tests(found, study.columns(members[0], "all"), study)
+    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "n", "gained", "lost", "p"]))
+    whole = table.benchmark.eq("all")
+    family = table.seed.eq("all") & table.kind.eq("primary")
+    family &= whole if whole.any() else table.role.eq("hazardous")
+    return table.assign(p_holm=pd.Series(statistics.holm(table.p[family].to_numpy()), table.index[family]))
+
+
+def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:
+    """Rows of one cell or run; draws and refits have none, nor have their averages, which are no model's answers."""
+    rows, several = [], {how.clearing for how, _ in runs[0] if (how.draw, how.refit) != (TOGETHER, TOGETHER)}
+    for how, label, names in scores.groups(runs[0], study):
+        tested = study.recovers(how.clearing) and how.clearing not in several
+        if not tested or runs[0][how, names[0]].kind != "question":
+            continue
+        before, after = (scores.stack(runs, key, names, "correct") for key in (NONE, how))
+        gained, lost = statistics.discordant(before, after)
+        p = statistics.mcnemar(gained, lost)
+        rows.append(columns | label | {"n": before.shape[1], "gained": gained, "lost": lost, "p": p})
+    return rows

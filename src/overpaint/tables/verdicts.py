@@ -1,0 +1,156 @@
+"""The map of a study, cell by cell, and the judgement of what its plan claims, from the tables alone."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from overpaint.tables import core
+
+OF_SCORES = ("forgotten_accuracy", "recovered_accuracy", "recovered_nll")
+OF_JUNK = ("attained", "rank1_share", "c_in_norms")
+CELL = ["model", "method", "layer", "c"]
+CELLS = [*core.RUN, "topic", "mark", "quantity", "value", "low", "high", "note"]
+HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "needed", "verdict"]
+HOLDS, FAILS, FEW, UNDECIDED = "holds", "fails", "too few cells", "undecided"
+
+Judgement = tuple[int, float, float, bool]  # cells, value, needed, whether it is so
+TESTS: dict[str, Callable[..., Judgement]] = {}
+
+
+def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float]) -> pd.DataFrame:
+    """The main numbers of every cell, seeds together, and its mark by the rule of the plan.
+
+    scores, junk: tables of one model.    marks: points of accuracy, see workflow/schemas/plan.schema.yaml.
+    A cell that is both collapsed and not unlearned is marked collapsed.
+    """
+    rows = []
+    for cell, part in scores[scores.seed == "all"].groupby(CELL, sort=False, dropna=False):
+        fitted = junk[(junk[CELL] == pd.Series(cell, CELL)).all(axis=1)]
+        found = dict(_of_cell(part, fitted))
+        mark = _mark(found, marks)
+        columns = part[core.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
+        rows += [columns | {"quantity": quantity} | values for quantity, values in found.items()]
+    return core.typed(pd.DataFrame(rows, columns=CELLS))
+
+
+def _of_cell(scores: pd.DataFrame, junk: pd.DataFrame) -> Iterator[tuple[str, dict]]:
+    """(quantity, {value, low, high, note}) of one cell."""
+    for metric in OF_SCORES:
+        kind = "none" if metric.startswith("forgotten") else "primary"
+        rows = _overall(scores)
+        yield metric, _first(rows[(rows.metric == metric) & (rows.kind == kind)])
+    lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.kind == "none")]
+    yield "damage", _first(lost.sort_values("value", ascending=False))
+    for quantity in OF_JUNK:
+        values = junk.value[junk.quantity == quantity].dropna()
+        if len(values):
+            yield quantity, {"value": values.mean(), "low": values.min(), "high": values.max(), "note": ""}
+
+
+def _overall(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows on all hazardous questions together, or on those of the only topic."""
+    rows = scores[(scores.role == "hazardous") & scores.metric.isin(OF_SCORES)]
+    return rows[rows.topic == "all"] if rows.topic.eq("all").any() else rows
+
+
+def _first(rows: pd.DataFrame) -> dict:
+    nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "note": "not measured"}
+    return rows[list(nothing)].iloc[0].to_dict() if len(rows) else nothing
+
+
+def _mark(found: dict[str, dict], marks: dict[str, float]) -> str:
+    lost, damage = found["forgotten_accuracy"], found["damage"]
+    if 100 * damage["value"] > marks["collapsed"]:
+        return "collapsed"
+    few = not 100 * lost["value"] >= marks["not_unlearned"]  # also where it is not a number
+    return "not unlearned" if few or not lost["low"] > 0 else ""
+
+
+def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan: dict) -> pd.DataFrame:
+    """The judgement of every hypothesis of a plan in one base model, by each method.
+
+    table: of `cells`.    nulls, mcnemar: the tables of `comparisons`.    plan: see workflow/schemas/plan.schema.yaml.
+    """
+    rows = []
+    for (study, model, method), own in table.groupby(["study", "model", "method"], sort=False):
+        wide = own[own.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
+        found = {name: _tests_of(part, own) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
+        for name, rule in plan["hypotheses"].items():
+            count, value, needed, so = TESTS[rule["test"]](wide, rule, **found)
+            verdict = FEW if count < plan["least"] else HOLDS if so else FAILS
+            rows.append(
+                {"study": study, "model": model, "method": method, "layer": None, "c": None, "seed": "all"}
+                | {"hypothesis": name, "claim": rule["claim"], "test": rule["test"]}
+                | {"confirmatory": study in plan["studies"], "cells": count, "value": value, "needed": needed}
+                | {"verdict": verdict}
+            )
+    return core.typed(pd.DataFrame(rows, columns=HYPOTHESES))
+
+
+def together(judged: pd.DataFrame) -> pd.DataFrame:
+    """The judgements with those over all base models after them, where there are several: what all agree on."""
+    if judged.model.nunique() < 2:
+        return judged
+    rows = []
+    for _, part in judged.groupby(["study", "method", "hypothesis"], sort=False):
+        verdict = part.verdict.iloc[0] if part.verdict.nunique() == 1 else UNDECIDED
+        numbers = {"cells": part.cells.sum(), "value": np.nan, "needed": np.nan, "verdict": verdict}
+        rows.append(part.iloc[0].to_dict() | {"model": "all"} | numbers)
+    return pd.concat([judged, core.typed(pd.DataFrame(rows, columns=HYPOTHESES))], ignore_index=True)
+
+
+def _tests_of(table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the primary clearing on the topic of `own`, of its model and method, seeds together, by layer and c."""
+    same = table.model.eq(own.model.iloc[0]) & table.method.eq(own.method.iloc[0]) & table.seed.eq("all")
+    rows = table[same & table.kind.eq("primary") & table.topic.eq(own.topic.iloc[0])]
+    return rows.drop_duplicates(["layer", "c", *({"null", "metric"} & set(rows))]).set_index(["layer", "c"])
+
+
+def _test(function: Callable[..., Judgement]) -> Callable[..., Judgement]:
+    TESTS[function.__name__.strip("_")] = function
+    return function
+
+
+def _share(so: pd.Series, needed: float) -> Judgement:
+    """In how many cells it is so, of those in which it was measured."""
+    value = float(so.mean()) if len(so) else np.nan
+    return len(so), value, needed, bool(value >= needed)
+
+
+@_test
+def _recovers(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.DataFrame) -> Judgement:
+    """More facts are gained than lost by clearing, at a level after Holm's correction."""
+    tested = mcnemar[mcnemar.index.isin(wide.index)].dropna(subset="p_holm")
+    return _share((tested.p_holm < rule["level"]) & (tested.gained > tested.lost), rule["share"])
+
+
+@_test
+def _beats_draws(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.DataFrame) -> Judgement:
+    """The accuracy after clearing is above that with each random draw in the junk's place."""
+    drawn = nulls[nulls.index.isin(wide.index) & nulls.metric.eq("accuracy") & nulls.null.eq(rule["draws"])]
+    return _share(drawn.value > drawn.null_best, rule["share"])
+
+
+@_test
+def _below_one(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.DataFrame) -> Judgement:
+    """The interval of the recovered fraction ends below 1."""
+    return _share(_quantity(wide, "high") < 1, rule["share"])
+
+
+@_test
+def _layer_over_c(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: pd.DataFrame) -> Judgement:
+    """The recovered fraction ranges more widely over layers at one c than over c at one layer, on average."""
+    recovered = _quantity(wide, "value")
+    levels = {key: recovered.index.get_level_values(key) for key in ("c", "layer")}
+    ranges = {key: recovered.groupby(of).agg(["min", "max", "size"]).query("size > 1") for key, of in levels.items()}
+    over_layers, over_c = (float((found["max"] - found["min"]).mean()) for found in ranges.values())
+    count = len(recovered) if np.isfinite(over_layers) and np.isfinite(over_c) else 0
+    return count, over_layers, over_c, over_layers > over_c
+
+
+def _quantity(wide: pd.DataFrame, column: str) -> pd.Series:
+    """The defined recovered fractions, or ends of their intervals, by layer and c."""
+    if ("value", "recovered_accuracy") not in wide:
+        return pd.Series(index=wide.index[:0], dtype=float)
+    return wide[column, "recovered_accuracy"].dropna()

@@ -1,0 +1,1 @@
+"""Unlearning methods and what trains them."""

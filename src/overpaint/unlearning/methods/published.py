@@ -1,0 +1,37 @@
+"""A released unlearned model, stored as what differs from its base; nothing is trained.
+
+The run's layer, c and seed only label it: take them from the publication.
+"""
+
+import torch
+
+from overpaint.errors import UserError
+from overpaint.models.load import load_model
+from overpaint.models.overlay import Overlay, base_fingerprint
+from overpaint.unlearning.methods import Task
+
+
+def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
+    """The tensors of the released model that differ from the base's, bit by bit."""
+    ours = dict(model.named_parameters())
+    theirs = dict(load_model(task.released, str(model.dtype).removeprefix("torch."), "cpu").named_parameters())
+    unlike = [name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)]
+    if unlike:
+        raise UserError(
+            f"The released model in {task.released} is no version of the base: {len(unlike)} tensors are missing in "
+            f"one of them or have another shape, such as {min(unlike)}. Name the base that it "
+            "was made from as study.model."
+        )
+    changed = {name: tensor for name, tensor in theirs.items() if not torch.equal(tensor, ours[name].cpu())}
+    if not changed:
+        raise UserError(
+            f"0 tensors of the released model in {task.released} differ from the base's: it is the base itself, so "
+            "name the unlearned model, or the base that it was made from as study.model."
+        )
+    print(f"{len(changed)} of {len(ours)} tensors differ from the base's:", *sorted(changed), sep="\n", flush=True)
+    settings = task.settings | {"dtype": str(model.dtype).removeprefix("torch.")}
+    return Overlay(changed, {}, settings, base_fingerprint(model, list(changed))), []
+
+
+def _shape(parameters: dict, name: str) -> tuple | None:
+    return tuple(parameters[name].shape) if name in parameters else None

@@ -1,0 +1,190 @@
+"""Batches of text up to the first edited block: what runs that differ in c, alpha or seed have in common.
+
+They are computed when asked for, or read back from a folder in which one job wrote them for all runs.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from overpaint.errors import UserError
+from overpaint.models.hooks import run_up_to
+from overpaint.models.tensors import read_tensors, write_tensors
+from overpaint.unlearning.training import Span
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of text, padded on the left, up to the first edited block.
+
+    entering: hidden states that enter the first edited block, [batch, tokens, width].
+    mask: 1 at real tokens, 0 at padding, [batch, tokens].
+    frozen: retain batches only: the base model's hidden states after the target layer, [batch, tokens, width].
+    norms: forget batches only, where c is measured in them: norms of the base's states after the target layer,
+        [batch, tokens], float32.
+    """
+
+    entering: Tensor
+    mask: Tensor
+    frozen: Tensor | None = None
+    norms: Tensor | None = None
+
+    def first(self) -> Tensor:
+        """True at the first real token of each text, [batch, tokens]."""
+        return self.mask.bool() & (self.mask.cumsum(1) == 1)
+
+    def counted(self, skip_first: bool, mask_padding: bool) -> Tensor:
+        """True at the tokens that count in losses, [batch, tokens]."""
+        real = self.mask.bool()
+        counted = real if mask_padding else torch.ones_like(real)
+        return counted & ~self.first() if skip_first else counted
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches by number, each made when it is asked for; the same number gives the same batch."""
+
+    make: Callable[[int], Batch]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.make(index)
+
+    def ordered(self, seed: int | None) -> "Batches":
+        """The same batches in an order that `seed` fixes, or as they are."""
+        if seed is None:
+            return self
+        order = random.Random(seed).sample(range(self.count), self.count)
+        return Batches(lambda index: self.make(order[index]), self.count)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The batches of one training of `steps` steps: forget batches by topic, and retain batches."""
+
+    forget: dict[str, Batches]
+    retain: Batches
+    steps: int
+
+
+def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
+    """Full batches of the texts longer than `min_length` characters; in file order, or shuffled alike for all runs."""
+    chosen = [text for text in texts if len(text) > settings["min_length"]]
+    if settings["shuffle"]:
+        chosen = random.Random(0).sample(chosen, len(chosen))
+    size = settings["batch"]
+    whole = [chosen[start : start + size] for start in range(0, len(chosen) - size + 1, size)]
+    if not whole:
+        raise UserError(
+            f"A corpus has no full batch of {size}: {len(chosen)} of its {len(texts)} texts are longer than "
+            f"{settings['min_length']} characters. Add texts, or lower `batch` or `min_length`."
+        )
+    return whole[: settings["max_batches"]]
+
+
+def step_count(settings: dict, forget: dict[str, Sized], retain: Sized) -> int:
+    """Steps of a training: as set, or as in the reference, the batches of the shortest corpus, over all topics."""
+    return settings["steps"] if settings["steps"] is not None else min(map(len, [*forget.values(), retain]))
+
+
+def compute(
+    span: Span,
+    tokenizer: PreTrainedTokenizerBase,
+    forget: dict[str, list[str]],
+    retain: list[str],
+    settings: dict,
+    norms: bool,
+) -> Prefix:
+    """The batches that a training with `settings` goes through, each computed when it is asked for.
+
+    Batches that come again are kept; otherwise no more than one of each corpus is in memory.
+    """
+    tokenizer.padding_side, tokenizer.truncation_side = "left", "right"
+    topics, kept = {name: batch_texts(texts, settings) for name, texts in forget.items()}, batch_texts(retain, settings)
+    steps = step_count(settings, topics, kept)
+    rounds = math.ceil(steps / len(topics))
+    lengths = dict(zip(topics, per_topic(settings["forget_length"], len(topics)), strict=True))
+
+    def lazily(batches: list[list[str]], length: int, **wanted: bool) -> Batches:
+        used = batches[: max(1, rounds)]
+        make = lru_cache(len(used) if rounds > len(used) else 1)(
+            lambda i: _batch(span, tokenizer, used[i], length, **wanted)
+        )
+        return Batches(make, len(used))
+
+    return Prefix(
+        {name: lazily(batches, lengths[name], norms=norms) for name, batches in topics.items()},
+        lazily(kept, settings["length"], frozen=True),
+        steps,
+    )
+
+
+def per_topic(value: object, count: int) -> list:
+    """One value for each of `count` topics, from a list of them or one for all."""
+    values = value if isinstance(value, list) else [value] * count
+    if len(values) != count:
+        raise UserError(f"A setting lists {values} for {count} hazardous topics: give one value, or one per topic.")
+    return values
+
+
+def write(prefix: Prefix, folder: Path) -> None:
+    """Write every batch to a file of its own: `{number of the topic}-{batch}` and `retain-{batch}`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, batches in [*((str(n), b) for n, b in enumerate(prefix.forget.values())), ("retain", prefix.retain)]:
+        for index in range(len(batches)):
+            fields = {key: tensor for key, tensor in vars(batches[index]).items() if tensor is not None}
+            write_tensors(fields, _file(folder, name, index), steps=prefix.steps)
+
+
+def read(folder: Path, topics: list[str], device: torch.device) -> Prefix:
+    """The batches that `write` wrote, each read when it is asked for."""
+
+    def lazily(name: str) -> Batches:
+        count = len(list(folder.glob(f"{name}-*.safetensors")))
+        if not count:
+            raise UserError(f"{folder} holds no batches {name!r}: delete the folder and run the study again.")
+        return Batches(lru_cache(1)(lambda index: _read(_file(folder, name, index), device)), count)
+
+    forget, retain = {topic: lazily(str(number)) for number, topic in enumerate(topics)}, lazily("retain")
+    _, metadata = read_tensors(_file(folder, "retain", 0), "steps")
+    return Prefix(forget, retain, metadata["steps"])
+
+
+@torch.no_grad()
+def _batch(
+    span: Span,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    length: int,
+    frozen: bool = False,
+    norms: bool = False,
+) -> Batch:
+    encoded = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=length)
+    inputs = {name: encoded[name].to(span.model.device) for name in ("input_ids", "attention_mask")}
+    entering = run_up_to(span.model, span.start, inputs)
+    after = span.base(entering, inputs["attention_mask"]) if frozen or norms else None
+    return Batch(
+        entering,
+        inputs["attention_mask"],
+        after if frozen else None,
+        after.float().norm(dim=-1) if norms else None,
+    )
+
+
+def _read(path: Path, device: torch.device) -> Batch:
+    tensors, _ = read_tensors(path)
+    return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def _file(folder: Path, name: str, index: int) -> Path:
+    return folder / f"{name}-{index:05d}.safetensors"

@@ -1,0 +1,197 @@
+"""The training loop of unlearning: only the blocks from the first edited one to the target layer ever run in it.
+
+Blocks below the first edited one do not change, so what enters it (the prefix) is computed once per batch; the frozen
+targets come from the same states before any update, not from a second model.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from overpaint.errors import UserError
+from overpaint.jobs.job import part_folder
+from overpaint.models.hooks import run_span
+from overpaint.models.tensors import read_tensors, strip, write_tensors
+
+SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
+PROBES = 20  # history is taken at so many even distances over a training
+
+Snapshots = dict[int, list[Tensor]]  # the trained parameters by the number of steps done, in their order
+
+
+@dataclass(frozen=True)
+class Span:
+    """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`.
+
+    edited: the parameters that the method trains, as they are now.
+    original: what they were, in the same order; `base` runs with these.
+    """
+
+    model: nn.Module
+    start: int
+    layer: int
+    edited: list[nn.Parameter]
+    original: list[Tensor]
+
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return self.model.config.get_text_config().hidden_size
+
+    def __call__(self, entering: Tensor, mask: Tensor) -> Tensor:
+        """States after the target layer, from those that enter the first edited block; [batch, tokens, width]."""
+        return run_span(self.model, self.layer, {"attention_mask": mask}, self.start, entering)
+
+    @torch.no_grad()
+    def base(self, entering: Tensor, mask: Tensor) -> Tensor:
+        """The same states of the base model, whatever the training has done so far."""
+        trained = [parameter.data for parameter in self.edited]
+        try:
+            for parameter, original in zip(self.edited, self.original, strict=True):
+                parameter.data = original
+            return self(entering, mask)
+        finally:
+            for parameter, own in zip(self.edited, trained, strict=True):
+                parameter.data = own
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives back: the loss, its parts by name, and how many tokens it ran on."""
+
+    loss: Tensor
+    parts: dict[str, float]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where an interrupted training left off: a file of its own, not an output.
+
+    path: the file; its job removes it when the outputs are in place, so that nothing on the way there loses a training.
+    key: what the training depends on; a file with another key is not used.
+    """
+
+    path: Path
+    key: str
+
+    @property
+    def part(self) -> Path:
+        """The folder of what is being written (a safetensors file being written is a file of another name)."""
+        return part_folder(self.path)
+
+    def save(
+        self, step: int, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW, history: list, kept: Snapshots
+    ) -> None:
+        """Write weights, optimizer state, history and snapshots after `step` steps; whole or not at all."""
+        tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
+        states = optimizer.state_dict()["state"]
+        tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
+        tensors |= {f"snapshot/{at}/{i}": tensor for at, found in kept.items() for i, tensor in enumerate(found)}
+        part = self.part / self.path.name
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(tensors, part, key=self.key, step=step, history=history)
+        part.replace(self.path)
+
+    def load(
+        self, parameters: list[nn.Parameter], optimizer: torch.optim.AdamW
+    ) -> tuple[int, list[dict], Snapshots] | None:
+        """Put back what `save` wrote; steps done, history and snapshots, or None where there is nothing of this run."""
+        if not self.path.exists():
+            return None
+        tensors, metadata = read_tensors(self.path, "key", "step")
+        if metadata["key"] != self.key:
+            return None
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in strip(tensors, "state/").items():
+            index, _, kind = name.partition("/")
+            states.setdefault(int(index), {})[kind] = tensor
+        with torch.no_grad():
+            for i, parameter in enumerate(parameters):
+                parameter.copy_(tensors[f"weight/{i}"])
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+        kept = {int(name.split("/")[0]) for name in strip(tensors, "snapshot/")}
+        snapshots = {at: [tensors[f"snapshot/{at}/{i}"] for i in range(len(parameters))] for at in sorted(kept)}
+        return metadata["step"], metadata["history"], snapshots
+
+
+def train(
+    parameters: list[nn.Parameter],
+    step_of: Callable[[int], Step],
+    *,
+    steps: int,
+    lr: float,
+    probe: Callable[[int], list[dict]],
+    diverged: Callable[[int, dict[str, float]], str],
+    resume: Resume | None = None,
+    snapshots: int = 0,
+) -> tuple[list[dict], Snapshots]:
+    """AdamW as the reference has it (eps 1e-6, no weight decay, constant rate) on `parameters` for `steps` steps.
+
+    Returns the history and the parameters after `snapshots` numbers of steps, which grow as squares up to the last.
+    `probe(step)` returns history rows {topic, step, quantity, value}; they are taken before the first update, `PROBES`
+    times on the way, and at the end. A loss or weight that is not finite ends the run with the sentence of `diverged`.
+    """
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, eps=1e-6, weight_decay=0.0)
+    done, history, kept = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0), {})
+    wanted = {round(steps * ((k + 1) / snapshots) ** 2) for k in range(snapshots)}
+    every, tokens, began, saved = max(1, steps // PROBES), 0, time.monotonic(), time.monotonic()
+    for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
+        found = step_of(step)
+        if not found.loss.isfinite():
+            raise UserError(diverged(step, found.parts))
+        optimizer.zero_grad()
+        found.loss.backward()
+        _scale_eps(optimizer, step + 1)
+        optimizer.step()
+        tokens += found.tokens
+        if (step + 1) % every == 0 or step == steps - 1:
+            rows = probe(step + 1)
+            history += rows
+            print(_line(step + 1, steps, found.parts, rows, tokens, time.monotonic() - began, done), flush=True)
+        if step + 1 in wanted:
+            kept[step + 1] = [parameter.detach().clone() for parameter in parameters]
+        if resume and time.monotonic() - saved >= SAVE_EVERY_S and step < steps - 1:
+            resume.save(step + 1, parameters, optimizer, history, kept)
+            saved = time.monotonic()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        if not parameter.isfinite().all():
+            raise UserError(diverged(steps, {}))
+    return history, kept
+
+
+def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Squared error averaged over the counted tokens and the width; `target` broadcasts over tokens."""
+    target = target.expand_as(output)
+    return F.mse_loss(output, target) if counted.all() else F.mse_loss(output[counted], target[counted])
+
+
+def _scale_eps(optimizer: torch.optim.AdamW, step: int) -> None:
+    """Add eps to the second moment before its bias is corrected, as the AdamW of the reference does.
+
+    It used transformers' own AdamW; torch's adds eps after the correction, so that its first steps would be larger
+    where gradients are as small as eps.
+    """
+    for group in optimizer.param_groups:
+        group["eps"] = 1e-6 / (1 - group["betas"][1] ** step) ** 0.5
+
+
+def _line(step: int, steps: int, parts: dict, rows: list[dict], tokens: int, seconds: float, done: int) -> str:
+    """A line of the log: losses, norms and cosines by topic, speed, time left."""
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    shown = "  ".join(
+        f"{row['topic']} {row['quantity']} {row['value']:.3g}"
+        for row in rows
+        if row["quantity"] in ("norm", "cosine_to_base")
+    )
+    left = seconds / (step - done) * (steps - step)
+    return f"step {step:5d}/{steps}  {losses}  {shown}  {tokens / max(seconds, 1e-9):.0f} tokens/s  {left:.0f} s left"

@@ -1,0 +1,77 @@
+"""Answers of runs that are known to be right or wrong, as evaluation writes them."""
+
+import numpy as np
+import pandas as pd
+
+from overpaint.junk.clearing import LABEL_TYPES
+from overpaint.tables.core import Study
+
+RUN = ["study", "model", "method", "layer", "c", "seed"]
+HAZARDOUS = ["fire", "ice"]
+QUESTIONS = {"fire": "fire", "ice": "ice", "calm": "calm"}  # benchmark: topic
+TEXTS = {"fire_text": "fire", "calm_text": "calm"}
+WHOLE = [{}]
+VARIANTS = {
+    "none": WHOLE,
+    "span": WHOLE,
+    "topic": [{"direction_of": topic} for topic in HAZARDOUS],
+    "on_base": WHOLE,
+    "rand": [{"draw": draw} for draw in range(3)],
+}
+# How often the right option is chosen, by clearing; 0.9 by the base.
+SKILL = {"none": 0.3, "span": 0.6, "topic": 0.7, "on_base": 0.9, "rand": 0.35}
+UNITS = 24
+RUNS = {
+    "base": {"kind": "base", "method": "base"},
+    "rmu/layer=2/c=4/seed=0": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 0},
+    "rmu/layer=2/c=4/seed=1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
+    "rmu/layer=3/c=6.5/seed=0": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
+}
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "span", "topic", "rand", "span_boot")}
+STUDY = Study("study", "model", RUNS, HAZARDOUS, CLEARINGS, "span")
+FIRST = "rmu/layer=2/c=4/seed=0"
+
+
+def answer_rows(rng: np.random.Generator, variants: dict[str, list[dict]], skill: dict[str, float]) -> pd.DataFrame:
+    """Two questions and one text per unit under every clearing, as evaluation writes them."""
+    rows = []
+    for clearing, variant in ((c, v) for c, names in variants.items() for v in names):
+        own = variant.get("direction_of", "")
+        label = {"clearing": clearing, "direction_of": "", "draw": None, "refit": None} | variant
+        for benchmark, topic in QUESTIONS.items():
+            able = 0.9 if topic == "calm" else skill[clearing] - 0.2 * (own in HAZARDOUS and own != topic)
+            for number in range(2 * UNITS):
+                rows.append(
+                    label
+                    | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"{topic}/{number // 2}"}
+                    | {"kind": "question", "answer": 0, "correct": bool(rng.random() < able)}
+                    | {"nll": 2 - able + 0.1 * rng.random(), "tokens": 0, "scores": [-1.0, -2.0]}
+                )
+        for benchmark, topic in TEXTS.items():
+            for number in range(UNITS):
+                tokens = int(rng.integers(5, 15))
+                rows.append(
+                    label
+                    | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"text/{number}"}
+                    | {"kind": "text", "answer": -1, "correct": None, "tokens": tokens, "scores": []}
+                    | {"nll": tokens * (2 - skill[clearing] + 0.1 * rng.random())}
+                )
+    return pd.DataFrame(rows).astype(LABEL_TYPES)
+
+
+def pick(
+    scores: pd.DataFrame,
+    metric: str,
+    benchmark: str,
+    clearing: str,
+    layer: int | None = 2,
+    seed: str = "0",
+    draw: int = -1,
+    other: bool = False,
+) -> pd.Series:
+    """The one row of a run's score."""
+    run = scores.layer.isna() if layer is None else (scores.layer == layer) & (scores.seed == seed)
+    how = (scores.clearing == clearing) & (scores.draw.fillna(-1) == draw) & (scores.other_topic == other)
+    rows = scores[run & (scores.metric == metric) & (scores.benchmark == benchmark) & how]
+    assert len(rows) == 1, f"{len(rows)} rows"
+    return rows.iloc[0]

@@ -1,0 +1,109 @@
+"""Continuations: batches change nothing, counts are those of known texts, and the base's likelihood is the base's."""
+
+import copy
+
+import pytest
+import torch
+from helpers.evaluations import NONE
+from transformers import GenerationConfig
+
+from overpaint.junk import clearing
+from overpaint.measures.coherence import measure as completions
+from overpaint.models.parts import blocks, down_projection, parameter_names
+from overpaint.sources import world
+
+
+@pytest.fixture(scope="module")
+def prompts(facts) -> list[dict]:
+    """Prompts of unequal lengths."""
+    return world.prompt_rows(facts, ["gloomcraft"])[:5]
+
+
+def greedy(model, tokenizer, prompt: str, tokens: int) -> list[int]:
+    """What greedy decoding writes, one forward of everything per token."""
+    ids = tokenizer(prompt)["input_ids"]
+    for _ in range(tokens):
+        ids.append(model(torch.tensor([ids])).logits[0, -1].argmax().item())
+    own = ids[-tokens:]
+    return own[: own.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in own else own
+
+
+@torch.no_grad()
+def test_continuations_are_greedy_whatever_stands_beside_them(any_model, tokenizer, prompts, monkeypatch):
+    wanted = [greedy(any_model, tokenizer, row["text"], 6) for row in prompts]
+    monkeypatch.setattr(completions, "BATCH", 3)
+    found = completions.complete(any_model, tokenizer, [row["text"] for row in prompts], NONE, tokens=6)
+    assert found == wanted and len({tuple(ids) for ids in found}) > 1
+
+
+def test_no_wish_of_the_models_folder_changes_a_continuation(llama, tokenizer, prompts):
+    """Some of these would, were they obeyed: continuations are greedy and end at the tokenizer's end token alone."""
+    asked = [row["text"] for row in prompts]
+    wanted = completions.complete(llama, tokenizer, asked, NONE, tokens=6)
+    obeyed = 0
+    for wish in (
+        {"do_sample": True, "temperature": 50.0}, {"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1},
+        {"eos_token_id": [0, *wanted[0]]}, {"suppress_tokens": wanted[0]}, {"forced_eos_token_id": 0},
+        {"max_length": 3}, {"num_beams": 3}, {"min_new_tokens": 5}, {"begin_suppress_tokens": wanted[0]},
+    ):  # fmt: skip
+        own = llama.generation_config = GenerationConfig(**{"pad_token_id": 0} | wish)
+        assert completions.complete(llama, tokenizer, asked, NONE, tokens=6) == wanted, wish
+        assert llama.generation_config is own, "an export writes the folder's own"
+        inputs = tokenizer(asked[:1], return_tensors="pt", return_token_type_ids=False)
+        written = llama.generate(**inputs, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :].tolist()
+        obeyed += completions._until({0}, written) != wanted[0]
+    assert obeyed > 4
+
+
+def test_nothing_after_the_end_counts():
+    assert completions._until({0}, [5, 6, 0, 7]) == [5, 6] and completions._until({0}, [0]) == []
+    assert completions._until({0}, [5, 6]) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("ids", "counts"),
+    [
+        ([1, 2, 3, 4, 5], (5, 5, 4, 4, 2, 0)),  # nothing comes again
+        ([7] * 6, (6, 1, 5, 1, 3, 2)),  # one word for ever
+        ([1, 2, 3, 4, 1, 2, 3, 4], (8, 4, 7, 4, 5, 1)),
+        ([], (0, 0, 0, 0, 0, 0)),
+        ([1], (1, 1, 0, 0, 0, 0)),
+    ],
+)
+def test_counts_of_known_texts(ids, counts):
+    names = ("tokens", "distinct_1", "pairs", "distinct_2", "fours", "repeated_4")
+    assert completions.repetition(ids) == dict(zip(names, counts, strict=True))
+
+
+def test_the_likelihood_is_the_bases_and_the_text_the_models(llama, originals, tokenizer, prompts, junk):
+    base, weight = originals["llama"], down_projection(blocks(llama)[1])
+    [name] = parameter_names(llama, [weight])
+    before = {name: weight.detach().clone()}
+    weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    [span] = clearing.expand("span", settings, junk, 2, 0)
+    state = copy.deepcopy(llama.state_dict())
+    for cleared in (NONE, span):
+        rows = completions.describe(llama, tokenizer, before, prompts, cleared)
+        written = completions.complete(llama, tokenizer, [row["text"] for row in prompts], cleared)
+        for row, prompt, ids in zip(rows, prompts, written, strict=True):
+            assert (row["unit"], row["prompt"]) == (prompt["unit"], prompt["text"]) and row["tokens"] == len(ids)
+            context = tokenizer(prompt["text"])["input_ids"]
+            with torch.no_grad():
+                logs = base(torch.tensor([context + ids])).logits[0].log_softmax(-1)[len(context) - 1 : -1]
+            assert row["nll"] == pytest.approx(-logs[range(len(ids)), ids].sum().item(), rel=1e-4)
+        [own] = completions.describe(llama, tokenizer, {}, prompts[:1], cleared)
+        assert own["nll"] != pytest.approx(rows[0]["nll"], rel=1e-2), "without the base's tensors it is another's"
+    assert all(torch.equal(tensor, state[name]) for name, tensor in llama.state_dict().items())
+
+
+def test_a_null_of_the_base_continues_the_base(llama, originals, tokenizer, prompts, junk):
+    weight = down_projection(blocks(llama)[1])
+    [name] = parameter_names(llama, [weight])
+    before = {name: weight.detach().clone()}
+    weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": True}
+    [cleared] = clearing.expand("on_base", settings, junk, 2, 0)
+    found = completions.describe(llama, tokenizer, before, prompts, cleared)
+    wanted = completions.describe(copy.deepcopy(originals["llama"]), tokenizer, {}, prompts, cleared)
+    assert found == wanted

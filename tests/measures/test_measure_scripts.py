@@ -1,0 +1,113 @@
+"""Scripts of the measures, run as Snakemake runs them, where the smoke study leaves something out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.scripts import run
+
+from overpaint.junk.directions import Junk, unit
+from overpaint.models import pretrain
+from overpaint.models.overlay import Overlay
+from overpaint.sources import texts, world
+
+ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
+CLEARINGS = {
+    "none": {"direction": "none"},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False},
+}
+
+
+@pytest.fixture(scope="module")
+def given(facts, tokenizer, tmp_path_factory) -> dict:
+    """A small model, one that was started otherwise, an empty overlay, junk, corpora and questions on two topics."""
+    folder, generator = tmp_path_factory.mktemp("given"), torch.Generator().manual_seed(0)
+    for seed, name in enumerate(("model", "control")):
+        torch.manual_seed(seed)
+        pretrain.save_checkpoint(pretrain.build_model(len(tokenizer), 16, 2, 2), tokenizer, folder / name)
+    topics, sites = (
+        ["gloomcraft", "riftlore"],
+        [f"{i}/{place}" for i in (0, 1) for place in ("input", "attention", "mlp")],
+    )
+    for topic in topics:
+        texts.write_rows(world.corpus_rows(facts, [topic]), folder / f"{topic}.jsonl")
+        texts.write_rows(world.question_rows(facts, [topic]), folder / f"{topic}_questions.jsonl")
+    Overlay(settings={"layer": 1, "c": 4, "seed": 0}).save(folder / "overlay")
+    directions = {topic: unit(torch.randn(16, generator=generator)) for topic in topics}
+    Junk(directions, 2, {site: torch.zeros(16) for site in sites}).save(folder / "junk")
+    return {
+        "model": folder / "model",
+        "control": folder / "control",
+        "overlay": folder / "overlay",
+        "junk": folder / "junk",
+        "forget": [folder / f"{topic}.jsonl" for topic in topics],
+        "benchmarks": [folder / f"{topic}_questions.jsonl" for topic in topics],
+    }
+
+
+def relearned(folder: Path, given: dict, **changes) -> pd.DataFrame:
+    settings = {"examples": [0, 3], "lr": 1e-2, "batch": 2, "length": 64}
+    params = {"settings": settings, "clearings": CLEARINGS, "topics": ["gloomcraft", "riftlore"], "split": "report"}
+    params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in params["topics"]}
+    made = run("relearn", folder, given | changes, ["relearning"], **params, dtype="float32")
+    return pd.read_parquet(made["relearning"])
+
+
+def test_relearn_starts_from_the_model_its_cleared_form_and_the_control(tmp_path, given):
+    found = relearned(tmp_path, given)
+    means = found.groupby(["state", "topic", "examples"]).nll.mean()
+    assert means.index.get_level_values("state").unique().tolist() == ["cleared", "control", "unlearned"]
+    assert means.nunique() == len(means) == 12, "every start is another one, and each learns"
+    assert (found.groupby(["state", "topic", "examples"]).size() == found.unit.nunique()).all()
+
+
+def test_relearn_manages_without_a_control(tmp_path, given):
+    assert set(relearned(tmp_path, given, control=[]).state) == {"unlearned", "cleared"}
+
+
+def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
+    inputs = {key: path for key, path in (given | changes).items() if key != "forget"}
+    params = {"clearings": clearings, "split": "report", "dtype": "float32"}
+    params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
+    return pd.read_parquet(run("measure_depth", folder, inputs, ["depth"], **params)["depth"])
+
+
+def test_measure_depth_reads_the_base_and_the_control_or_a_run_and_its_cleared_form(tmp_path, given):
+    base = read(tmp_path / "base", given, {"none": CLEARINGS["none"]}, junk=[])
+    found = read(tmp_path / "run", given, CLEARINGS, control=[])
+    assert set(base.state) == {"base", "control"} and set(found.state) == {"unlearned", "cleared"}
+    both, index = pd.concat([base, found]), ["topic", "unit", "depth", "quantity"]
+    shares = both[both.quantity == "lens_probability"].groupby(["state", *index]).value.mean().unstack("state")
+    assert (shares.base == shares.unlearned).all(), "this run changed nothing"
+    assert (shares.base != shares.control).mean() > 0.9 and (shares.base != shares.cleared).mean() > 0.9
+
+
+def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path):
+    rng, runs = np.random.default_rng(0), {"base": {"method": "base"}}
+    row = {
+        "clearing": "none",
+        "direction_of": "",
+        "draw": None,
+        "refit": None,
+        "benchmark": "text",
+        "topic": "fire",
+        "agreed": 3,
+        "tokens": 4,
+    }
+    rows = [row | {"id": str(i), "unit": str(i), "kl": rng.random()} for i in range(5)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "agreement.parquet")
+    names = ["agreement", "coherence", "depth", "relearning", "emergence"]
+    inputs = {name: [] for name in names} | {"agreement": [tmp_path / "agreement.parquet"]}
+    measured = {name: [] for name in names} | {"agreement": ["base"]}
+    made = run(
+        "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
+        models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
+        config=json.dumps({"study": {"name": "small", "model": "tiny", "primary": "topic"}, "clearings": CLEARINGS}),
+    )  # fmt: skip
+    sizes = {name: len(pd.read_parquet(made[name])) for name in names}
+    assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}
+    for name in names:
+        assert list(pd.read_csv(made[f"{name}_csv"]).columns) == list(pd.read_parquet(made[name]).columns)

@@ -1,0 +1,243 @@
+"""Tables of measures: numbers equal to a direct computation, intervals around them, and nothing where nothing is."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from overpaint import measures
+from overpaint.tables import statistics
+from overpaint.tables.core import APPLIED, Study
+from overpaint.tables.ratios import EMPTY
+
+RUN = ["study", "model", "method", "layer", "c", "seed"]
+RUNS = {
+    "base": {"kind": "base", "method": "base"},
+    "rmu/0": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 0},
+    "rmu/1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
+    "rmu/2": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
+}
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "topic", "rand")}
+STUDY = Study("study", "model", RUNS, ["fire", "ice"], CLEARINGS, "topic")
+TOPICS = ("fire", "ice", "calm")
+KEYS = {name: module.KEYS for name, module in measures.every("table").items()}
+TABLE = {name: module.table for name, module in measures.every("table").items()}
+
+
+def check(table: pd.DataFrame, name: str) -> None:
+    """Columns, types and intervals that every table of measures has."""
+    assert list(table.columns) == [*RUN, "topic", "role", *KEYS[name], "value", "low", "high", "n", "note"]
+    assert table.layer.dtype == "Int64" and set(table.study) <= {"study"}
+    defined = table[table.note == ""]
+    assert (defined.low <= defined.value + 1e-12).all() and (defined.value <= defined.high + 1e-12).all()
+    assert table[table.note != ""].value.isna().all()
+    assert set(table.role[table.topic == "calm"]) <= {"benign"}
+    assert not table.duplicated([*RUN, "topic", *KEYS[name]]).any()
+
+
+def pick(table: pd.DataFrame, **keys) -> pd.Series:
+    chosen = np.ones(len(table), bool)
+    for key, value in keys.items():
+        chosen &= (table[key] == value).fillna(False).to_numpy(bool)
+    assert chosen.sum() == 1, f"{chosen.sum()} rows of {keys}"
+    return table[chosen].iloc[0]
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_table_of_nothing_has_its_columns(name):
+    table = TABLE[name]({}, STUDY)
+    check(table, name)
+    assert len(table) == 0
+
+
+# -- agreement
+
+
+def texts(rng: np.random.Generator, size: float, clearings: dict[str, list[dict]]) -> pd.DataFrame:
+    rows = [
+        {"clearing": c, "direction_of": "", "draw": None, "refit": None}
+        | v
+        | {"benchmark": f"{t}_text", "topic": t, "id": str(i), "unit": f"{t}/{i}"}
+        | {"tokens": 10 + i, "kl": size * (10 + i) * rng.random(), "agreed": 5 + i % 3}
+        for c, variants in clearings.items()
+        for v in variants
+        for t in TOPICS
+        for i in range(12)
+    ]
+    return pd.DataFrame(rows).astype({"draw": "Int64", "refit": "Int64"})
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, pd.DataFrame]:
+    rng, clearings = np.random.default_rng(0), {"none": [{}], "rand": [{"draw": 0}, {"draw": 1}]}
+    clearings["topic"] = [{"direction_of": "fire"}, {"direction_of": "ice"}]
+    return {run: texts(rng, float(run != "base"), clearings if run != "base" else {"none": [{}]}) for run in RUNS}
+
+
+@pytest.fixture(scope="module")
+def table(compared) -> pd.DataFrame:
+    return TABLE["agreement"](compared, STUDY)
+
+
+def test_agreement_is_per_token(compared, table):
+    check(table, "agreement")
+    own = compared["rmu/0"].query("clearing == 'none' and topic == 'fire'")
+    for metric, column in (("kl", "kl"), ("top1_agreement", "agreed")):
+        row = pick(table, seed="0", layer=2, topic="fire", clearing="none", metric=metric)
+        assert row.value == pytest.approx(own[column].sum() / own.tokens.sum()) and row.n == 12
+        assert row.low < row.value < row.high
+    for topic in TOPICS:
+        row = pick(table, method="base", topic=topic, clearing="none", metric="kl")
+        assert (row.value, row.low, row.high) == (0, 0, 0), "the base agrees with itself"
+
+
+def test_seeds_are_pooled_and_the_interval_is_theirs_too(compared, table):
+    both = pd.concat([compared[run].query("clearing == 'none' and topic == 'ice'") for run in ("rmu/0", "rmu/1")])
+    row = pick(table, seed="all", layer=2, topic="ice", clearing="none", metric="kl")
+    assert row.value == pytest.approx(both.kl.sum() / both.tokens.sum()) and row.n == 12
+    assert set(table[table.method == "rmu"].seed) == {"0", "1", "all"}
+
+
+def test_variants_are_told_apart_as_in_the_scores(compared, table):
+    assert set(table.clearing) == {"none", "topic", "rand"}
+    frame = compared["rmu/2"]
+    for how, own in [
+        (("topic", "primary", -1, False), "clearing == 'topic' and direction_of == 'fire'"),
+        (("topic", "control", -1, True), "clearing == 'topic' and direction_of == 'ice'"),
+        (("rand", "null", -1, False), "clearing == 'rand'"),
+        (("rand", "null", 1, False), "clearing == 'rand' and draw == 1"),
+    ]:
+        part, wanted = frame.query(f"topic == 'fire' and {own}"), dict(zip(APPLIED, how, strict=True))
+        row = pick(table.fillna({"draw": -1}), seed="0", layer=3, topic="fire", metric="kl", **wanted)
+        assert row.value == pytest.approx(part.kl.sum() / part.tokens.sum()), how
+    assert not (table.other_topic & (table.topic == "calm")).any()
+
+
+def test_hazardous_texts_are_also_taken_together(compared, table):
+    both = compared["rmu/2"].query("clearing == 'none' and topic != 'calm'")
+    row = pick(table, seed="0", layer=3, topic="all", clearing="none", metric="kl", benchmark="all")
+    assert row.value == pytest.approx(both.kl.sum() / both.tokens.sum()) and (row.n, row.role) == (24, "hazardous")
+
+
+def test_texts_of_a_unit_in_two_benchmarks_count_once(compared, table):
+    again = {
+        run: pd.concat([frame, frame[frame.benchmark == "fire_text"].assign(benchmark="again")])
+        for run, frame in compared.items()
+    }
+    found = TABLE["agreement"](again, STUDY)
+    where = {"seed": "0", "layer": 3, "topic": "all", "clearing": "none", "metric": "kl"}
+    row, before = pick(found, **where), pick(table, **where)
+    assert row.n == before.n == 24
+    assert (row.value, row.low, row.high) == pytest.approx((before.value, before.low, before.high))
+    assert pick(found, **where | {"topic": "fire", "benchmark": "again"}).n == 12
+
+
+# -- coherence
+
+
+def written(tokens: int, distinct: int) -> pd.DataFrame:
+    counts = {"tokens": tokens, "distinct_1": distinct, "pairs": max(tokens - 1, 0), "distinct_2": distinct}
+    counts |= {"fours": max(tokens - 3, 0), "repeated_4": 2 if tokens else 0, "nll": 1.5 * tokens}
+    return pd.DataFrame(
+        [{"topic": t, "clearing": "none", "draw": None, "unit": f"{i}"} | counts for t in TOPICS for i in range(6)]
+    )
+
+
+def test_coherence_of_known_counts():
+    table = TABLE["coherence"]({"base": written(8, 4), "rmu/0": written(0, 0)}, STUDY)
+    check(table, "coherence")
+    wanted = {"distinct_1": 0.5, "distinct_2": 4 / 7, "repeated_4": 2 / 5, "base_nll": 1.5, "length": 8}
+    for metric, value in wanted.items():
+        row = pick(table, method="base", topic="all", metric=metric)
+        assert (row.value, row.n) == (pytest.approx(value), 12), "both hazardous topics, whose units are others"
+
+
+def test_models_that_write_nothing_have_no_coherence():
+    table = TABLE["coherence"]({"rmu/0": written(0, 0)}, STUDY)
+    own = table[table.seed == "0"].set_index(["topic", "metric"])
+    assert own.loc[("fire", "length")].value == 0
+    for metric in ("distinct_1", "distinct_2", "repeated_4", "base_nll"):
+        assert own.loc[("fire", metric)].note == EMPTY
+
+
+def test_a_resample_without_tokens_leaves_the_interval_of_the_others():
+    frame = written(8, 4)
+    frame.loc[frame.unit != "0", "tokens":] = 0
+    row = pick(TABLE["coherence"]({"rmu/0": frame}, STUDY), seed="0", topic="fire", metric="distinct_1")
+    assert (row.value, row.low, row.high) == (0.5, 0.5, 0.5)
+
+
+# -- depth, relearning
+
+
+def test_depth_and_relearning_are_means_over_units():
+    rng = np.random.default_rng(0)
+    read = pd.DataFrame(
+        [
+            {"state": s, "topic": t, "unit": str(i // 2), "depth": d, "quantity": q, "value": rng.random()}
+            for s in ("unlearned", "cleared") for t in TOPICS for d in (0, 1) for q in ("a", "b") for i in range(10)
+        ]
+    )  # fmt: skip
+    table = TABLE["depth"]({"rmu/0": read}, STUDY)
+    check(table, "depth")
+    own = read.query("state == 'cleared' and topic == 'ice' and depth == 1 and quantity == 'b'")
+    row = pick(table, seed="0", topic="ice", state="cleared", depth=1, quantity="b")
+    assert row.value == pytest.approx(own.value.mean()) and row.n == 5
+    taught = pd.DataFrame(
+        [
+            {"state": "control", "topic": t, "examples": n, "unit": str(i), "correct": i < n, "nll": 2.0 - n}
+            for t in ("fire", "ice") for n in (0, 3) for i in range(4)
+        ]
+    )  # fmt: skip
+    table = TABLE["relearning"]({"rmu/0": taught}, STUDY)
+    check(table, "relearning")
+    for examples, value in ((0, 0), (3, 0.75)):
+        assert pick(table, seed="0", topic="all", examples=examples, metric="accuracy").value == value
+        assert pick(table, seed="0", topic="fire", examples=examples, metric="nll").value == 2.0 - examples
+
+
+def test_runs_of_a_cell_with_other_units_are_an_error():
+    frames = {run: written(8, 4) for run in ("rmu/0", "rmu/1")}
+    frames["rmu/1"] = frames["rmu/1"].replace({"unit": {"5": "6"}})
+    with pytest.raises(ValueError, match="different units"):
+        TABLE["coherence"](frames, STUDY)
+
+
+# -- emergence
+
+
+def traced(forgotten: int, recovered: int) -> pd.DataFrame:
+    """Of 20 questions a topic, all known: at step 10 the first `forgotten` are lost, `recovered` of them cleared."""
+    rows = []
+    for topic in ("fire", "ice"):
+        for step in (0, 10):
+            lost = forgotten if step else 0
+            rows += [
+                {"step": step, "topic": topic, "quantity": "norm", "unit": str(i), "value": step + i} for i in range(4)
+            ]
+            rows += [{"step": step, "topic": topic, "quantity": "cos_u", "unit": "", "value": 0.9}] * bool(step)
+            for i in range(20):
+                values = {"base": 1.0, "unlearned": float(i >= lost), "cleared": float(i >= lost or i < recovered)}
+                rows += [
+                    {"step": step, "topic": topic, "quantity": f"correct_{state}", "unit": str(i), "value": value}
+                    for state, value in values.items()
+                ]
+    return pd.DataFrame(rows)
+
+
+def test_emergence_of_known_answers():
+    table = TABLE["emergence"]({"rmu/0": traced(10, 4)}, STUDY)
+    check(table, "emergence")
+    for topic, count in (("fire", 20), ("all", 40)):
+        own = {q: pick(table, seed="0", topic=topic, step=10, quantity=q) for q in
+               ("norm", "cos_u", "forgotten_accuracy", "recovered_accuracy")}  # fmt: skip
+        assert own["forgotten_accuracy"].value == 0.5 and own["recovered_accuracy"].value == pytest.approx(0.4)
+        assert own["norm"].value == 11.5 and own["cos_u"].value == pytest.approx(0.9)
+        assert own["recovered_accuracy"].n == count and own["recovered_accuracy"].low < 0.4
+
+
+def test_before_anything_is_forgotten_nothing_can_be_recovered():
+    table = TABLE["emergence"]({"rmu/0": traced(10, 4)}, STUDY)
+    row = pick(table, seed="all", topic="all", step=0, quantity="recovered_accuracy")
+    assert np.isnan(row.value) and row.note == statistics.UNDEFINED
+    assert pick(table, seed="all", topic="all", step=0, quantity="forgotten_accuracy").value == 0
+    assert not ((table.step == 0) & (table.quantity == "cos_u")).any(), "what did not move has no direction"

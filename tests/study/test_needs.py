@@ -1,0 +1,163 @@
+"""What a study needs of its texts is told while it is planned, by the user's own file."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from helpers.checkout import ROOT
+
+from overpaint.errors import UserError
+from overpaint.sources import texts, world
+from overpaint.study import sweep
+from overpaint.study.configuration import complete
+
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+TOPIC = "gloomcraft"
+Rows = list[dict[str, Any]]
+
+
+def rows(kind: str, count: int = 60) -> Rows:
+    """Rows of which every third is to fit."""
+    own = {
+        "corpora": {"text": "Some text."},
+        "prompts": {"text": "Some"},
+        "benchmarks": {"question": "Which?", "choices": ["x", "y"], "answer": 0},
+    }
+    heads = ({"id": f"{n}", "unit": f"{n}", "split": "report" if n % 3 else "fit"} for n in range(count))
+    asked = (
+        {"question": f"Which is {n}?", "choices": [f"x{n}", "y"]} if kind == "benchmarks" else {} for n in range(count)
+    )
+    return [head | own[kind] | question for head, question in zip(heads, asked, strict=True)]
+
+
+@pytest.fixture
+def planned(tmp_path) -> Callable[..., dict]:
+    """planned(corpora=rows, prompts=..., benchmarks=..., **study): the default study on own files of one topic."""
+
+    def plan(**changes: Any) -> dict:
+        config = copy.deepcopy(DEFAULT)
+        for catalogue in ("corpora", "prompts", "benchmarks"):
+            path = tmp_path / f"{catalogue}.jsonl"
+            own = changes.pop(catalogue, rows(catalogue))
+            path.write_text("".join(json.dumps(row) + "\n" for row in own))
+            kind = {"kind": "questions"} if catalogue == "benchmarks" else {}
+            config[catalogue][TOPIC] = {"source": "file", "path": str(path), "topic": TOPIC} | kind
+        for key, value in changes.items():
+            section = config["study"] if key in config["study"] else config["methods"]["rmu"]
+            section[key] = section[key] | value if key == "relearn" else value
+        return complete(config, SCHEMA)
+
+    return plan
+
+
+def of(split: str, count: int, kind: str = "prompts") -> Rows:
+    """So many rows of one split."""
+    return [row | {"split": split, "unit": f"{split}{row['unit']}"} for row in rows(kind, count)]
+
+
+SENSELESS = {
+    "no prompts to fit": ({"prompts": of("report", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
+    "one prompt to fit": ({"prompts": of("fit", 1) + of("report", 9)}, ["prompts", "1 of the 2 or more"]),
+    "one question as two facts": (
+        {"benchmarks": rows("benchmarks") + [rows("benchmarks")[0] | {"unit": "again", "choices": ["y", "x0"]}]},
+        ["benchmarks", "'Which is 0?'", "'again'", "'0'", "two facts"],
+    ),
+    "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'report'"]),
+    "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'report'"]),
+    "no questions that probes fit": ({"benchmarks": of("report", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
+    "no questions of the split shown": (
+        {"benchmarks": of("report", 9, "benchmarks"), "split": "fit", "depth": []},
+        ["benchmarks", "split 'fit'"],
+    ),
+    "empty questions that are read at every depth": (
+        {"benchmarks": [row | {"question": ""} for row in rows("benchmarks")]},
+        ["benchmarks", "empty questions", "study.depth"],
+    ),
+    "no batch": ({"corpora": rows("corpora", 3)}, ["corpora", "3 texts", "methods.rmu.batch is 4"]),
+    "no batch of long texts": ({"min_length": 10}, ["corpora", "0 texts longer than 10", "min_length"]),
+    "too few texts to relearn": ({"corpora": rows("corpora", 55)}, ["corpora", "55 texts", "relearn.examples"]),
+    "an empty corpus": ({"corpora": []}, ["corpora", "holds no rows"]),
+    "a bad row": ({"benchmarks": [{"id": "1"}]}, ["benchmarks", "line 1", "`unit` is missing"]),
+}
+
+
+@pytest.mark.parametrize("fault", SENSELESS)
+def test_a_file_that_the_study_cannot_use_is_refused_by_its_path(planned, tmp_path, fault):
+    changes, parts = SENSELESS[fault]
+    with pytest.raises(UserError) as caught:
+        planned(**changes)
+    sentence = str(caught.value)
+    assert str(tmp_path / f"{parts[0]}.jsonl") in sentence and "\n" not in sentence and sentence.endswith(".")
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+ENOUGH = {
+    "the whole": {},
+    "two prompts to fit": {"prompts": of("fit", 2) + of("report", 1)},
+    "questions of the split that is shown, where no probe is fitted": {
+        "benchmarks": of("report", 1, "benchmarks"), "depth": [],
+    },
+    "empty questions that are only scored": {
+        "benchmarks": [row | {"question": ""} for row in rows("benchmarks")], "depth": [],
+    },
+    "one batch, where nothing is relearned": {"corpora": rows("corpora", 4), "relearn": {"runs": []}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENOUGH)
+def test_what_is_enough_is_accepted(planned, case):
+    assert planned(**ENOUGH[case])["corpora"][TOPIC]["source"] == "file"
+
+
+# --- texts that are not there yet
+
+DATASET = {"repo": "owner/name", "revision": "0" * 40, "files": ["*"]}
+OTHERS = {
+    "a share that leaves no prompts to fit": ("prompts", {"fit": 0}, "prompts.gloomcraft.fit is 0"),
+    "a share that leaves no prompts to report": ("prompts", {"fit": 1}, "prompts.gloomcraft.fit is 1"),
+    "one prompt of each split": ("prompts", {"count": 1}, "prompts.gloomcraft.count is 1"),
+    "a share that leaves nothing to report": ("benchmarks", {"fit": 1}, "benchmarks.gloomcraft.fit is 1"),
+    "fewer texts than a batch": ("corpora", {"count": 3}, "3 texts"),
+    "fewer texts than are relearned": ("corpora", {"count": 50}, "50 texts"),
+}
+
+
+@pytest.mark.parametrize("fault", OTHERS)
+def test_what_settings_leave_too_little_of_is_refused(fault):
+    catalogue, changes, said = OTHERS[fault]
+    config = copy.deepcopy(DEFAULT)
+    config["datasets"]["own"] = DATASET
+    entry = {"source": "dataset", "dataset": "own", "topic": TOPIC}
+    config[catalogue][TOPIC] = entry | ({"kind": "questions"} if catalogue == "benchmarks" else {})
+    complete(copy.deepcopy(config), SCHEMA)
+    config[catalogue][TOPIC] |= changes
+    with pytest.raises(UserError, match=said):
+        complete(config, SCHEMA)
+
+
+@pytest.mark.parametrize(("entities", "domains"), [(4, 1), (7, 2), (8, 1), (24, 4)])
+def test_the_size_of_a_fictional_corpus_is_known_beforehand(entities, domains):
+    chosen, facts = list(world.DOMAINS)[:domains], world.generate(entities=entities, values=8)
+    assert len(world.corpus_rows(facts, chosen)) == world.corpus_size(entities, chosen)
+
+
+def test_a_fictional_corpus_that_is_too_small_is_refused():
+    config = copy.deepcopy(DEFAULT)
+    config["study"]["relearn"]["examples"] = [0, 61]
+    with pytest.raises(UserError, match=r"corpora.gloomcraft has 60 texts, .* asks for 61"):
+        complete(config, SCHEMA)
+
+
+def test_prompts_of_any_source_are_looked_at_before_they_are_written():
+    texts.check_splits(of("fit", 2) + of("report", 1), texts.PROMPTS, "the data set pages")
+    with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'report'"):
+        texts.check_splits(of("fit", 2), texts.PROMPTS, "the data set pages")
+
+
+def test_the_default_study_has_what_these_tests_are_about():
+    config = complete(copy.deepcopy(DEFAULT), SCHEMA)
+    assert sweep.picked(config, config["study"]["depth"]) and sweep.picked(config, config["study"]["relearn"]["runs"])

@@ -1,0 +1,314 @@
+"""What runs again after which edit: dry runs on a finished smoke study, and the table of them in docs/reruns.md."""
+
+import json
+import os
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from queue import Queue
+
+import pytest
+import yaml
+from helpers.checkout import JOBS, MODEL, ROOT, RUNS, SMOKE, edited, planned, snakemake
+
+DOC = ROOT / "docs/reruns.md"
+HEAD = """# What runs again
+
+A job runs again where its inputs, its parameters or the code that it uses changed, and where a job before it ran again.
+Code counts by its syntax tree, without comments and docstrings, as far as a rule's script imports it.
+
+The table is what `snakemake -n` plans after each edit of a finished smoke study, whose everyday corpus, prompts and
+questions are files of one's own. The tests make it anew and compare. The study has {total} jobs:
+{jobs}.
+
+| edit | jobs that run again |
+|---|---|
+"""
+# The smoke study with texts of one's own, which can be edited.
+OWN = {
+    "study": {
+        "retain": ["own"],
+        "prompts": ["gloomcraft", "riftlore", "own"],
+        "evaluate": [
+            {
+                "clearings": ["none", "span", "topic", "span_mean_from"],
+                "benchmarks": ["gloomcraft", "riftlore", "own", "gloomcraft_text", "everyday_text"],
+            },
+            {"clearings": ["rand", "ones", "on_base"], "benchmarks": ["gloomcraft", "riftlore"]},
+        ],
+    },
+    "corpora": {"own": {"source": "file", "topic": "everyday", "path": "own/corpora.jsonl"}},
+    "prompts": {"own": {"source": "file", "topic": "everyday", "path": "own/prompts.jsonl"}},
+    "benchmarks": {"own": {"source": "file", "topic": "everyday", "path": "own/benchmarks.jsonl", "kind": "questions"}},
+}
+# Jobs that go together, by the name that stands for them in the table.
+TOGETHER = {
+    "all tables and reports": {"gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1},
+    "tables and reports": {"gather_tables": 1, "render_report": 6, "render_index": 1},
+    "reports": {"render_report": 6, "render_index": 1},
+}
+Edit = Callable[[Path], AbstractContextManager]
+
+
+def own_texts(folder: Path) -> None:
+    """Give a finished smoke study files of its own, as if it had run on them."""
+    (folder / "own").mkdir()
+    for kind in ("corpora", "prompts", "benchmarks"):
+        for end in (".jsonl", ".job.json"):
+            shutil.copy2(folder / MODEL / kind / f"everyday{end}", folder / MODEL / kind / f"own{end}")
+        shutil.copy(folder / MODEL / kind / "everyday.jsonl", folder / "own" / f"{kind}.jsonl")
+    (folder / "own.yaml").write_text(yaml.safe_dump(OWN, sort_keys=False))
+    (folder / "edit.yaml").write_text("{}")
+    done = snakemake(folder, "--touch", *SMOKE, "own.yaml", "edit.yaml")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def plan(folder: Path) -> dict[str, int]:
+    """The jobs of a dry run."""
+    done = snakemake(folder, "--dry-run", *SMOKE, "own.yaml", "edit.yaml")
+    assert done.returncode == 0 and ("Nothing to be done" in done.stdout) != bool(planned(done.stdout)), done.stdout
+    return planned(done.stdout)
+
+
+# --- edits: contexts that take them back
+
+
+def setting(**changes: object) -> Edit:
+    """Settings in a further configuration file; `__` separates the levels."""
+    nested: dict = {}
+    for path, value in changes.items():
+        *levels, last = path.split("__")
+        place = nested
+        for level in levels:
+            place = place.setdefault(level, {})
+        place[last] = value
+    return lambda folder: edited(folder / "edit.yaml", yaml.safe_dump(nested))
+
+
+def text(path: str, old: str, new: str) -> Edit:
+    """One text in a file replaced by another."""
+
+    def edit(folder: Path) -> AbstractContextManager:
+        before = (folder / path).read_text()
+        assert old in before, f"{path} has no {old}"
+        return edited(folder / path, before.replace(old, new, 1))
+
+    return edit
+
+
+def added(path: str, line: str) -> Edit:
+    """A line at the end of a file."""
+    return lambda folder: edited(folder / path, (folder / path).read_text() + line)
+
+
+def row(kind: str, **fields: object) -> Edit:
+    """A row at the end of a file of one's own."""
+    return added(f"own/{kind}.jsonl", json.dumps({"id": "new"} | fields) + "\n")
+
+
+def together(*edits: Edit) -> Edit:
+    """Several edits at once."""
+
+    @contextmanager
+    def edit(folder: Path) -> Iterator[None]:
+        with ExitStack() as stack:
+            for one in edits:
+                stack.enter_context(one(folder))
+            yield
+
+    return edit
+
+
+@contextmanager
+def gone(folder: Path, *paths: str) -> Iterator[None]:
+    """Files or folders away."""
+    aside = [(folder / path, folder / f"aside{number}") for number, path in enumerate(paths)]
+    for place, other in aside:
+        place.rename(other)
+    try:
+        yield
+    finally:
+        for place, other in aside:
+            other.rename(place)
+
+
+@contextmanager
+def touched(folder: Path, *paths: str) -> Iterator[None]:
+    """Files with a new time of change."""
+    before = [os.stat(folder / path) for path in paths]
+    for path in paths:
+        os.utime(folder / path)
+    try:
+        yield
+    finally:
+        for path, old in zip(paths, before, strict=True):
+            os.utime(folder / path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+@contextmanager
+def moved(folder: Path) -> Iterator[None]:
+    """The results, and what Snakemake knows of them, in another folder that is called as this one."""
+    away = folder.with_name(f"{folder.name}-moved")
+    shutil.copytree(folder, away, symlinks=True)
+    folder.rename(folder.with_name(f"{folder.name}-old"))
+    away.rename(folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        folder.with_name(f"{folder.name}-old").rename(folder)
+
+
+def grids(*cells: tuple[int, int, list[int]]) -> Edit:
+    """Other runs: (layer, c, seeds)."""
+    return setting(
+        study__runs=[{"method": "rmu_smoke", "layer": layer, "c": c, "seed": seeds} for layer, c, seeds in cells]
+    )
+
+
+EDITS: dict[str, dict[str, Edit]] = {
+    "The sweep": {
+        "a value of c added, with one seed": grids((1, 4, [0, 1]), (1, 8, [0])),
+        "a layer added, with one seed": grids((1, 4, [0, 1]), (2, 4, [0])),
+        "a run removed (a value of c, a layer or a seed)": grids((1, 4, [0])),
+        "`alpha` of the method": setting(methods__rmu_smoke__alpha=6),
+        "`steps` of the method": setting(methods__rmu_smoke__steps=41),
+        "a clearing added to `study.evaluate`": setting(
+            study__evaluate=[*OWN["study"]["evaluate"], {"clearings": ["pooled"], "benchmarks": ["gloomcraft"]}]
+        ),
+        "`study.primary`, the clearing of the headline": setting(study__primary="topic"),
+        "`study.completions`": setting(study__completions=2),
+        "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
+        "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),
+    },
+    "Texts and the base model": {
+        "a prompt added": row("prompts", unit="new", split="fit", text="who is new ?"),
+        "a question added": row("benchmarks", unit="new", split="fit", question="who ?", choices=["a", "b"], answer=0),
+        "a text added to the retain corpus": row("corpora", text="one more text"),
+        "a setting of the base model": setting(models__smoke__steps=151),
+        "a second base model": setting(
+            study__model=["smoke", "twin"], models__twin={"source": "miniature", "world": "smoke", "layers": 3}
+        ),
+    },
+    "Words and machines": {
+        "a docstring or a comment in the library": text("src/overpaint/junk/directions.py", '"""', '"""New: '),
+        "a comment in a script": added("workflow/scripts/unlearn.py", "# a remark\n"),
+        "a rule's message, docstring, memory or threads": together(
+            text("workflow/rules/evaluate.smk", '"Evaluating {', '"Scoring {'),
+            text(
+                "workflow/rules/unlearn.smk",
+                '    resources:\n        **needs("unlearn"',
+                '    threads: 2\n    resources:\n        **needs("unlearn"',
+            ),
+        ),
+        "a profile": added("profiles/default/config.yaml", "latency-wait: 7\n"),
+        "a version in `envs/unlearn.yaml`": added("envs/unlearn.yaml", "  - zlib\n"),
+        "an upgrade of the package that changes no code": together(
+            text("src/overpaint/__init__.py", "go?", "go? Still."),
+            lambda folder: touched(folder, *_all(folder, "src"), *_all(folder, "workflow"), "config.yaml"),
+        ),
+    },
+    "Files": {
+        "an intermediate file touched": lambda folder: touched(folder, f"{RUNS[0]}/overlay.safetensors"),
+        "a source file touched": lambda folder: touched(folder, "own/corpora.jsonl", "reports/map.ipynb"),
+        "keys of the configuration in another order": lambda folder: edited(
+            folder / "own.yaml", yaml.safe_dump(_reversed(OWN), sort_keys=False)
+        ),
+        "the folder of a run deleted": lambda folder: gone(folder, RUNS[1]),
+        "prefixes and activations deleted, to save room": lambda folder: gone(
+            folder, f"{MODEL}/prefix", f"{RUNS[0]}/activations", f"{RUNS[1]}/activations"
+        ),
+        "the whole folder copied to another place": moved,
+    },
+    "Code": {
+        "code in `workflow/scripts/evaluate.py`": added("workflow/scripts/evaluate.py", "X = 1\n"),
+        "the text of one report": text("reports/map.ipynb", '"source": [', '"source": ["News. ", '),
+        "the words of one section": text(
+            "src/overpaint/measures/relearning/page.py", "each seen once", "each once seen"
+        ),
+        "the style of the pages": added("src/overpaint/report/templates/page.css", "p { color: black; }\n"),
+        "a figure's colour": text("src/overpaint/report/drawing.py", '"cleared": "#0072B2"', '"cleared": "#0072B3"'),
+    },
+}
+
+
+def _reversed(entry: object) -> object:
+    """A configuration with all its keys in the opposite order."""
+    if isinstance(entry, list):
+        return [_reversed(item) for item in entry]
+    return {key: _reversed(entry[key]) for key in reversed(entry)} if isinstance(entry, dict) else entry
+
+
+def _all(folder: Path, below: str) -> list[str]:
+    """Files below a folder of the copy."""
+    found = (path.relative_to(folder) for path in (folder / below).rglob("*") if path.is_file())
+    return [str(path) for path in found if "__pycache__" not in path.parts]
+
+
+def modules() -> dict[str, Edit]:
+    """A change of code in each module of the library."""
+    found = sorted(path.relative_to(ROOT) for path in (ROOT / "src/overpaint").rglob("*.py"))
+    return {f"code in `{path}`": added(str(path), "\nX = 1\n") for path in found}
+
+
+def words(jobs: dict[str, int]) -> str:
+    """Jobs as they stand in the table."""
+    for name, parts in TOGETHER.items():
+        if parts.items() <= jobs.items():
+            rest = {rule: count for rule, count in jobs.items() if rule not in parts}
+            return ", ".join(filter(None, [words(rest) if rest else "", name]))
+    return ", ".join(f"{count} {rule}" for rule, count in jobs.items()) or "nothing"
+
+
+@pytest.fixture(scope="module")
+def table(study, tmp_path_factory) -> dict[str, dict[str, dict[str, int]]]:
+    """{section: {edit: jobs planned after it}}, by two copies of the study at a time."""
+    folders: Queue[Path] = Queue()
+    for number in range(2):
+        folder = tmp_path_factory.mktemp("reruns") / f"study{number}"
+        shutil.copytree(study, folder, symlinks=True)
+        own_texts(folder)
+        assert plan(folder) == {}
+        folders.put(folder)
+
+    def after(edit: Edit) -> dict[str, int]:
+        folder = folders.get()
+        with edit(folder):
+            jobs = plan(folder)
+        folders.put(folder)
+        return {rule: jobs[rule] for rule in JOBS if rule in jobs}
+
+    sections = EDITS | {"Code of the library": modules()}
+    with ThreadPoolExecutor(2) as pool:
+        found = {
+            title: dict(zip(edits, pool.map(after, edits.values()), strict=True)) for title, edits in sections.items()
+        }
+    for _ in range(2):
+        assert plan(folders.get()) == {}, "an edit was not taken back"
+    return found
+
+
+def test_a_value_of_c_added_to_a_finished_sweep_trains_its_runs_alone(table):
+    new = {"unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "complete_prompts": 1}
+    new["analyse_weights"] = 1  # one quick job for all runs
+    assert table["The sweep"]["a value of c added, with one seed"] == new | TOGETHER["all tables and reports"]
+
+
+def test_words_and_machines_run_nothing_again_and_code_does(table):
+    assert [edit for edit, jobs in table["Words and machines"].items() if jobs] == []
+    unused = {"`src/overpaint/unlearning/methods/adaptive_rmu.py`", "`src/overpaint/unlearning/methods/published.py`"}
+    idle = {edit.removeprefix("code in ") for edit, jobs in table["Code of the library"].items() if not jobs}
+    assert unused <= idle and not idle & {"`src/overpaint/jobs/job.py`", "`src/overpaint/junk/directions.py`"}
+
+
+def test_the_table_in_the_docs_is_what_is_planned(table, tmp_path):
+    lines = [
+        f"| **{title}** | |\n" + "".join(f"| {e} | {words(j)} |\n" for e, j in t.items()) for title, t in table.items()
+    ]
+    made = tmp_path / "reruns.md"
+    jobs = textwrap.fill(", ".join(f"{count} {rule}" for rule, count in JOBS.items()), 120)
+    made.write_text(HEAD.format(total=sum(JOBS.values()), jobs=jobs) + "".join(lines))
+    assert DOC.exists() and DOC.read_text() == made.read_text(), f"Right? Then: cp {made} {DOC}"
