@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.scoring import evaluation
 from overpaint.scoring.evaluation import Benchmark, IntervenedLM, evaluate_clearings
 from overpaint.sources import harness, texts, world
@@ -87,7 +88,7 @@ def prepare(tmp_path_factory) -> Callable[..., Benchmark]:
 
 
 def evaluate(model, by_byte, *benchmarks: Benchmark, split: str = "report") -> list[dict]:
-    return evaluate_clearings(model, by_byte, {}, [(NONE, list(benchmarks))], split)
+    return evaluate_clearings(Run(model, by_byte), [(NONE, list(benchmarks))], split)
 
 
 def stock(model, by_byte, definition: str, files: list[Path], chat: bool = False) -> tuple[ConfigurableTask, list]:
@@ -333,7 +334,7 @@ def test_a_tokenizer_without_chat_template_is_refused(model, by_byte, wmdp, prep
 def test_definitions_are_read_once_for_many_clearings(model, by_byte, wmdp, prepare, monkeypatch):
     calls, benchmark = [], prepare("wmdp_bio", wmdp)
     monkeypatch.setattr(evaluation, "definitions", lambda name: calls.append(name) or harness.definitions(name))
-    rows = evaluate_clearings(model, by_byte, {}, [(NONE, [benchmark])] * 3, "report")
+    rows = evaluate_clearings(Run(model, by_byte), [(NONE, [benchmark])] * 3, "report")
     assert calls == ["wmdp_bio"] and len(rows) == 3 * len({row["id"] for row in rows})
 
 

@@ -80,6 +80,7 @@ rule trace_emergence:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         snapshots="<out>/{model}/{run}/snapshots.safetensors",
+        junk=[],  # fitted anew at every step
         base="<out>/{model}/base/activations/none.safetensors",
         prompts=expand("<out>/{{model}}/prompts/{name}.jsonl", name=STUDY.hazardous_prompts.values()),
         benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),

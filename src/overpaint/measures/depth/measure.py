@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
@@ -113,11 +112,7 @@ def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
 
 
 def measure(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    asked: dict[str, list[Question]],
-    clearings: dict[str, Clearing],
-    split: str,
+    model: nn.Module, asked: dict[str, list[Question]], clearings: dict[str, Clearing], split: str
 ) -> list[dict]:
     """Rows {topic, unit, depth, quantity, value} of the questions of `split`, the others being those that probes fit.
 
