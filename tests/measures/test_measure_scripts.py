@@ -16,8 +16,8 @@ from overpaint.sources import texts, world
 
 ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
 CLEARINGS = {
-    "none": {"direction": "none"},
-    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False},
+    "none": {"direction": "none", "null": False},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False, "null": False},
 }
 
 

@@ -136,7 +136,7 @@ def test_defaults_that_a_key_names_are_valid_for_it():
 
 def test_defaults_are_filled_in_at_every_level():
     config = merged()
-    config["models"]["miniature"] = {"source": "miniature", "world": "miniature"}
+    config["models"]["miniature"] = {"source": "fictional", "world": "miniature"}
     config["models"]["own"] = {"source": "folder", "path": "somewhere"}
     config["worlds"]["miniature"] = {}
     config["methods"]["rmu"] = {"kind": "rmu", "steps": 5, "lr": 0.1, "alpha": 1}
@@ -647,7 +647,7 @@ def test_a_released_model_without_weights_is_refused():
 def two_worlds(config: dict) -> None:
     """Another base model, of another world, beside the first."""
     config["worlds"]["other"] = {"seed": 5}
-    config["models"]["twin"] = {"source": "miniature", "world": "other"}
+    config["models"]["twin"] = {"source": "fictional", "world": "other"}
     config["study"] |= {"model": ["miniature", "twin"], "control": ""}
 
 
@@ -728,13 +728,13 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
     ]
     config = complete(config, SCHEMA)
     found = {
-        (layer, c): [e["clearings"] for e in sweep.plan(config, {"method": "rmu", "layer": layer, "c": c})]
+        (layer, c): [e["clearings"] for e in sweep.plan(config, {"kind": "rmu", "layer": layer, "c": c})]
         for layer in (2, 3)
         for c in (2, 4, 8)
     }
     both = [["none", "span"], ["top_1"]]
     assert found == dict.fromkeys(found, both[:1]) | {(3, 4): both, (3, 8): both}
-    assert sweep.plan(config, {"method": "rmu", "layer": 2, "c": 2}) == [everywhere]
+    assert sweep.plan(config, {"kind": "rmu", "layer": 2, "c": 2}) == [everywhere]
 
 
 # --- the plan

@@ -127,7 +127,7 @@ def test_an_odd_name_that_is_one_is_accepted(name):
     config = copy.deepcopy(DEFAULT)
     for catalogue in CATALOGUES:
         renamed(catalogue, {"clearings": "topic", "methods": "rmu"}.get(catalogue, "everyday"), name)(config)
-    config["worlds"][name], config["models"][name] = {"seed": 1}, {"source": "miniature", "world": name}
+    config["worlds"][name], config["models"][name] = {"seed": 1}, {"source": "fictional", "world": name}
     config["corpora"][name]["topic"] = config["study"]["name"] = name
     config["study"]["output"] = f"results/{name}"
     assert name in complete(config, SCHEMA)["clearings"]
@@ -295,7 +295,7 @@ def test_how_a_number_is_written_is_said(path, value, hint):
 
 @pytest.mark.parametrize(("width", "heads"), [(33, 1), (32, 3), (32, 5), (32, 64), (32, 32), (30, 2)])
 def test_heads_that_cannot_share_the_width_are_refused(width, heads):
-    shape = {"source": "miniature", "world": "miniature", "width": width, "heads": heads}
+    shape = {"source": "fictional", "world": "miniature", "width": width, "heads": heads}
     assert "models.odd.width" in refusal(put("models", "odd", value=shape))
 
 

@@ -190,7 +190,7 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a text added to the retain corpus": row("corpora", text="one more text"),
         "a setting of the base model": setting(models__smoke__steps=151),
         "a second base model": setting(
-            study__model=["smoke", "twin"], models__twin={"source": "miniature", "world": "smoke", "layers": 3}
+            study__model=["smoke", "twin"], models__twin={"source": "fictional", "world": "smoke", "layers": 3}
         ),
     },
     "Words and machines": {

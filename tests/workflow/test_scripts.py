@@ -41,7 +41,7 @@ def test_generate_world_writes_the_world_of_its_settings(world_file):
 
 @pytest.mark.parametrize("kind", ["corpus", "prompts", "questions", "text"])
 def test_texts_are_prepared_from_a_world(tmp_path, world_file, kind):
-    settings = {"source": "miniature", "domains": ["rivers"], "topic": "rivers", "kind": kind}
+    settings = {"source": "fictional", "domains": ["rivers"], "topic": "rivers", "kind": kind}
     made = run("prepare_texts", tmp_path, {"source": world_file}, ["rows"], settings=settings)
     rows, facts = texts.read_rows(made["rows"], kind), world.load(world_file)
     expected = {
@@ -170,7 +170,7 @@ def test_prepare_task_writes_the_rows_of_a_task(tmp_path, facts):
     settings = {"task": "wmdp_bio", "metric": "acc", "fit": 0.25}
     made = run("prepare_task", tmp_path, {"dataset": folder.parent}, ["rows"], settings=settings)
     rows = [json.loads(line) for line in made["rows"].read_text().splitlines()]
-    assert rows == harness.task_rows(settings, folder.parent)
+    assert rows == harness.rows("questions", settings, folder.parent)
     assert [row["document"] for row in rows] == asked
 
 
@@ -212,7 +212,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
 SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
-CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "span", "rand")}
+CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "span", "rand")}
 CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}, "clearings": CLEARINGS}
 
 

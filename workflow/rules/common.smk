@@ -16,7 +16,7 @@ from overpaint import measures
 from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
 from overpaint.jobs.provenance import sketch
-from overpaint.study import environments
+from overpaint.study import environments, sweep
 from overpaint.study.configuration import complete, read_plan
 from overpaint.study.fingerprint import fingerprint
 from overpaint.study.resources import has_gpu
@@ -99,11 +99,10 @@ def contents(*inputs):
 
 def source(entry):
     """The world, downloaded file or folder, or own file that an entry names."""
-    if "world" in entry:
-        return f"{OUT}/worlds/{entry['world']}.json"
-    if "dataset" in entry:
-        return f"{OUT}/downloads/datasets/{entry['dataset']}"
-    return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
+    places = {"world": f"{OUT}/worlds/{{}}.json", "dataset": f"{OUT}/downloads/datasets/{{}}", "path": "{}"}
+    places["package"] = f"{OUT}/downloads/{{}}"
+    taken = sweep.TAKES[entry["source"]]
+    return places[taken].format(entry[taken])
 
 
 def checkpoint(name):

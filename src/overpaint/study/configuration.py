@@ -10,6 +10,8 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
+from overpaint import sources
+from overpaint.declared import defining
 from overpaint.errors import UserError
 from overpaint.models import folders
 from overpaint.sources import world
@@ -59,7 +61,8 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
             f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
             f"{plan['primary']!r}: use that, or take the study out of its `studies`."
         )
-    drawn = [n for n in sweep.evaluated(study, "clearings") if config["clearings"][n]["direction"] in ("rand", "randn")]
+    clearings = config["clearings"]
+    drawn = [n for n in sweep.evaluated(study, "clearings") if sweep.kind_of(clearings[n]).get("drawn")]
     for name, entry in plan["hypotheses"].items():
         if entry.get("draws") not in (None, *drawn):
             raise UserError(
@@ -202,10 +205,8 @@ def _check_files(config: dict[str, Any]) -> None:
     """Read the user's own files and folders that the study names, so that a bad row is known at once."""
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name, entry in ((name, config[catalogue][name]) for name in names):
-            unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
-            if unknown:
-                valid = ", ".join(world.DOMAINS)
-                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
+            if entry["source"] in defining("sources", "check"):
+                sources.get(entry["source"]).check(entry, f"{catalogue}.{name}")
     needs.check_own(config)
     for name, model in sweep.chosen(config)["models"].items():
         without = model.get("without", [])

@@ -7,7 +7,7 @@ from typing import Any
 from overpaint.errors import UserError
 from overpaint.models.folders import blocks, has_template
 from overpaint.study import sweep
-from overpaint.study.names import NULLS, shown
+from overpaint.study.names import shown
 from overpaint.study.sweep import as_list, evaluated, expand_grid, expand_runs, hazardous_topics, used_methods
 
 
@@ -84,7 +84,7 @@ def _check_templates(config: dict[str, Any]) -> None:
     for name in evaluated(config["study"], "benchmarks"):
         for model in as_list(config["study"]["model"]) if config["benchmarks"][name]["chat_template"] else ():
             entry = config["models"][model]
-            if entry["source"] == "miniature" or ("path" in entry and not has_template(Path(entry["path"]))):
+            if entry["source"] == "fictional" or ("path" in entry and not has_template(Path(entry["path"]))):
                 raise UserError(
                     f"benchmarks.{name}.chat_template is true, and the tokenizer of the model {model!r} has no chat "
                     "template: leave it false, or take a model that was taught conversations."
@@ -96,22 +96,23 @@ def _check_clearings(config: dict[str, Any]) -> None:
     study, hazardous = config["study"], hazardous_topics(config)
     lacking = {}
     if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
-        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
-    released = ["model" in config["methods"][name] for name in used_methods(study)]
-    primary = config["clearings"][study["primary"]]["direction"]
-    if primary in ("none", *NULLS) or config["clearings"][study["primary"]]["on_base"]:
+        lacking["benign"] = "a benign prompt set: list one in study.prompts"
+    without = [not sweep.GIVES_U[config["methods"][name]["kind"]] for name in used_methods(study)]
+    primary = config["clearings"][study["primary"]]
+    null = sweep.kind_of(primary).get("null")
+    if primary["direction"] == "none" or null or primary["on_base"]:
         raise UserError(
             f"study.primary is {study['primary']!r}, which brings back nothing of the junk's own: name a clearing of "
             "another direction, of the unlearned model."
         )
-    if all(released) or (any(released) and primary == "control"):
-        lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
+    if all(without) or (any(without) and "u" in sweep.needs_of(primary)):
+        lacking["u"] = "saved control vectors, which a released model does not come with: use another direction"
     runs = _settings(config)
     meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
     for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["coherence"]["nulls"]]):
-        kind = config["clearings"][name]["direction"]
-        if kind in lacking:
-            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
+        for need in sweep.needs_of(config["clearings"][name]):
+            if need in lacking:
+                raise UserError(f"The clearing {name!r} needs {lacking[need]}, or leave the clearing out of the study.")
 
 
 def _check_coherence(config: dict[str, Any]) -> None:
@@ -176,7 +177,7 @@ def _check_picked(config: dict[str, Any]) -> None:
     chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
     for where, grids in chosen.items():
         for run in sweep.picked(config, grids):
-            if where == "emergence.runs" and "updated" not in runs[run]:
+            if where == "emergence.runs" and "corpora" not in sweep.NEEDS[runs[run]["kind"]]:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
             if not sweep.plain_questions(config, hazardous_topics(config)):
                 raise UserError(

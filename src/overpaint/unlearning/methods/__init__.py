@@ -1,7 +1,9 @@
 """Unlearning methods: one file is one method, found by its name.
 
 A method's module has `unlearn(model, task) -> (Overlay, history)`, which may change `model`; history is a list of rows
-{topic, step, quantity, value}.
+{topic, step, quantity, value}. It declares, as literals, `NEEDS`: what of `corpora` (to forget and to retain),
+`prefix` (activations that runs share) and `released` (an unlearned model of others) it is given; and `GIVES_U`:
+whether it saves control vectors.
 """
 
 import importlib
