@@ -72,6 +72,14 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     return plan
 
 
+def schema_of(path: Path) -> dict[str, Any]:
+    """The schema in a file, with what is found in the package in place: the kinds of directions."""
+    schema = _read(path)
+    if "direction" in schema.get("$defs", {}):
+        schema["$defs"]["direction"]["enum"] = list(sweep.DIRECTIONS)
+    return schema
+
+
 def _is_date(text: str) -> bool:
     try:
         return bool(date.fromisoformat(text))
@@ -82,7 +90,7 @@ def _is_date(text: str) -> bool:
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
     check_plain(data, name)
-    schema = _read(schema_path)
+    schema = schema_of(schema_path)
     found = Validator(schema).iter_errors(data)
     errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
     if errors:
