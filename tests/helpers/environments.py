@@ -26,7 +26,10 @@ COMES_WITH = {
     "nbconvert": {"nbformat"},
 }
 # Imported when a function is called, so that only the rule that calls it needs them.
-ON_CALL = {"render_report": {"papermill", "nbformat", "nbconvert"}, "prepare_texts": {"pyarrow"}}
+ON_CALL = {
+    "render_report": {"papermill", "nbformat", "nbconvert", "scipy"}, "prepare_texts": {"pyarrow"},
+    "gather_tables": {"scipy"}, "render_index": {"scipy"},
+}  # fmt: skip
 
 
 def blocks(path: Path) -> dict[str, dict[str, str]]:
