@@ -103,13 +103,13 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, target: Path
 
 
 def test_a_file_that_pip_let_through_is_checked_again(registry: Path, target: Path, monkeypatch):
-    def careless_pip(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+    def careless_pip(command: list[str]) -> subprocess.CompletedProcess:
         folder = Path(command[command.index("--dest") + 1])
         folder.mkdir()
         make_wheel(folder, version="2.0")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(packages.subprocess, "run", careless_pip)
+    monkeypatch.setattr(packages, "_run", careless_pip)
     with pytest.raises(UserError, match=wheel_hash(registry)):
         download_package("demo-data", "1.0", wheel_hash(registry), "demo_data/data.txt", target)
     assert left_behind(target) == []
@@ -139,7 +139,7 @@ def test_an_unknown_package_gives_pips_last_line(target: Path):
 
 @pytest.mark.parametrize("pin", [("-r", "1.0", "0" * 64), ("demo", "1.0 --pre", "0" * 64), ("demo", "1.0", "0")])
 def test_a_malformed_pin_never_reaches_pip(pin: tuple[str, str, str], target: Path, monkeypatch):
-    monkeypatch.setattr(packages.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was called"))
+    monkeypatch.setattr(packages, "_run", lambda command: pytest.fail("pip was called"))
     with pytest.raises(UserError, match="malformed"):
         download_package(*pin, "x", target)
 
@@ -191,15 +191,13 @@ def test_a_wheel_that_cannot_be_read_is_one_sentence(flag: str, tmp_path: Path, 
     ],
 )
 def test_only_network_failures_are_tried_again(failures, stderr, tries, registry, target, monkeypatch):
-    calls, real = [], subprocess.run
+    calls, real = [], packages._run
 
-    def run(command, **kwargs):
+    def run(command):
         calls.append(command)
-        if len(calls) <= failures:
-            return subprocess.CompletedProcess(command, 1, "", stderr)
-        return real(command, **kwargs)
+        return subprocess.CompletedProcess(command, 1, "", stderr) if len(calls) <= failures else real(command)
 
-    monkeypatch.setattr(packages.subprocess, "run", run)
+    monkeypatch.setattr(packages, "_run", run)
     arguments = ("demo-data", "1.0", wheel_hash(registry), "demo_data/data.txt", target)
     if failures < tries:
         download_package(*arguments)

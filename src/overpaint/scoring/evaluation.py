@@ -160,13 +160,14 @@ def evaluate_clearings(
     lm = IntervenedLM(model, tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
-    for clearing, benchmarks in plan:
+    for done, (clearing, benchmarks) in enumerate(plan, 1):
         with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
             for benchmark in benchmarks:
                 found = _answers(lm, asked[benchmark], benchmark)
                 _check_answers(found, f"{model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 rows += [clearing.label | row for row in found]
-        print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
+        said = (value for value in clearing.label.values() if value not in ("", None))
+        print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
     return rows
 
 
