@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import mean
 
@@ -129,5 +130,6 @@ def earlier(benchmarks: Mapping[str, str]) -> dict[str, float]:
             ended = path.stat().st_mtime
             with path.open(encoding="utf-8", newline="") as file:
                 seconds = sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
-            jobs.append((rule, ended - seconds, ended))
+            if 0 < seconds < inf:
+                jobs.append((rule, ended - seconds, ended))
     return mean_shares(jobs)

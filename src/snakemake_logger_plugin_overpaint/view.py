@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,8 @@ LAST_BYTES = 4096  # of a log, in which its last line is
 LOG_LINES = 20  # of the log of a job that failed
 # Of what Snakemake says without an event: what takes minutes, and that there was nothing to do.
 TOLD = ("Creating conda", "Environment for", "Downloading and installing", "Nothing to be done", "Trying to restart")
+STOPS = "Terminating processes on user request"
+AGAIN = "Run the same command again: it goes on from what is done."
 
 
 class View:
@@ -24,7 +26,7 @@ class View:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         """`write` puts lines on the terminal, the last of which ends with none."""
-        self.write, self.progress, self.began = write, Progress(), time.time()
+        self.write, self.progress, self.began, self.stopped = write, Progress(), time.time(), False
         self.shown: dict[LogEvent, Callable[[Any], None]] = {
             LogEvent.RUN_INFO: self.plan, LogEvent.JOB_INFO: self.start, LogEvent.JOB_FINISHED: self.finish,
             LogEvent.JOB_ERROR: self.fail, LogEvent.GROUP_ERROR: self.fail_together, LogEvent.ERROR: self.say,
@@ -34,6 +36,7 @@ class View:
     def show(self, record: logging.LogRecord) -> None:
         """Take in an event and say what is to be said of it."""
         event = getattr(record, "event", None)
+        self.stopped |= str(record.msg).startswith(STOPS)
         if event in self.shown:
             self.shown[event](record)
         elif event is None and (record.levelno >= logging.WARNING or str(record.msg).startswith(TOLD)):
@@ -72,6 +75,8 @@ class View:
     def fail(self, record: Any) -> None:
         """A job has failed: its rule, where its log is, and what stands at the end of it."""
         job = self.progress.fail(record.jobid, record.created)
+        if self.stopped:  # as the user wished
+            return
         said = f" ({job.said})" if job else ""
         ends = [f"    {line}" for log in record.log for line in last_lines(log)[-LOG_LINES:]]
         self.lines("\n".join([f"Error in {record.rule_name}{said}, log: {', '.join(record.log) or 'none'}", *ends]))
@@ -86,21 +91,23 @@ class View:
 
     def close(self) -> None:
         """The last lines: how many jobs ran how long, and why those failed that did."""
-        done, total, failed = self.progress.done, self.progress.total, self.progress.failed.values()
-        if total:
-            self.lines(f"{done} of {total} jobs done in {clock(time.time() - self.began)}" + failures(failed))
+        done, total, took = self.progress.done, self.progress.total, clock(time.time() - self.began)
+        if self.stopped:
+            self.lines(f"Stopped: {done} of {total} jobs done in {took}. {AGAIN}")
+        elif total:
+            self.lines(f"{done} of {total} jobs done in {took}{failures(self.progress.failed.values())}")
 
     def restore(self) -> None:
         """Give back what the view has taken; nothing here."""
 
 
-def failures(failed: Any) -> str:
+def failures(failed: Collection[Job]) -> str:
     """A line for each job that failed, with the last one of its log, which is the reason."""
     if not failed:
         return "."
     found = [(job, (last_lines(job.log) or [""])[-1]) for job in failed]
     told = [f"  {job.rule}: {reason or job.said}  [log: {job.log or 'none'}]" for job, reason in found]
-    return f", {len(told)} failed:\n" + "\n".join([*told, "Run the same command again: it goes on from what is done."])
+    return f", {len(told)} failed:\n" + "\n".join([*told, AGAIN])
 
 
 def last_lines(log: str, since: float = 0.0) -> list[str]:
