@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Progress:
 
         What is known of a rule is the mean of this run's jobs, or else that of earlier runs.
         """
-        known = {**self.earlier, **{rule: mean(times) for rule, times in self.times.items()}}
+        known = {**self.earlier, **{rule: fmean(times) for rule, times in self.times.items()}}
         waiting = {rule: count for rule, count in self.waiting.items() if count > 0}
         seconds = sum(known[rule] * count for rule, count in waiting.items() if rule in known)
         for number, job in self.running.items():
@@ -118,7 +118,7 @@ def mean_shares(jobs: Iterable[tuple[str, float, float]]) -> dict[str, float]:
             times[rule].append(shares.stop(job, now))
         else:
             shares.start(job, now)
-    return {rule: mean(found) for rule, found in times.items()}
+    return {rule: fmean(found) for rule, found in times.items()}
 
 
 def earlier(benchmarks: Mapping[str, str]) -> dict[str, float]:
