@@ -140,6 +140,16 @@ def test_a_view_that_breaks_is_replaced_and_nothing_that_was_said_is_lost(capsys
     assert capsys.readouterr().err == ""
 
 
+def test_of_what_is_no_event_only_news_is_told(capsys):
+    for message in (
+        "Creating conda environment envs/unlearn.yaml...",
+        "Select jobs to execute...",
+        "Building DAG of jobs...",
+    ):
+        handler().emit(record(message))
+    assert capsys.readouterr().err == "Creating conda environment envs/unlearn.yaml...\n"
+
+
 def test_a_dry_run_is_told_by_snakemake_itself(capsys):
     handler(dryrun=True, stdout=True).emit(record("Job stats: ..."))
     assert "Job stats" in capsys.readouterr().out

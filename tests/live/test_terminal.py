@@ -123,10 +123,17 @@ def test_ctrl_c_ends_the_jobs_and_leaves_the_terminal_as_it_was(command, environ
     assert not (tmp_path / "made/a").exists()
 
 
-def test_where_the_view_cannot_be_had_snakemakes_own_output_takes_its_place(command, environment, tmp_path):
-    (tmp_path / "rich").mkdir()
-    (tmp_path / "rich/__init__.py").write_text("raise ImportError('no rich here')")
+@pytest.mark.parametrize(
+    ("module", "text", "reason"),
+    [
+        ("rich.py", "raise ImportError('no rich here')", "no rich here"),
+        ("sitecustomize.py", "import rich.live; rich.live.Live.update = lambda *_, **__: 1 / 0", "ZeroDivisionError"),
+    ],
+    ids=["loading", "drawing"],
+)
+def test_where_the_view_breaks_snakemakes_output_takes_its_place(command, environment, tmp_path, name, text, reason):
+    (tmp_path / module).write_text(text)
     broken = environment | {"PYTHONPATH": f"{tmp_path}:{environment['PYTHONPATH']}"}
-    status, said = on_terminal(command("touch {output}"), tmp_path, broken)
+    status, said = on_terminal(command(TRAINS), tmp_path, broken)
     assert status == 0 and (tmp_path / "made/b").exists()
-    assert "no rich here" in said and "Job stats:" in said and "3 of 3 steps (100%) done" in said
+    assert reason in said and "3 of 3 steps (100%) done" in said and not viewed(seen(said))

@@ -112,11 +112,9 @@ def test_without_an_output_it_is_the_default_one(checkout, make):
 )
 def test_a_study_may_be_called_as_a_file_may(checkout, make, name):
     (checkout / name).write_text("study: {output: 'results/my $(touch pwned) own'}\n")
-    summary(checkout, "results/my $(touch pwned) own")
+    summary(checkout, output := "results/my $(touch pwned) own")
     for done in (make("study", f"STUDY={name}"), make("study", STUDY=name)):
-        assert done.returncode == 0 and done.stdout.endswith(NUMBERS + following("results/my $(touch pwned) own")), (
-            done.stderr
-        )
+        assert done.returncode == 0 and done.stdout.endswith(NUMBERS + following(output)), done.stderr
         assert asked(checkout)[-1] == f"--configfile={name}"
     assert not list(checkout.rglob("pwned"))
 
