@@ -1,6 +1,7 @@
 """The view on a terminal. What jobs write there is caught, so that it stands above the view and not across it."""
 
 import atexit
+import fcntl
 import os
 import sys
 import tempfile
@@ -29,13 +30,16 @@ class Caught:
 
     def __init__(self) -> None:
         self.file, self.shown = tempfile.TemporaryFile(), 0  # noqa: SIM115
+        fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)  # what opens /dev/stderr anew may cut it off
         self.places = {fd: os.dup(fd) for fd in (1, 2) if os.isatty(fd)}
         for fd in self.places:
             os.dup2(self.file.fileno(), fd)
 
     def new(self, last: bool = False) -> list[str]:
         """The lines that have come to an end since, and at the `last` time what has none."""
-        found = os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size - self.shown, self.shown)
+        size = os.fstat(self.file.fileno()).st_size
+        self.shown = min(self.shown, size)
+        found = os.pread(self.file.fileno(), size - self.shown, self.shown)
         found = found if last else found[: found.rfind(b"\n") + 1]
         self.shown += len(found)
         return found.decode("utf-8", errors="replace").splitlines()

@@ -1,6 +1,7 @@
 """One file out of a pinned distribution, without a network: pip finds wheels and sdists made here."""
 
 import io
+import itertools
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from overpaint.downloads import packages
 from overpaint.downloads.packages import download_package, file_sha256
 from overpaint.errors import UserError
+from overpaint.jobs import telling
 
 CONTENTS = b"forty-two\n" * 1000
 
@@ -180,6 +182,13 @@ def test_a_wheel_that_cannot_be_read_is_one_sentence(flag: str, tmp_path: Path, 
     with pytest.raises(UserError, match="cannot be read"):
         download_package("demo-data", "1.0", file_sha256(wheel), "demo_data/data.txt", target)
     assert left_behind(target) == []
+
+
+def test_pip_is_asked_how_far_it_is_and_what_it_says_of_errors_is_kept(monkeypatch, capsys):
+    monkeypatch.setattr(telling.time, "monotonic", itertools.count(0, 10).__next__)
+    code = "import sys; print('Collecting', 'Progress 5000 of 20000', sep='\\n'); sys.exit('ERROR: no')"
+    pip = packages._run([sys.executable, "-c", code])
+    assert (pip.returncode, pip.stderr) == (1, "ERROR: no\n") and capsys.readouterr().err == "received: 5 of 20 kB\n"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_jobs_and_leaves_the_terminal_as_it_was(command, environ
     ],
     ids=["loading", "drawing"],
 )
-def test_where_the_view_breaks_snakemakes_output_takes_its_place(command, environment, tmp_path, name, text, reason):
+def test_where_the_view_breaks_snakemakes_output_takes_its_place(command, environment, tmp_path, module, text, reason):
     (tmp_path / module).write_text(text)
     broken = environment | {"PYTHONPATH": f"{tmp_path}:{environment['PYTHONPATH']}"}
     status, said = on_terminal(command(TRAINS), tmp_path, broken)
