@@ -12,6 +12,8 @@ from snakemake.settings.types import DeploymentMethod
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "src"))
 
+import snakemake_logger_plugin_overpaint
+
 from overpaint import measures
 from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
@@ -44,7 +46,7 @@ sys.executable = shlex.quote(sys.executable)
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(f'{BASE}/src')} PYTHONNOUSERSITE=1 PYTHONUTF8=1 "
     "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 "
-    "TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
+    "HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
 )
 
 SETTINGS = STUDY.settings
@@ -70,6 +72,7 @@ onstart:
     limiter = workflow.scheduler.job_rate_limiter
     if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+    snakemake_logger_plugin_overpaint.expect(workflow)
 
 
 def named(*names):

@@ -172,13 +172,14 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     lm = IntervenedLM(run.model, run.tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
-    for clearing, benchmarks in plan:
+    for done, (clearing, benchmarks) in enumerate(plan, 1):
         with run.cleared(clearing):
             for benchmark in benchmarks:
                 found = _answers(lm, asked[benchmark], benchmark)
                 _check_answers(found, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 rows += [clearing.label | row for row in found]
-        print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
+        said = (value for value in clearing.label.values() if value not in ("", None))
+        print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
     return rows
 
 
