@@ -1,9 +1,10 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
 # `make verify` says whether the results of a study are as its jobs wrote them.
-# `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs the smoke study in them.
+# `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
 # `make test-browser` opens the reports in Chromium.
-# `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs the smoke study through SLURM.
+# `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs jobs of it through SLURM.
+# `make test-all` also kills each rule's job, fills its disk, and runs the whole smoke study in conda and through SLURM.
 PYTHON ?= python3
 CORES ?= all
 STUDY ?=
@@ -24,7 +25,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify test test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify test test-all test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -41,14 +42,18 @@ unpack: .venv/ready
 verify: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"
 
+# Two processes, each with files of its own: some tests run studies on two cores themselves.
 test: .venv/ready lint
-	python -m pytest
+	python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-all: test .venv/browser .venv/cluster
+	python -m pytest -m "browser or conda or cluster or long"
 
 test-conda: .venv/ready
-	python -m pytest -m conda
+	python -m pytest -m "conda and not long"
 
 test-cluster: cluster
-	python -m pytest -m cluster
+	python -m pytest -m "cluster and not long"
 
 test-browser: .venv/browser
 	python -m pytest -m browser

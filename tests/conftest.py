@@ -2,11 +2,13 @@
 
 import copy
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from helpers.checkout import OUT, SMOKE, copy_checkout, files, snakemake
 from torch import Tensor, nn
 from transformers import (
@@ -34,6 +36,14 @@ from overpaint.sources import world
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)  # what a test makes is not a part of the make that runs the tests
 torch.set_num_threads(1)  # tensors this small only lose time to more threads
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, a file's go to one of them, those that run studies first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
+
 
 WIDTH = 32
 SHAPE = {"hidden_size": WIDTH, "num_attention_heads": 4, "max_position_embeddings": 64, "initializer_range": 0.15}
@@ -187,15 +197,26 @@ def settings() -> dict:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory) -> Path:
-    """A copy in which the smoke study has run to its end; all that Snakemake said is in .snakemake/said.txt."""
-    folder = copy_checkout(tmp_path_factory.mktemp("study"))
-    before = files(folder)
+def study(tmp_path_factory, worker_id) -> Path:
+    """A copy in which the smoke study has run to its end; all that Snakemake said is in .snakemake/said.txt.
+
+    It runs once for all processes that share the tests; each has a copy of its own, which its tests may add to.
+    """
+    base = tmp_path_factory.getbasetemp()
+    whole = (base if worker_id == "master" else base.parent) / "finished"
+    with FileLock(f"{whole}.lock"):
+        if not whole.exists():
+            _finish(whole)
+    return shutil.copytree(whole, tmp_path_factory.mktemp("study") / "copy", symlinks=True)
+
+
+def _finish(folder: Path) -> None:
+    """Run the smoke study in a copy of the checkout."""
+    before = files(copy_checkout(folder))
     done = snakemake(folder, "--verbose", *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert files(folder) == before, "the study wrote outside results/ and logs/"
     (folder / ".snakemake/said.txt").write_text(done.stdout, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")

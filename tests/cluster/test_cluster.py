@@ -20,7 +20,7 @@ from one_node_slurm import ask, queue
 from overpaint.jobs import provenance
 from overpaint.study import resources
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 GROUPS = PROFILE["groups"]
 ON_GPU = {rule for rule, wanted in PROFILE["set-resources"].items() if wanted["gpu"]}

@@ -1,27 +1,30 @@
 """A real conda, and the smoke study run by it from nothing: once for all tests of this folder."""
 
 import json
-import os
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from helpers.checkout import RUNS, SMOKE, copy_checkout, snakemake
-from real_conda import ROOT, build, cache, environments
+from real_conda import ROOT, build, cache, environments, on_path
 
 CELL = {"cell_type": "code", "execution_count": None, "id": "prefix", "metadata": {}, "outputs": []}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def python() -> None:
+    """The Python of the environments runs these tests."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["overpaint"]["conda"]["python"]
+    if sys.version_info[:2] != tuple(map(int, wanted.split("."))):
+        pytest.fail(f"the channel can only serve the Python that runs the tests: make PYTHON=python{wanted} test-conda")
 
 
 @pytest.fixture(scope="session")
 def conda() -> dict[str, str]:
     """Variables with which `conda` is a real one whose conda-forge lies on this machine."""
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["overpaint"]["conda"]["python"]
-    if sys.version_info[:2] != tuple(map(int, wanted.split("."))):
-        pytest.fail(f"the channel can only serve the Python that runs the tests: make PYTHON=python{wanted} test-conda")
     files = sorted(ROOT.glob("envs/*.yaml"))
-    folder = build(cache(files), files)
-    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    return on_path(build(cache(files), files))
 
 
 @pytest.fixture(scope="session")

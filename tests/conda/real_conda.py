@@ -80,6 +80,11 @@ def build(home: Path, environments: list[Path]) -> Path:
     return home / "bin"
 
 
+def on_path(folder: Path) -> dict[str, str]:
+    """Variables with which `conda` is the one in a folder."""
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
 def environments(folder: Path) -> dict[str, Path]:
     """{rule: the environment that Snakemake has made from its file} in a copy of the checkout."""
     made = {path.read_text(): path.with_suffix("") for path in (folder / ".snakemake/conda").glob("*.yaml")}

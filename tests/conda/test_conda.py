@@ -17,7 +17,7 @@ from safetensors import safe_open
 from overpaint.report import PAGES
 from overpaint.study import environments as needs
 
-pytestmark = pytest.mark.conda
+pytestmark = [pytest.mark.conda, pytest.mark.long]
 STRICT = ["--workflow-profile", "profiles/strict"]
 CREATE = ["--sdm", "conda", "--conda-create-envs-only"]
 PLAN = ["--sdm", "conda", "--dry-run", *SMOKE]

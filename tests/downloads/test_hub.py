@@ -529,7 +529,7 @@ def test_a_killed_download_goes_on_from_what_had_arrived(hub, fetch, tmp_path):
         "from pathlib import Path; from overpaint.downloads.hub import download_model; "
         f"download_model({BASE!r}, {hub.revision(f'models/{BASE}')!r}, Path('model'), Path('.work'), {hub.url!r})"
     )
-    environment = os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "PYTHONPATH": str(Path(library.__file__).parents[1])}
+    environment = os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "PYTHONPATH": str(Path(library.__file__).parents[2])}
     part = tmp_path / ".work" / hub.revision(f"models/{BASE}") / LARGE
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) as process:
         deadline = time.monotonic() + 60

@@ -4,15 +4,20 @@ import json
 import os
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from queue import Queue
 
 import pytest
 import yaml
+from helpers import planner
 from helpers.checkout import JOBS, MODEL, ROOT, RUNS, SMOKE, edited, planned, snakemake
+from helpers.environments import RULES, closure
+
+from overpaint.study import fingerprint
 
 DOC = ROOT / "docs/reruns.md"
 HEAD = """# What runs again
@@ -66,11 +71,11 @@ def own_texts(folder: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def plan(folder: Path) -> dict[str, int]:
+def plan(by: planner.Planner, folder: Path) -> dict[str, int]:
     """The jobs of a dry run."""
-    done = snakemake(folder, "--dry-run", *SMOKE, "own.yaml", "edit.yaml")
-    assert done.returncode == 0 and ("Nothing to be done" in done.stdout) != bool(planned(done.stdout)), done.stdout
-    return planned(done.stdout)
+    said = by.plan(folder, *SMOKE, "own.yaml", "edit.yaml")
+    assert ("Nothing to be done" in said) != bool(planned(said)), said
+    return planned(said)
 
 
 # --- edits: contexts that take them back
@@ -248,10 +253,14 @@ def _all(folder: Path, below: str) -> list[str]:
     return [str(path) for path in found if "__pycache__" not in path.parts]
 
 
-def modules() -> dict[str, Edit]:
-    """A change of code in each module of the library."""
-    found = sorted(path.relative_to(ROOT) for path in (ROOT / "src/overpaint").rglob("*.py"))
-    return {f"code in `{path}`": added(str(path), "\nX = 1\n") for path in found}
+def modules() -> dict[str, str]:
+    """{module of the library: the first one that the very same scripts, notebooks and methods use}."""
+    apart = ["workflow/scripts/*.py", "reports/*.ipynb", "src/overpaint/unlearning/methods/*.py"]
+    users = [fingerprint.files(path) for pattern in apart for path in sorted(ROOT.glob(pattern))]
+    users += [closure(rule) for rule in RULES]
+    first: dict[tuple[bool, ...], str] = {}
+    found = {path: str(path.relative_to(ROOT)) for path in sorted((ROOT / "src/overpaint").rglob("*.py"))}
+    return {name: first.setdefault(tuple(path in used for used in users), name) for path, name in found.items()}
 
 
 def words(jobs: dict[str, int]) -> str:
@@ -264,31 +273,47 @@ def words(jobs: dict[str, int]) -> str:
 
 
 @pytest.fixture(scope="module")
-def table(study, tmp_path_factory) -> dict[str, dict[str, dict[str, int]]]:
-    """{section: {edit: jobs planned after it}}, by two copies of the study at a time."""
-    folders: Queue[Path] = Queue()
-    for number in range(2):
-        folder = tmp_path_factory.mktemp("reruns") / f"study{number}"
-        shutil.copytree(study, folder, symlinks=True)
-        own_texts(folder)
-        assert plan(folder) == {}
-        folders.put(folder)
+def plans(study, tmp_path_factory) -> Iterator[Callable[[dict[str, Edit]], dict[str, dict[str, int]]]]:
+    """plans(edits): {edit: jobs planned after it}, by two copies of the study at a time."""
+    with ExitStack() as stack:
+        free: Queue[tuple[planner.Planner, Path]] = Queue()
+        for number in range(2):
+            folder = tmp_path_factory.mktemp("reruns") / f"study{number}"
+            shutil.copytree(study, folder, symlinks=True)
+            own_texts(folder)
+            free.put((stack.enter_context(planner.started()), folder))
+        pool = stack.enter_context(ThreadPoolExecutor(2))
 
-    def after(edit: Edit) -> dict[str, int]:
-        folder = folders.get()
-        with edit(folder):
-            jobs = plan(folder)
-        folders.put(folder)
-        return {rule: jobs[rule] for rule in JOBS if rule in jobs}
+        def after(edit: Edit) -> dict[str, int]:
+            by, folder = free.get()
+            with edit(folder):
+                jobs = plan(by, folder)
+            free.put((by, folder))
+            return {rule: jobs[rule] for rule in JOBS if rule in jobs}
 
-    sections = EDITS | {"Code of the library": modules()}
-    with ThreadPoolExecutor(2) as pool:
-        found = {
-            title: dict(zip(edits, pool.map(after, edits.values()), strict=True)) for title, edits in sections.items()
-        }
-    for _ in range(2):
-        assert plan(folders.get()) == {}, "an edit was not taken back"
-    return found
+        yield lambda edits: dict(zip(edits, pool.map(after, edits.values()), strict=True))
+        for _ in range(2):
+            assert plan(*free.get()) == {}, "an edit was not taken back"
+
+
+@pytest.fixture(scope="module")
+def table(plans) -> dict[str, dict[str, dict[str, int]]]:
+    """{section: {edit: jobs planned after it}}; modules that the same rules use are edited once for all of them."""
+    found = {title: plans(edits) for title, edits in EDITS.items()}
+    alike = modules()
+    jobs = plans({path: added(path, "\nX = 1\n") for path in dict.fromkeys(alike.values())})
+    return found | {"Code of the library": {f"code in `{path}`": jobs[first] for path, first in alike.items()}}
+
+
+def test_a_finished_study_has_nothing_to_do_and_modules_with_the_same_users_run_the_same_again(plans, table):
+    alike = modules()
+    last = {first: path for path, first in alike.items()}
+    largest = [first for first, count in Counter(alike.values()).most_common(3) if count > 2]
+    again = plans(
+        {"": lambda folder: nullcontext()} | {last[first]: added(last[first], "\nX = 1\n") for first in largest}
+    )
+    assert len(largest) == 3 and not set(largest) & set(again)
+    assert list(again.values()) == [{}, *(table["Code of the library"][f"code in `{first}`"] for first in largest)]
 
 
 def test_a_value_of_c_added_to_a_finished_sweep_trains_its_runs_alone(table):

@@ -440,23 +440,24 @@ def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory) -> Path:
-    """The smoke study elsewhere, beside another base model of another world; what runs may share is not shared."""
-    copy = copy_checkout(tmp_path_factory.mktemp("twins"))
+def twins(study, tmp_path_factory) -> Path:
+    """The smoke study moved elsewhere and gone on with, beside it another base model of another world."""
+    copy = tmp_path_factory.mktemp("twins") / "study"
+    shutil.copytree(study, copy, symlinks=True)
     smoke = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
     changes = {
-        "study": {"share_prefix": False, "model": ["smoke", "twin"]},
+        "study": {"model": ["smoke", "twin"]},
         "worlds": {"twin": smoke["worlds"]["smoke"] | {"seed": 1}},
         "models": {"twin": smoke["models"]["smoke"] | {"world": "twin"}},
     }
     (copy / "own.yaml").write_text(yaml.safe_dump(changes))
     done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, "own.yaml")
-    assert done.returncode == 0 and not (copy / MODEL / "prefix").exists(), done.stdout[-5000:]
+    assert done.returncode == 0 and planned(done.stdout)["pretrain_model"] == 1, done.stdout[-5000:]
     return copy
 
 
 @pytest.mark.parametrize("name", ["scores", "junk", "history", "activations", "cells"])
-def test_another_place_and_time_and_model_beside_it_give_the_same_numbers(study, twins, name):
+def test_another_model_beside_it_changes_no_number(study, twins, name):
     one, both = (pd.read_parquet(folder / OUT / f"tables/{name}.parquet") for folder in (study, twins))
     other = both[both.model == "smoke"].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, other, check_exact=True)
@@ -476,3 +477,14 @@ def test_what_is_claimed_is_judged_in_each_model_and_in_all(study, twins):
     one, both = (pd.read_parquet(folder / OUT / "tables/hypotheses.parquet") for folder in (study, twins))
     assert list(one.model.unique()) == ["smoke"] and list(both.model.unique()) == ["smoke", "twin", "all"]
     assert set(both.groupby("model").size()) == {len(one)} and not both.confirmatory.any()
+
+
+def test_what_runs_share_gives_the_bits_of_a_run_that_shares_nothing(study, twins, tmp_path):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"study": {"share_prefix": False}}))
+    overlay, before = f"{RUNS[1]}/overlay.safetensors", provenance.read_record(twins / f"{RUNS[1]}/overlay.job.json")
+    assert any("/prefix/" in name for name in before["inputs"])
+    done = snakemake(twins, overlay, *SMOKE, str(tmp_path / "own.yaml"))
+    assert done.returncode == 0 and planned(done.stdout) == {"unlearn": 1}, done.stdout[-5000:]
+    assert provenance.sha256(twins / overlay) == provenance.sha256(study / overlay)
+    after = provenance.read_record(twins / f"{RUNS[1]}/overlay.job.json")
+    assert not any("/prefix/" in name for name in after["inputs"]) and after["started"] != before["started"]
