@@ -4,15 +4,14 @@ import ast
 import json
 import platform
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from finished_jobs import content, facts, fault
 from helpers.checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
 from helpers.environments import RULES, closure, dependencies, needed
 from real_conda import ROOT, environments
-from safetensors import safe_open
 
 from overpaint.report import PAGES
 from overpaint.study import environments as needs
@@ -21,23 +20,8 @@ pytestmark = [pytest.mark.conda, pytest.mark.long]
 STRICT = ["--workflow-profile", "profiles/strict"]
 CREATE = ["--sdm", "conda", "--conda-create-envs-only"]
 PLAN = ["--sdm", "conda", "--dry-run", *SMOKE]
-# Loaded by name, or run as a command, by what a rule's script imports.
-BY_NAME = {"render_report": {"ipykernel"}, "evaluate": {"datasets"}, "download_package": {"pip"}}
 # Of these files the times, places and machine are part.
 OF_THE_RUN = re.compile(r"\.job\.json$|/reports/|/figures/|/tables/provenance\.|/\.snakemake_timestamp$")
-
-
-def facts(folder: Path) -> list[dict]:
-    """Provenance of every job in a copy."""
-    return [json.loads(path.read_text()) for path in (folder / OUT).rglob("*.job.json")]
-
-
-def content(path: Path) -> object:
-    """A file's bytes; of a file of tensors these and its notes, whose order in the file is left to chance."""
-    if path.suffix != ".safetensors":
-        return path.read_bytes()
-    with safe_open(path, "pt") as file:
-        return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
 
 
 # --- each rule in its own environment
@@ -91,12 +75,6 @@ def imports(rule: str) -> str:
     return "\n".join(
         ["import sys", f"sys.path.insert(0, {str(ROOT / 'src')!r})", *own, *(f"import {n}" for n in named)]
     )
-
-
-def fault(rule: str, prefix: Path) -> str:
-    """What goes wrong when an environment alone has to serve a rule's imports; empty where nothing does."""
-    done = subprocess.run([prefix / "bin/python", "-I", "-c", imports(rule)], capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from finished_jobs import content, facts, fault
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
 from real_conda import ROOT, build, cache, environments, on_path
-from test_conda import content, facts, fault
 
 pytestmark = pytest.mark.conda
 MADE = [f"{MODEL}/base/overlay.safetensors"]
