@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 from documented import RECOVERY, SLURM, as_written
-from finished_jobs import jobs_of, limits
 from helpers.checkout import JOBS, OUT, ROOT, RUNS, SMOKE, copy_checkout, snakemake
 from one_node_slurm import ask, queue
+from queued_jobs import jobs_of, limits
 
 from overpaint.jobs import provenance
 from overpaint.study import resources

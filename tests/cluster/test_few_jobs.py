@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from documented import QUICKSTART, SLURM, as_written
-from finished_jobs import jobs_of, limits
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
+from queued_jobs import jobs_of, limits
 
 from overpaint.jobs import provenance
 from overpaint.study import resources

@@ -1,6 +1,5 @@
 """The smoke study with `--sdm conda`: every rule in an environment of its own, with the results of the plain one."""
 
-import ast
 import json
 import platform
 import re
@@ -8,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from finished_jobs import content, facts, fault
+from conda_jobs import content, facts, fault
 from helpers.checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
-from helpers.environments import RULES, closure, dependencies, needed
-from real_conda import ROOT, environments
+from helpers.environments import RULES, dependencies
+from real_conda import environments
 
 from overpaint.report import PAGES
 from overpaint.study import environments as needs
@@ -63,18 +62,6 @@ def test_results_equal_those_of_the_plain_environment_to_the_bit(study, plain):
 
 
 # --- nothing from outside an environment
-
-
-def imports(rule: str) -> str:
-    """What a rule's script imports, with the library and what that loads by name, as a program."""
-    script = ast.parse((ROOT / f"workflow/scripts/{rule}.py").read_text())
-    own = [ast.unparse(node) for node in script.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    text = "".join(path.read_text() for path in closure(rule))
-    engine = {"pyarrow"} if "read_parquet" in text or "to_parquet" in text else set()
-    named = sorted(needed(rule) | engine | BY_NAME.get(rule, set()))
-    return "\n".join(
-        ["import sys", f"sys.path.insert(0, {str(ROOT / 'src')!r})", *own, *(f"import {n}" for n in named)]
-    )
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from finished_jobs import content, facts, fault
+from conda_jobs import content, facts, fault
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
 from real_conda import ROOT, build, cache, environments, on_path
 

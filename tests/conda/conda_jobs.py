@@ -1,10 +1,13 @@
 """What jobs in environments of conda left, and what these environments have."""
 
+import ast
 import json
 import subprocess
 from pathlib import Path
 
 from helpers.checkout import OUT
+from helpers.environments import closure, needed
+from real_conda import ROOT
 from safetensors import safe_open
 
 # Loaded by name, or run as a command, by what a rule's script imports.
@@ -22,6 +25,18 @@ def content(path: Path) -> object:
         return path.read_bytes()
     with safe_open(path, "pt") as file:
         return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
+
+
+def imports(rule: str) -> str:
+    """What a rule's script imports, with the library and what that loads by name, as a program."""
+    script = ast.parse((ROOT / f"workflow/scripts/{rule}.py").read_text())
+    own = [ast.unparse(node) for node in script.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    text = "".join(path.read_text() for path in closure(rule))
+    engine = {"pyarrow"} if "read_parquet" in text or "to_parquet" in text else set()
+    named = sorted(needed(rule) | engine | BY_NAME.get(rule, set()))
+    return "\n".join(
+        ["import sys", f"sys.path.insert(0, {str(ROOT / 'src')!r})", *own, *(f"import {n}" for n in named)]
+    )
 
 
 def fault(rule: str, prefix: Path) -> str:
