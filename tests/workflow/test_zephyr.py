@@ -20,7 +20,7 @@ OWN = [f"{OUT}/zephyr/rmu_zephyr/layer={layer}/c=6.5/seed=0" for layer in (7, 5)
 
 
 def sizes(hub: Hub) -> dict:
-    """What differs from the shipped study: commits of this hub, fewer runs, prompts and draws, a smaller model."""
+    """What differs from the shipped study: commits of this hub, a smaller model, and less of everything."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     zephyr = yaml.safe_load((ROOT / "studies/zephyr.yaml").read_text())
     return {
@@ -37,7 +37,8 @@ def sizes(hub: Hub) -> dict:
             name: {"revision": hub.revision(f"datasets/{entry['repo']}")} for name, entry in config["datasets"].items()
         },
         "prompts": {"mmlu": {"count": 6}},
-        "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")},
+        "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")}
+        | {"mmlu": {"limit": 60}},
         "clearings": {name: {"draws": 2} for name in ("rand", "randn")},
     }
 
