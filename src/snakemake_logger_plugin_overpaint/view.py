@@ -73,12 +73,13 @@ class View:
             self.lines(f"[{done:>{len(str(total))}}/{total}] {job.said} ({clock(record.created - job.began)})")
 
     def fail(self, record: Any) -> None:
-        """A job has failed: its rule, where its log is, and what stands at the end of it."""
+        """A job has failed: its rule, where its logs are, and what stands at the end of them."""
         job = self.progress.fail(record.jobid, record.created)
         if self.stopped:  # as the user wished
             return
         said = f" ({job.said})" if job else ""
-        ends = [f"    {line}" for log in record.log for line in last_lines(log)[-LOG_LINES:]]
+        told = [log for log in record.log if log.endswith(".log")]  # and no notebook
+        ends = [f"    {line}" for log in told for line in last_lines(log)[-LOG_LINES:]]
         self.lines("\n".join([f"Error in {record.rule_name}{said}, log: {', '.join(record.log) or 'none'}", *ends]))
 
     def fail_together(self, record: Any) -> None:
@@ -102,11 +103,13 @@ class View:
 
 
 def failures(failed: Collection[Job]) -> str:
-    """A line for each job that failed, with the last one of its log, which is the reason."""
+    """A line for each job that failed, with its reason: the last line of its log that is not indented."""
     if not failed:
         return "."
-    found = [(job, (last_lines(job.log) or [""])[-1]) for job in failed]
-    told = [f"  {job.rule}: {reason or job.said}  [log: {job.log or 'none'}]" for job, reason in found]
+    told = []
+    for job in failed:
+        reason = next((line for line in reversed(last_lines(job.log)) if not line[0].isspace()), job.said)
+        told.append(f"  {job.rule}: {reason}  [log: {job.log or 'none'}]")
     return f", {len(told)} failed:\n" + "\n".join([*told, AGAIN])
 
 
@@ -116,8 +119,8 @@ def last_lines(log: str, since: float = 0.0) -> list[str]:
         found = os.fstat(file.fileno())
         file.seek(max(0, found.st_size - LAST_BYTES))
         text = file.read().decode("utf-8", errors="replace") if found.st_mtime >= since else ""
-        lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-        return [printable(line).rstrip() for line in lines if line.strip()]
+        lines = (printable(line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in text.split("\n"))
+        return [line for line in lines if line]
     return []
 
 

@@ -156,7 +156,7 @@ def test_a_dry_run_is_told_by_snakemake_itself(capsys):
 
 
 def test_what_a_job_wrote_is_no_command_to_the_terminal(capsys, tmp_path):
-    (tmp_path / "log").write_text("first\nstep 1\rstep \x1b]0;x\x072\n\n")
+    (tmp_path / "log").write_text("first\nstep 1\rstep \x1b]0;x\x072\n\x1b\n\n")
     assert view.last_lines(str(tmp_path / "log")) == ["first", "step  ]0;x 2"]
     assert view.last_lines(str(tmp_path / "none")) == []
     os.utime(tmp_path / "log", (0, 5))

@@ -29,7 +29,8 @@ rule make:
 """
 TRAINS = "echo 'step  3/10  loss 0.5  120 tokens/s' > {log}; sleep 1.2; touch {output}"
 REASON = "There is no good b: take another."
-FAILS = f"test {{wildcards.name}} = a && touch {{output}} || (echo '{REASON}' | tee {{log}} >&2; exit 1)"
+SAYS = f"echo '{REASON}' | tee {{log}} >&2; echo ' and where' >>{{log}}"
+FAILS = f"test {{wildcards.name}} = a && touch {{output}} || ({SAYS}; exit 1)"
 VIEW = re.compile(r"\d of 3 jobs ·|^ +\d+ s  Making|^ {12}step  3/10")
 
 
