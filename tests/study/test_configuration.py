@@ -27,7 +27,7 @@ from helpers.configurations import (
 from snakemake.utils import update_config
 
 from overpaint.errors import UserError
-from overpaint.study import sweep
+from overpaint.study import configuration, sweep
 from overpaint.study.configuration import complete, read_plan
 
 # Keys without a default: what leaving them out means.
@@ -121,6 +121,17 @@ def test_unknown_keys_are_refused_at_every_level():
         assert closed or part_of_a_closed_one, sorted(node["properties"])
 
 
+@pytest.mark.parametrize("old", configuration.RENAMED)
+def test_a_key_by_its_former_name_is_told_the_present_one(old):
+    place, path = DEFAULT, []
+    for key in old.split(".")[:-1]:
+        path.append(next(iter(place)) if key == "*" else key)
+        place = place[path[-1]]
+    where, key = ".".join(path) or "the file", old.split(".")[-1]
+    said = f"Configuration: {where} has the key {key!r}, which is now {configuration.RENAMED[old]}."
+    assert refusal(put(*path, key, value=1)) == said
+
+
 def test_defaults_that_a_key_names_are_valid_for_it():
     from jsonschema import Draft202012Validator
 
@@ -149,7 +160,7 @@ def test_defaults_are_filled_in_at_every_level():
     )
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
-    assert found["methods"]["rmu"]["length"] == 512 and found["methods"]["rmu"]["tokens"] == "last"
+    assert found["methods"]["rmu"]["length"] == 512 and found["study"]["junk"]["position"] == "last"
     assert found["study"] | {"output": "results", "completions": 4, "split": "report"} == found["study"]
     assert (
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]

@@ -98,6 +98,7 @@ rule trace_emergence:
         **needs("trace_emergence", gpu=GPU),
     params:
         primary={SETTINGS["primary"]: config["clearings"][SETTINGS["primary"]]},
+        position=SETTINGS["junk"]["position"],
         topics=STUDY.hazardous_prompts,
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],

@@ -1,6 +1,7 @@
 """Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
 
 import math
+from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,10 @@ Validator = validators.extend(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ),
 )
+# Keys by the names that they had before, and what is said of them now.
+RENAMED = {
+    "methods.*.tokens": "study.junk.position",
+}
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
@@ -82,12 +87,31 @@ def _is_date(text: str) -> bool:
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
     check_plain(data, name)
+    _check_renamed(data, name)
     schema = _read(schema_path)
     found = Validator(schema).iter_errors(data)
     errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
+
+
+def _check_renamed(data: Any, name: str) -> None:
+    """Refuse a key by the name that it had before."""
+    for old, new in RENAMED.items():
+        *levels, key = old.split(".")
+        for where, entry in _entries(data, levels):
+            if isinstance(entry, dict) and key in entry:
+                raise UserError(f"{name}: {where or 'the file'} has the key {key!r}, which is now {new}.")
+
+
+def _entries(data: Any, levels: list[str], where: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, value) of what lies below `levels` of keys, `*` for every one."""
+    if not levels:
+        yield where, data
+    elif isinstance(data, dict):
+        for key in data if levels[0] == "*" else data.keys() & {levels[0]}:
+            yield from _entries(data[key], levels[1:], f"{where}.{key}".removeprefix("."))
 
 
 @cache
