@@ -180,7 +180,7 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a clearing added to `study.evaluate`": setting(
             study__evaluate=[*OWN["study"]["evaluate"], {"clearings": ["pooled"], "benchmarks": ["gloomcraft"]}]
         ),
-        "`study.primary`, the clearing of the headline": setting(study__primary="topic"),
+        "`study.headline.clearing`": setting(study__headline__clearing="topic"),
         "`study.completions`": setting(study__completions=2),
         "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
         "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),

@@ -213,7 +213,7 @@ SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
 CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "span", "rand")}
-CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}, "clearings": CLEARINGS}
+CONFIG = {"study": {"name": "small", "model": "tiny", "headline": {"clearing": "span"}}, "clearings": CLEARINGS}
 
 
 def answers(clearings: dict[str, float]) -> pd.DataFrame:

@@ -28,6 +28,9 @@ Validator = validators.extend(
 )
 # Keys by the names that they had before, and what is said of them now.
 RENAMED = {
+    "study.primary": "headline.clearing",
+    "study.main": "headline.layer and headline.c",
+    "primary": "clearing",
     "methods.*.tokens": "study.junk.position",
 }
 
@@ -40,7 +43,7 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     config = with_places(_fill(schema, config, schema), checkout)
     check_names(config)
     checks.check(config)
-    config = planning.without_inherited_main(config, inherited)
+    config = planning.without_inherited_cell(config, inherited)
     planning.check(config, inherited)
     _check_files(config)
     planning.check_folders(config)
@@ -61,10 +64,10 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
     if study["name"] not in plan["studies"]:
         return plan
-    if study["primary"] != plan["primary"]:
+    if study["headline"]["clearing"] != plan["clearing"]:
         raise UserError(
-            f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
-            f"{plan['primary']!r}: use that, or take the study out of its `studies`."
+            f"study.headline.clearing is {study['headline']['clearing']!r}, and {path}, which was fixed for this "
+            f"study, says {plan['clearing']!r}: use that, or take the study out of its `studies`."
         )
     clearings = config["clearings"]
     drawn = [n for n in sweep.evaluated(study, "clearings") if sweep.kind_of(clearings[n]).get("drawn")]
