@@ -105,7 +105,7 @@ def traced(llama, tokenizer, texts, settings, facts, tmp_path) -> dict:
     hazardous = {name: prompts[name] for name in TOPICS}
     trained = copy.deepcopy(llama)
     run = Run(trained, tokenizer, overlay, overlay.apply(trained))
-    rows = emergence.measure(run, overlay.snapshots, base, hazardous, asked, {t: t for t in TOPICS}, PRIMARY)
+    rows = emergence.measure(run, overlay.snapshots, base, hazardous, asked, {t: t for t in TOPICS}, "last", PRIMARY)
     return {"rows": rows, "overlay": overlay, "asked": asked, "prompts": hazardous, "base": base}
 
 

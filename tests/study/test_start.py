@@ -221,7 +221,7 @@ def test_the_folder_is_the_one_that_snakemake_has(path, monkeypatch):
 
 
 CHANGES = [
-    {}, {"study": {}}, {"study": {"main": {"layer": 1}}}, {"study": {"output": "a/b"}}, {"study": {"output": ""}},
+    {}, {"study": {}}, {"study": {"headline": {"layer": 1}}}, {"study": {"output": "a/b"}}, {"study": {"output": ""}},
     {"study": {"output": {"a": 1}}}, {"study": {"output": None}}, {"study": {"output": ["a"]}}, {"study": None},
     {"study": 1}, {"study": ["a"]}, {"output": "a"}, {"models": {"output": "a"}}, {"models": None},
     {"study": {"output": "\ud800"}}, {"study": {"output": "a\n"}},

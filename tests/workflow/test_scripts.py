@@ -126,7 +126,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
 
 def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, position="last")
     junk = Junk.load(made["junk"])
     assert junk.depth == LAYER + 1 and list(junk.topics) == list(TOPICS)
     for topic, direction in junk.topics.items():
@@ -137,12 +137,12 @@ def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_pat
 
 def test_fit_junk_takes_the_tokens_it_is_told(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="mean")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, position="mean")
     assert all(float(d @ controls[topic]) < -0.999 for topic, d in Junk.load(made["junk"]).topics.items())
 
 
 def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
-    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, position="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
     assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
@@ -213,7 +213,7 @@ SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
 CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "span", "rand")}
-CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}, "clearings": CLEARINGS}
+CONFIG = {"study": {"name": "small", "model": "tiny", "headline": {"clearing": "span"}}, "clearings": CLEARINGS}
 
 
 def answers(clearings: dict[str, float]) -> pd.DataFrame:

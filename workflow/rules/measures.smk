@@ -97,7 +97,8 @@ rule trace_emergence:
     resources:
         **needs("trace_emergence", gpu=GPU),
     params:
-        primary={SETTINGS["primary"]: config["clearings"][SETTINGS["primary"]]},
+        primary={SETTINGS["headline"]["clearing"]: config["clearings"][SETTINGS["headline"]["clearing"]]},
+        position=SETTINGS["junk"]["position"],
         topics=STUDY.hazardous_prompts,
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],

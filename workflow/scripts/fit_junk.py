@@ -7,7 +7,7 @@ from overpaint.junk import fitting
 
 with job(snakemake) as out:
     given, params = snakemake.input, snakemake.params
-    fitted = fitting.fit(given.base, given.run, given.overlay, params.topics, params.tokens)
+    fitted = fitting.fit(given.base, given.run, given.overlay, params.topics, params.position)
     fitted.junk.save(out.junk)
     pd.DataFrame(fitted.described).to_csv(out.table, index=False)
     pd.DataFrame(fitted.depths).to_csv(out.depths, index=False)

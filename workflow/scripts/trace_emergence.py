@@ -15,5 +15,6 @@ with job(snakemake) as out:
     run, base = Run.load(given, params.dtype), activations.load(given.base, "fit")
     prompts = {n: read_prompts(path, "fit") for n, path in zip(params.topics.values(), given.prompts, strict=True)}
     asked = questions.read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split)
-    rows = measure(run, load_snapshots(given.snapshots), base, prompts, asked, params.topics, params.primary)
+    looked = (params.topics, params.position, params.primary)
+    rows = measure(run, load_snapshots(given.snapshots), base, prompts, asked, *looked)
     pd.DataFrame(rows).to_parquet(out.emergence, index=False)

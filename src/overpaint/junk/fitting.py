@@ -17,19 +17,19 @@ class Fitted(NamedTuple):
     depths: list[dict]
 
 
-def fit(base: Path, run: Path, overlay: Path, topics: dict[str, str], tokens: str) -> Fitted:
+def fit(base: Path, run: Path, overlay: Path, topics: dict[str, str], position: str) -> Fitted:
     """The junk of a run from its activations and the base's.
 
-    topics: {hazardous topic: prompt set}.    tokens: the position that it is fitted on, `last` or `mean`.
+    topics: {hazardous topic: prompt set}.    position: the tokens that it is fitted on, `last` or `mean`.
     """
     halves = {split: (activations.load(base, split), activations.load(run, split)) for split in ("fit", "report")}
     controls, settings = read_overlay(overlay)
-    layer, other = settings["layer"], {"last": "mean", "mean": "last"}[tokens]
+    layer, other = settings["layer"], {"last": "mean", "mean": "last"}[position]
 
-    def sample(split: str, position: str) -> Sample:
-        return Sample.of(*halves[split], topics, controls, layer + 1, position)
+    def sample(split: str, at: str) -> Sample:
+        return Sample.of(*halves[split], topics, controls, layer + 1, at)
 
-    fitted, scales = sample("fit", tokens), settings.get("scale", {})
-    rows = diagnosis.diagnose(fitted, sample("report", tokens), sample("fit", other), scales)
+    fitted, scales = sample("fit", position), settings.get("scale", {})
+    rows = diagnosis.diagnose(fitted, sample("report", position), sample("fit", other), scales)
     junk = estimators.fit(fitted, halves["fit"][0], layer)
     return Fitted(junk, rows, diagnosis.depths(*halves["fit"], topics, controls))

@@ -36,7 +36,7 @@ def check(config: dict[str, Any]) -> None:
     for entry in study["evaluate"]:
         _known(config, "clearings", "study.evaluate", entry["clearings"])
         _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
-    _known(config, "clearings", "study.primary", [study["primary"]])
+    _known(config, "clearings", "study.headline.clearing", [study["headline"]["clearing"]])
     _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         for name, entry in config[catalogue].items():

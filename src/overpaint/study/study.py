@@ -63,7 +63,7 @@ class Study:
 
     def shown(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are shown."""
-        return self._clearings(["none"] if run == "base" else ["none", self.settings["primary"]])
+        return self._clearings(["none"] if run == "base" else ["none", self.settings["headline"]["clearing"]])
 
     def coherence_nulls(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are measured beside those that are shown."""

@@ -63,7 +63,7 @@ class Study:
         """That of the first base model of a configuration."""
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
-        return cls(study["name"], model, runs, hazardous, config["clearings"], study["primary"])
+        return cls(study["name"], model, runs, hazardous, config["clearings"], study["headline"]["clearing"])
 
     def columns(self, run: str, seed: str | None = None) -> dict:
         """The columns of `RUN` for a run; see `run_columns`."""

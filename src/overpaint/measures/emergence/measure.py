@@ -22,12 +22,14 @@ def measure(
     prompts: dict[str, list[str]],
     questions: dict[str, list[Question]],
     topics: dict[str, str],
+    position: str,
     primary: dict[str, dict],
 ) -> list[dict]:
     """Rows {step, topic, quantity, unit, value} of the base (step 0) and of every snapshot of a run.
 
     base: the base's activations on the fitting prompts of every set; prompts: those prompts of the hazardous
-    sets; questions: by hazardous topic; topics: {hazardous topic: prompt set}; primary: the study's primary clearing,
+    sets; questions: by hazardous topic; topics: {hazardous topic: prompt set}; position: `last`
+    or `mean`, of the prompts' tokens; primary: the study's primary clearing,
     {name: settings}, whose direction is fitted anew at every step.
 
     Quantities: norm, of the residual stream after the target layer, a row per prompt; cos_u, cosine of the mean shift
@@ -41,7 +43,7 @@ def measure(
         with replaced(model, tensors):
             own = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
             same, depth = {name: base[name] for name in own}, settings["layer"] + 1
-            sample = Sample.of(same, own, topics, run.overlay.controls, depth, settings["tokens"])
+            sample = Sample.of(same, own, topics, run.overlay.controls, depth, position)
             here = replace(run, junk=estimators.fit(sample, base, settings["layer"]))
             cleared = here.by_topic(*next(iter(primary.items())), questions)
             for topic in questions:
