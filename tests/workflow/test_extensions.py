@@ -186,7 +186,7 @@ def extended(tmp_path_factory) -> Path:
     mine = {
         "study": {
             "name": "mine", "output": OUT,
-            "runs": [{"method": method, "layer": 1, "c": c, "seed": 0} for method, c in (("rmu_smoke", 4), ("scaled", 1))],
+            "runs": [{"method": m, "layer": 1, "c": c, "seed": 0} for m, c in (("rmu_smoke", 4), ("scaled", 1))],
             "evaluate": [
                 {"clearings": ["none", "span", "first"], "benchmarks": ["gloomcraft", "riftlore", "own"]},
                 {"clearings": ["rand"], "benchmarks": ["gloomcraft", "riftlore"]},
