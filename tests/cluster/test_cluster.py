@@ -1,6 +1,5 @@
 """The smoke study through a real SLURM of one node: its queue, its limits, and ends that nobody planned."""
 
-import json
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ import pytest
 import yaml
 from documented import RECOVERY, SLURM, as_written
 from helpers.checkout import JOBS, OUT, ROOT, RUNS, SMOKE, copy_checkout, snakemake
-from one_node_slurm import ask, queue
+from one_node_slurm import ask, jobs_of, limits, queue
 
 from overpaint.jobs import provenance
 from overpaint.study import resources
@@ -26,20 +25,6 @@ GROUPS = PROFILE["groups"]
 ON_GPU = {rule for rule, wanted in PROFILE["set-resources"].items() if wanted["gpu"]}
 WORLD = f"{OUT}/worlds/smoke.json"
 OVERLAYS = [f"{run}/overlay.safetensors" for run in RUNS]
-
-
-def jobs_of(folder: Path) -> dict[str, list[str]]:
-    """{rule: ids of the cluster jobs in which it ran}, one a job of the rule."""
-    found = defaultdict(list)
-    for path in sorted((folder / OUT).rglob("*.job.json")):
-        fact = json.loads(path.read_text())
-        found[fact["rule"]].append(fact["cluster_job"])
-    return dict(found)
-
-
-def limits(job: dict[str, str]) -> tuple[int, int]:
-    """MB and minutes that a job that has ended was given."""
-    return int(re.search(r"mem=(\d+)M", job["Tres"])[1]), int(job["TimeLimit"])
 
 
 def wait_for(happens: Callable[[], bool], seconds: float) -> bool:

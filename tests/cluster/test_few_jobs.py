@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from documented import QUICKSTART, SLURM, as_written
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
-from test_cluster import jobs_of, limits
+from one_node_slurm import jobs_of, limits
 
 from overpaint.jobs import provenance
 from overpaint.study import resources

@@ -1,18 +1,16 @@
 """The smoke study with `--sdm conda`: every rule in an environment of its own, with the results of the plain one."""
 
-import ast
 import json
 import platform
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from helpers.checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
-from helpers.environments import RULES, closure, dependencies, needed
-from real_conda import ROOT, environments
-from safetensors import safe_open
+from helpers.environments import RULES, dependencies
+from judged import content, facts, fault
+from real_conda import environments
 
 from overpaint.report import PAGES
 from overpaint.study import environments as needs
@@ -21,23 +19,8 @@ pytestmark = [pytest.mark.conda, pytest.mark.long]
 STRICT = ["--workflow-profile", "profiles/strict"]
 CREATE = ["--sdm", "conda", "--conda-create-envs-only"]
 PLAN = ["--sdm", "conda", "--dry-run", *SMOKE]
-# Loaded by name, or run as a command, by what a rule's script imports.
-BY_NAME = {"render_report": {"ipykernel"}, "evaluate": {"datasets"}, "download_package": {"pip"}}
 # Of these files the times, places and machine are part.
 OF_THE_RUN = re.compile(r"\.job\.json$|/reports/|/figures/|/tables/provenance\.|/\.snakemake_timestamp$")
-
-
-def facts(folder: Path) -> list[dict]:
-    """Provenance of every job in a copy."""
-    return [json.loads(path.read_text()) for path in (folder / OUT).rglob("*.job.json")]
-
-
-def content(path: Path) -> object:
-    """A file's bytes; of a file of tensors these and its notes, whose order in the file is left to chance."""
-    if path.suffix != ".safetensors":
-        return path.read_bytes()
-    with safe_open(path, "pt") as file:
-        return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
 
 
 # --- each rule in its own environment
@@ -79,24 +62,6 @@ def test_results_equal_those_of_the_plain_environment_to_the_bit(study, plain):
 
 
 # --- nothing from outside an environment
-
-
-def imports(rule: str) -> str:
-    """What a rule's script imports, with the library and what that loads by name, as a program."""
-    script = ast.parse((ROOT / f"workflow/scripts/{rule}.py").read_text())
-    own = [ast.unparse(node) for node in script.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    text = "".join(path.read_text() for path in closure(rule))
-    engine = {"pyarrow"} if "read_parquet" in text or "to_parquet" in text else set()
-    named = sorted(needed(rule) | engine | BY_NAME.get(rule, set()))
-    return "\n".join(
-        ["import sys", f"sys.path.insert(0, {str(ROOT / 'src')!r})", *own, *(f"import {n}" for n in named)]
-    )
-
-
-def fault(rule: str, prefix: Path) -> str:
-    """What goes wrong when an environment alone has to serve a rule's imports; empty where nothing does."""
-    done = subprocess.run([prefix / "bin/python", "-I", "-c", imports(rule)], capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
+from judged import content, facts, fault
 from real_conda import ROOT, build, cache, environments, on_path
-from test_conda import content, facts, fault
 
 pytestmark = pytest.mark.conda
 MADE = [f"{MODEL}/base/overlay.safetensors"]
