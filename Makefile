@@ -29,8 +29,9 @@ endif
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
-	python -m snakemake --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
-	@echo; cat -- "$$(python -m overpaint.study.start results "$$STUDY")/reports/summary.txt"
+	@python -m snakemake --logger overpaint --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
+	@reports="$$(python -m overpaint.study.start results "$$STUDY")/reports" && echo && cat -- "$$reports/summary.txt" && \
+	printf '\nNext: open %s/index.html in a browser; README.md says how to make a study of your own.\n' "$$reports"
 
 pack: .venv/ready
 	@set -f; results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle pack "$$results" "$$BUNDLE" $$RULES
@@ -70,7 +71,7 @@ lint: .venv/ready
 	python -m snakemake --lint
 
 bench: .venv/ready
-	python -m snakemake --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
+	python -m snakemake --logger overpaint --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
 	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
 
 .venv/ready: pyproject.toml constraints.txt

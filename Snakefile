@@ -31,6 +31,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/downloads.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/texts.smk"

@@ -23,6 +23,7 @@ from helpers import reference
 from torch import nn
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedTokenizerBase
 
+from overpaint.jobs.telling import counted
 from overpaint.junk import collection
 from overpaint.models import pretrain
 from overpaint.models.load import load_model, load_tokenizer
@@ -34,7 +35,7 @@ from overpaint.unlearning.methods import Task, rmu
 SETTINGS = {
     "c": 6.5, "seed": 0, "c_unit": "absolute", "control": "rand", "updated": [-2, -1, 0], "projections": ["mlp"],
     "batch": 4, "min_length": 0, "lr": 5e-5, "max_batches": 150, "shuffle": False, "skip_first": False,
-    "mask_padding": False, "tokens": "last",
+    "mask_padding": False,
 }  # fmt: skip
 TRAININGS = {"mistral-32x256": (7, 512), "smollm2-135m": (10, 64)}  # layer, tokens a text
 # The published loop costs the same in every step. Ours takes its history before and after these, so as often per step
@@ -138,7 +139,9 @@ def run(arm: str, name: str, count: int, smollm2: Path) -> dict[str, float]:
     """`measure` in a process of its own."""
     command = [sys.executable, __file__, "--measure", arm, name, str(count), "--smollm2", str(smollm2)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{name}, {arm}: {found['wall_s']:.3g} s each, {found['peak_mb']:.0f} MB", file=sys.stderr, flush=True)
+    return found
 
 
 def compare(name: str, arms: list[str], count: int, repeats: int, smollm2: Path) -> list[dict]:
@@ -209,7 +212,7 @@ def evaluate(path: Path, smollm2: Path, form: str, count: int, repeats: int) -> 
         }
         spent: dict[str, dict[str, float]] = {arm: {} for arm in arms}
         answers: dict[str, list] = {arm: [] for arm in arms}
-        for start in range(0, len(questions), CHUNK):
+        for start in counted(range(0, len(questions), CHUNK), f"{form}, {CHUNK} questions each"):
             for arm, lm in arms.items():
                 answers[arm] += score(lm, questions[start : start + CHUNK], spent[arm])
         found.append(spent)

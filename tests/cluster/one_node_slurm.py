@@ -3,19 +3,15 @@
 Its GPU is /dev/null. Memory limits are kept by looking every second, so a job that needs too much for less gets away.
 """
 
-import json
 import os
 import re
 import shutil
 import socket
 import subprocess
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from helpers.checkout import OUT
 
 CORES = 2
 MEMORY_MB = 8000
@@ -183,17 +179,3 @@ def _wait(ready, folder: Path) -> None:
             said = [path.read_text().strip().splitlines()[-1:] for path in sorted(folder.glob("*.out"))]
             raise CannotStart(f"SLURM does not start: {said}")
         time.sleep(0.1)
-
-
-def jobs_of(folder: Path) -> dict[str, list[str]]:
-    """{rule: ids of the cluster jobs in which it ran}, one a job of the rule."""
-    found = defaultdict(list)
-    for path in sorted((folder / OUT).rglob("*.job.json")):
-        fact = json.loads(path.read_text())
-        found[fact["rule"]].append(fact["cluster_job"])
-    return dict(found)
-
-
-def limits(job: dict[str, str]) -> tuple[int, int]:
-    """MB and minutes that a job that has ended was given."""
-    return int(re.search(r"mem=(\d+)M", job["Tres"])[1]), int(job["TimeLimit"])

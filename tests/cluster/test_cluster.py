@@ -14,7 +14,8 @@ import pytest
 import yaml
 from documented import RECOVERY, SLURM, as_written
 from helpers.checkout import JOBS, OUT, ROOT, RUNS, SMOKE, copy_checkout, snakemake
-from one_node_slurm import ask, jobs_of, limits, queue
+from one_node_slurm import ask, queue
+from queued_jobs import jobs_of, limits
 
 from overpaint.jobs import provenance
 from overpaint.study import resources
@@ -90,7 +91,7 @@ def test_jobs_on_the_gpu_wait_for_each_other(study, slurm):
 
 def test_jobs_ask_for_what_their_rules_need(study, slurm):
     records, found = {job["JobId"]: job for job in slurm()}, jobs_of(study)
-    size = resources.model_mb({"source": "miniature", "width": 32, "layers": 3, "dtype": "float32"})
+    size = resources.model_mb({"source": "fictional", "width": 32, "layers": 3, "dtype": "float32"})
     for rule in found.keys() - GROUPS.keys():
         wanted = (resources.memory_mb(rule, size), resources.minutes(rule, size))
         assert {limits(records[job]) for job in found[rule]} == {wanted}, rule

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from documented import QUICKSTART, SLURM, as_written
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
-from one_node_slurm import jobs_of, limits
+from queued_jobs import jobs_of, limits
 
 from overpaint.jobs import provenance
 from overpaint.study import resources
@@ -27,7 +27,7 @@ def queued(slurm, tmp_path_factory) -> Path:
 def test_each_job_ran_in_the_queue_with_what_its_rule_needs(queued, slurm):
     found, records = jobs_of(queued), {job["JobId"]: job for job in slurm() if job["JobState"] == "COMPLETED"}
     assert set(found) == RULES and len({job for (job,) in found.values()}) == len(RULES)
-    size = resources.model_mb({"source": "miniature", "width": 32, "layers": 3, "dtype": "float32"})
+    size = resources.model_mb({"source": "fictional", "width": 32, "layers": 3, "dtype": "float32"})
     for rule, (job,) in found.items():
         assert limits(records[job]) == (resources.memory_mb(rule, size), resources.minutes(rule, size)), rule
 

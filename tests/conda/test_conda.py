@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conda_jobs import content, facts, fault
 from helpers.checkout import JOBS, OUT, SMOKE, edited, planned, snakemake
 from helpers.environments import RULES, dependencies
-from judged import content, facts, fault
 from real_conda import environments
 
 from overpaint.report import PAGES

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from conda_jobs import content, facts, fault
 from helpers.checkout import MODEL, OUT, SMOKE, copy_checkout, snakemake
-from judged import content, facts, fault
 from real_conda import ROOT, build, cache, environments, on_path
 
 pytestmark = pytest.mark.conda

@@ -1,6 +1,7 @@
 """One file out of a pinned distribution, without a network: pip finds wheels and sdists made here."""
 
 import io
+import itertools
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from overpaint.downloads import packages
 from overpaint.downloads.packages import download_package, file_sha256
 from overpaint.errors import UserError
+from overpaint.jobs import telling
 
 CONTENTS = b"forty-two\n" * 1000
 
@@ -103,13 +105,13 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(registry: Path, target: Path
 
 
 def test_a_file_that_pip_let_through_is_checked_again(registry: Path, target: Path, monkeypatch):
-    def careless_pip(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+    def careless_pip(command: list[str]) -> subprocess.CompletedProcess:
         folder = Path(command[command.index("--dest") + 1])
         folder.mkdir()
         make_wheel(folder, version="2.0")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(packages.subprocess, "run", careless_pip)
+    monkeypatch.setattr(packages, "_run", careless_pip)
     with pytest.raises(UserError, match=wheel_hash(registry)):
         download_package("demo-data", "1.0", wheel_hash(registry), "demo_data/data.txt", target)
     assert left_behind(target) == []
@@ -139,7 +141,7 @@ def test_an_unknown_package_gives_pips_last_line(target: Path):
 
 @pytest.mark.parametrize("pin", [("-r", "1.0", "0" * 64), ("demo", "1.0 --pre", "0" * 64), ("demo", "1.0", "0")])
 def test_a_malformed_pin_never_reaches_pip(pin: tuple[str, str, str], target: Path, monkeypatch):
-    monkeypatch.setattr(packages.subprocess, "run", lambda *args, **kwargs: pytest.fail("pip was called"))
+    monkeypatch.setattr(packages, "_run", lambda command: pytest.fail("pip was called"))
     with pytest.raises(UserError, match="malformed"):
         download_package(*pin, "x", target)
 
@@ -182,6 +184,13 @@ def test_a_wheel_that_cannot_be_read_is_one_sentence(flag: str, tmp_path: Path, 
     assert left_behind(target) == []
 
 
+def test_pip_is_asked_how_far_it_is_and_what_it_says_of_errors_is_kept(monkeypatch, capsys):
+    monkeypatch.setattr(telling.time, "monotonic", itertools.count(0, 10).__next__)
+    code = "import sys; print('Collecting', 'Progress 5000 of 20000', sep='\\n'); sys.exit('ERROR: no')"
+    pip = packages._run([sys.executable, "-c", code])
+    assert (pip.returncode, pip.stderr) == (1, "ERROR: no\n") and capsys.readouterr().err == "received: 5 of 20 kB\n"
+
+
 @pytest.mark.parametrize(
     ("failures", "stderr", "tries"),
     [
@@ -191,15 +200,13 @@ def test_a_wheel_that_cannot_be_read_is_one_sentence(flag: str, tmp_path: Path, 
     ],
 )
 def test_only_network_failures_are_tried_again(failures, stderr, tries, registry, target, monkeypatch):
-    calls, real = [], subprocess.run
+    calls, real = [], packages._run
 
-    def run(command, **kwargs):
+    def run(command):
         calls.append(command)
-        if len(calls) <= failures:
-            return subprocess.CompletedProcess(command, 1, "", stderr)
-        return real(command, **kwargs)
+        return subprocess.CompletedProcess(command, 1, "", stderr) if len(calls) <= failures else real(command)
 
-    monkeypatch.setattr(packages.subprocess, "run", run)
+    monkeypatch.setattr(packages, "_run", run)
     arguments = ("demo-data", "1.0", wheel_hash(registry), "demo_data/data.txt", target)
     if failures < tries:
         download_package(*arguments)

@@ -64,7 +64,7 @@ def with_worlds(config: dict) -> None:
     """Let every fictional text name its world, as a model of none needs it."""
     for catalogue in ("corpora", "prompts", "benchmarks"):
         for entry in config[catalogue].values():
-            if entry["source"] == "miniature":
+            if entry["source"] == "fictional":
                 entry["world"] = "miniature"
 
 
@@ -79,7 +79,7 @@ def model_folder(folder: Path, **config: Any) -> None:
     tensors = {f"{n}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * n, 4 * n + 4]} for n in range(32)}
     header = json.dumps(tensors).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4 * len(tensors)))
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama"} | config))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"} | config), encoding="utf-8")
     (folder / "tokenizer.json").touch()
 
 

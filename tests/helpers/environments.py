@@ -11,7 +11,7 @@ from helpers.checkout import ROOT
 from overpaint import measures
 from overpaint.study import fingerprint
 
-STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem != "common")
+STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem not in ("common", "inputs"))
 # Names that differ between what is imported, the Python registry and conda-forge.
 IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
 REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub"}
@@ -26,7 +26,10 @@ COMES_WITH = {
     "nbconvert": {"nbformat"},
 }
 # Imported when a function is called, so that only the rule that calls it needs them.
-ON_CALL = {"render_report": {"papermill", "nbformat", "nbconvert"}, "prepare_texts": {"pyarrow"}}
+ON_CALL = {
+    "render_report": {"papermill", "nbformat", "nbconvert", "scipy"}, "prepare_texts": {"pyarrow"},
+    "gather_tables": {"scipy"}, "render_index": {"scipy"},
+}  # fmt: skip
 
 
 def blocks(path: Path) -> dict[str, dict[str, str]]:

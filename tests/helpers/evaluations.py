@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.scoring.evaluation import Benchmark, evaluate_clearings
 
 NONE = Clearing("none", "", torch.empty(0, 0), {})
@@ -12,5 +13,5 @@ PRIOR = "question : which is the home ? answer :"
 
 def evaluate(model: nn.Module, tokenizer, *benchmarks: Benchmark, split: str = "report", **changes) -> list[dict]:
     """Rows of the benchmarks without clearing."""
-    settings = {"base_tensors": {}, "plan": [(NONE, list(benchmarks))], "split": split} | changes
-    return evaluate_clearings(model, tokenizer, **settings)
+    run = Run(model, tokenizer, base_tensors=changes.pop("base_tensors", {}))
+    return evaluate_clearings(run, **{"plan": [(NONE, list(benchmarks))], "split": split} | changes)

@@ -21,8 +21,8 @@ class Planner:
         asked = {"folder": str(folder), "said": str(said), "arguments": ["--cores", "2", "--dry-run", *arguments]}
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         status = self._process.stdout.readline()
-        assert status == "0\n", said.read_text()
-        return said.read_text()
+        assert status == "0\n", said.read_text(encoding="utf-8")
+        return said.read_text(encoding="utf-8")
 
 
 @contextmanager

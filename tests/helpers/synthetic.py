@@ -11,8 +11,9 @@ import yaml
 from helpers.checkout import ROOT
 from overpaint import measures, tables
 from overpaint.report.select import Cell
+from overpaint.study import sweep
 from overpaint.tables import comparisons, core, verdicts
-from overpaint.tables.core import APPLIED, NULLS, Applied, Study
+from overpaint.tables.core import APPLIED, Applied, Study
 from overpaint.tables.ratios import VALUES
 
 HOSTILE = (
@@ -60,8 +61,10 @@ class Tables:
 
     def study(self) -> Study:
         names = ["none", "topic", "rand", "randn", "ones", *self.clearings]
+        nulls = {name for name, own in sweep.DIRECTIONS.items() if own.get("null")}
+        known = {"none", *nulls}
         settings = {
-            name: {"direction": name if name in {"none", *NULLS} else "span", "on_base": name == "on_base"}
+            name: {"direction": name if name in known else "span", "on_base": name == "on_base", "null": name in nulls}
             for name in names
         }
         return Study("synthetic", "tiny", {}, list(self.topics), settings, self.primary)

@@ -29,7 +29,7 @@ def views_of(tables: Tables, folder: Path, settings: dict | None = None) -> list
     """Views of tables written to a folder; settings: what their clearings are."""
     tables.write(folder)
     if settings:
-        (folder / "config.json").write_text(json.dumps({"study": {}, "clearings": settings}))
+        (folder / "config.json").write_text(json.dumps({"study": {}, "clearings": settings}), encoding="utf-8")
     return load(folder, tables.primary)
 
 

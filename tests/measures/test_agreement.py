@@ -9,6 +9,7 @@ from torch import nn
 
 from overpaint.junk import clearing
 from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.measures.agreement import measure as agreement
 from overpaint.models.parts import blocks, down_projection, parameter_names
 from overpaint.scoring.evaluation import Benchmark
@@ -48,7 +49,9 @@ def logs(model: nn.Module, ids: list[int]) -> torch.Tensor:
 
 def test_distances_are_those_of_whole_distributions_text_by_text(edited, originals, tokenizer, benchmarks, junk):
     model, before = edited
-    rows = agreement.compare(model, tokenizer, before, [(NONE, benchmarks), (span(junk), benchmarks)], "report")
+    rows = agreement.measure(
+        Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks), (span(junk), benchmarks)], "report"
+    )
     texts = agreement.passages(benchmarks[0].path, "report", 3)
     assert [(row["clearing"], row["id"]) for row in rows] == [(c, t["id"]) for c in ("none", "span") for t in texts]
     assert all(set(row) == set(agreement.COLUMNS) for row in rows)
@@ -65,8 +68,8 @@ def test_distances_are_those_of_whole_distributions_text_by_text(edited, origina
 def test_a_model_agrees_with_itself_and_the_base_is_left_as_it_was(edited, tokenizer, benchmarks):
     model, before = edited
     state = copy.deepcopy(model.state_dict())
-    [other, *_] = agreement.compare(model, tokenizer, before, [(NONE, benchmarks)], "report")
-    rows = agreement.compare(model, tokenizer, {}, [(NONE, benchmarks)], "report")
+    [other, *_] = agreement.measure(Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks)], "report")
+    rows = agreement.measure(Run(model, tokenizer), [(NONE, benchmarks)], "report")
     assert all(row["kl"] == 0 and row["agreed"] == row["tokens"] for row in rows) and other["kl"] > 0
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
@@ -74,8 +77,10 @@ def test_a_model_agrees_with_itself_and_the_base_is_left_as_it_was(edited, token
 def test_a_clearing_of_the_base_is_compared_with_the_base_alone(edited, originals, tokenizer, benchmarks, junk):
     model, before = edited
     plain = copy.deepcopy(originals["llama"])
-    found = agreement.compare(model, tokenizer, before, [(span(junk, on_base=True), benchmarks)], "report")
-    wanted = agreement.compare(plain, tokenizer, {}, [(span(junk), benchmarks)], "report")
+    found = agreement.measure(
+        Run(model, tokenizer, base_tensors=before), [(span(junk, on_base=True), benchmarks)], "report"
+    )
+    wanted = agreement.measure(Run(plain, tokenizer), [(span(junk), benchmarks)], "report")
     assert [row["kl"] for row in found] == pytest.approx([row["kl"] for row in wanted]) and found[0]["kl"] > 0
 
 
@@ -85,10 +90,11 @@ def test_long_texts_are_cut_and_small_batches_change_nothing(llama, edited, junk
     encoded = [list(range(2, 2 + length)) for length in (150, 5, 64, 63)]
     if small:
         monkeypatch.setattr("overpaint.scoring.likelihood.LOGITS", 1)
-    sums = agreement.distances(model, before, encoded, [NONE, span(junk)], 0)
+    run = Run(model, None, base_tensors=before)
+    sums = agreement.distances(run, encoded, [NONE, span(junk)], 0)
     assert sums.shape == (2, 4, 2) and (sums[..., 0] > 0).all()
     pieces = [[0, *encoded[0][:63]], encoded[0][62:126], encoded[0][125:]]
-    parts = [agreement.distances(model, before, [piece[1:]], [NONE], piece[0])[0, 0] for piece in pieces]
+    parts = [agreement.distances(run, [piece[1:]], [NONE], piece[0])[0, 0] for piece in pieces]
     assert torch.allclose(sums[0, 0], torch.stack(parts).sum(0), rtol=1e-4)
 
 

@@ -8,6 +8,7 @@ from helpers.evaluations import NONE
 from transformers import GenerationConfig
 
 from overpaint.junk import clearing
+from overpaint.junk.run import Run
 from overpaint.measures.coherence import measure as completions
 from overpaint.models.parts import blocks, down_projection, parameter_names
 from overpaint.sources import world
@@ -32,14 +33,14 @@ def greedy(model, tokenizer, prompt: str, tokens: int) -> list[int]:
 def test_continuations_are_greedy_whatever_stands_beside_them(any_model, tokenizer, prompts, monkeypatch):
     wanted = [greedy(any_model, tokenizer, row["text"], 6) for row in prompts]
     monkeypatch.setattr(completions, "BATCH", 3)
-    found = completions.complete(any_model, tokenizer, [row["text"] for row in prompts], NONE, tokens=6)
+    found = completions.complete(any_model, tokenizer, [row["text"] for row in prompts], tokens=6)
     assert found == wanted and len({tuple(ids) for ids in found}) > 1
 
 
 def test_no_wish_of_the_models_folder_changes_a_continuation(llama, tokenizer, prompts):
     """Some of these would, were they obeyed: continuations are greedy and end at the tokenizer's end token alone."""
     asked = [row["text"] for row in prompts]
-    wanted = completions.complete(llama, tokenizer, asked, NONE, tokens=6)
+    wanted = completions.complete(llama, tokenizer, asked, tokens=6)
     obeyed = 0
     for wish in (
         {"do_sample": True, "temperature": 50.0}, {"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1},
@@ -47,7 +48,7 @@ def test_no_wish_of_the_models_folder_changes_a_continuation(llama, tokenizer, p
         {"max_length": 3}, {"num_beams": 3}, {"min_new_tokens": 5}, {"begin_suppress_tokens": wanted[0]},
     ):  # fmt: skip
         own = llama.generation_config = GenerationConfig(**{"pad_token_id": 0} | wish)
-        assert completions.complete(llama, tokenizer, asked, NONE, tokens=6) == wanted, wish
+        assert completions.complete(llama, tokenizer, asked, tokens=6) == wanted, wish
         assert llama.generation_config is own, "an export writes the folder's own"
         inputs = tokenizer(asked[:1], return_tensors="pt", return_token_type_ids=False)
         written = llama.generate(**inputs, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :].tolist()
@@ -84,15 +85,16 @@ def test_the_likelihood_is_the_bases_and_the_text_the_models(llama, originals, t
     [span] = clearing.expand("span", settings, junk, 2, 0)
     state = copy.deepcopy(llama.state_dict())
     for cleared in (NONE, span):
-        rows = completions.describe(llama, tokenizer, before, prompts, cleared)
-        written = completions.complete(llama, tokenizer, [row["text"] for row in prompts], cleared)
+        rows = completions.describe(Run(llama, tokenizer, base_tensors=before), prompts, cleared)
+        with clearing.clear(llama, cleared):
+            written = completions.complete(llama, tokenizer, [row["text"] for row in prompts])
         for row, prompt, ids in zip(rows, prompts, written, strict=True):
             assert (row["unit"], row["prompt"]) == (prompt["unit"], prompt["text"]) and row["tokens"] == len(ids)
             context = tokenizer(prompt["text"])["input_ids"]
             with torch.no_grad():
                 logs = base(torch.tensor([context + ids])).logits[0].log_softmax(-1)[len(context) - 1 : -1]
             assert row["nll"] == pytest.approx(-logs[range(len(ids)), ids].sum().item(), rel=1e-4)
-        [own] = completions.describe(llama, tokenizer, {}, prompts[:1], cleared)
+        [own] = completions.describe(Run(llama, tokenizer), prompts[:1], cleared)
         assert own["nll"] != pytest.approx(rows[0]["nll"], rel=1e-2), "without the base's tensors it is another's"
     assert all(torch.equal(tensor, state[name]) for name, tensor in llama.state_dict().items())
 
@@ -104,6 +106,6 @@ def test_a_null_of_the_base_continues_the_base(llama, originals, tokenizer, prom
     weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": True}
     [cleared] = clearing.expand("on_base", settings, junk, 2, 0)
-    found = completions.describe(llama, tokenizer, before, prompts, cleared)
-    wanted = completions.describe(copy.deepcopy(originals["llama"]), tokenizer, {}, prompts, cleared)
+    found = completions.describe(Run(llama, tokenizer, base_tensors=before), prompts, cleared)
+    wanted = completions.describe(Run(copy.deepcopy(originals["llama"]), tokenizer), prompts, cleared)
     assert found == wanted

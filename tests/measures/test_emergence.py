@@ -9,6 +9,7 @@ from torch import nn
 
 from overpaint.junk import clearing, estimators
 from overpaint.junk.collection import collect
+from overpaint.junk.run import Run
 from overpaint.measures.emergence import measure as emergence
 from overpaint.models.overlay import Overlay, load_snapshots
 from overpaint.scoring import questions
@@ -102,9 +103,9 @@ def traced(llama, tokenizer, texts, settings, facts, tmp_path) -> dict:
     prompts = {t: [row["text"] for row in world.prompt_rows(facts, [t])[:8]] for t in (*TOPICS, "rivers")}
     base = {name: collect(llama, tokenizer, own) for name, own in prompts.items()}
     hazardous = {name: prompts[name] for name in TOPICS}
-    rows = emergence.trace(
-        llama, tokenizer, overlay, overlay.snapshots, base, hazardous, asked, {t: t for t in TOPICS}, PRIMARY
-    )
+    trained = copy.deepcopy(llama)
+    run = Run(trained, tokenizer, overlay, overlay.apply(trained))
+    rows = emergence.measure(run, overlay.snapshots, base, hazardous, asked, {t: t for t in TOPICS}, "last", PRIMARY)
     return {"rows": rows, "overlay": overlay, "asked": asked, "prompts": hazardous, "base": base}
 
 

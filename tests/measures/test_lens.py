@@ -78,7 +78,7 @@ def test_options_of_questions_of_different_lengths(asked):
 
 @torch.no_grad()
 def test_rows_at_the_last_depth_are_the_models_own_answers(llama, tokenizer, asked):
-    rows = lens.measure(llama, tokenizer, asked, dict.fromkeys(asked, NONE), "report")
+    rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
     for topic, found in asked.items():
         own = questions.ask(
             llama, [q for q in found if q.split == "report"]
@@ -92,8 +92,8 @@ def test_rows_at_the_last_depth_are_the_models_own_answers(llama, tokenizer, ask
 def test_clearing_changes_what_is_read_and_only_of_its_topic(llama, tokenizer, asked, junk):
     settings = {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
     variants = clearing.expand("topic", settings, junk, 2, 0)
-    plain = lens.measure(llama, tokenizer, asked, dict.fromkeys(asked, NONE), "report")
-    some = lens.measure(llama, tokenizer, asked, {"gloomcraft": variants[0], "everyday": NONE}, "report")
+    plain = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
+    some = lens.measure(llama, asked, {"gloomcraft": variants[0], "everyday": NONE}, "report")
     for topic, same in (("gloomcraft", False), ("everyday", True)):
         pair = [values(rows, "lens_probability", 2, topic) for rows in (plain, some)]
         assert torch.equal(*pair) == same
@@ -197,7 +197,7 @@ def test_probes_find_what_a_model_writes_into_the_stream(llama, tokenizer, asked
         with_kwargs=True,
     )
     with hooks.edit_output(mlp(blocks(llama)[0]), write):
-        rows = lens.measure(llama, tokenizer, asked, dict.fromkeys(asked, NONE), "report")
+        rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
     see.remove()
     for topic in asked:
         assert values(rows, "probe_accuracy", 0, topic).mean() < 0.6

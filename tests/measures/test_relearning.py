@@ -9,10 +9,12 @@ from helpers.evaluations import NONE
 
 from overpaint.errors import UserError
 from overpaint.junk import clearing
+from overpaint.junk.run import Run
 from overpaint.measures.relearning import measure as relearning
 from overpaint.models import pretrain
 from overpaint.models.hooks import watch_sites
 from overpaint.models.load import load_control
+from overpaint.models.overlay import Overlay
 from overpaint.scoring import questions
 from overpaint.sources import world
 from overpaint.sources.texts import write_rows
@@ -36,7 +38,8 @@ def told(facts) -> list[str]:
 
 
 def relearn(model, tokenizer, told, asked, cleared=NONE, seed=0, **changes) -> list[dict]:
-    return relearning.relearn(model, tokenizer, {"t": told}, {"t": asked}, {"t": cleared}, SETTINGS | changes, seed)
+    run = Run(model, tokenizer, Overlay(settings={"seed": seed}))
+    return relearning.measure(run, {"t": told}, {"t": asked}, {"t": cleared}, SETTINGS | changes)
 
 
 def nll(rows: list[dict], examples: int) -> float:

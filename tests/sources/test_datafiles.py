@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from overpaint.errors import UserError
 from overpaint.sources import datafiles, texts, world
+from overpaint.sources import rows as rows_of
 
 ROWS = [{"name": f"page {n}", "text": f"page {n} is \u2028 {'long ' * n}"} for n in range(8)]
 SETTINGS = {"source": "dataset", "dataset": "pages", "files": ["*"], "column": "text", "min_length": 0, "fit": 0.25}
@@ -127,9 +128,9 @@ def test_rows_are_read_as_they_are_asked_for(pages):
 
 
 def test_a_corpus_has_all_rows_longer_than_asked_in_order(pages):
-    rows = texts.rows_of(CORPUS | {"min_length": len(ROWS[3]["text"])}, pages())
+    rows = rows_of(CORPUS | {"min_length": len(ROWS[3]["text"])}, pages())
     assert rows == [{"id": f"part/test.jsonl:{n}", "text": ROWS[n]["text"]} for n in range(4, 8)]
-    assert [row["text"] for row in texts.rows_of(CORPUS | {"column": "name", "count": 2}, pages())] == [
+    assert [row["text"] for row in rows_of(CORPUS | {"column": "name", "count": 2}, pages())] == [
         "page 0", "page 1",
     ]  # fmt: skip
 
@@ -140,29 +141,29 @@ def test_lines_of_wikitext_are_the_rows_of_the_reference(published):
     path = folder / "wikitext-2-raw-v1/test-00000-of-00001.parquet"
     lines = [row["text"] for row in parquet.read_table(path).to_pylist()]
     kept = [line for line in lines if len(line) > 50]
-    rows = texts.rows_of({"kind": "corpus"} | settings, folder)
+    rows = rows_of({"kind": "corpus"} | settings, folder)
     assert [row["text"] for row in rows] == kept and 0 < len(kept) < len(lines)
 
 
 def test_rows_without_a_text_are_left_out_and_other_things_than_text_are_refused(pages):
     rows = [{"text": None}, {"text": ""}, {"text": "one"}]
-    assert [row["text"] for row in texts.rows_of(CORPUS, pages("a.jsonl", rows))] == ["one"]
-    said = refusal(texts.rows_of, CORPUS | {"column": "n"}, pages("a.jsonl", [{"text": "one", "n": 1}]))
+    assert [row["text"] for row in rows_of(CORPUS, pages("a.jsonl", rows))] == ["one"]
+    said = refusal(rows_of, CORPUS | {"column": "n"}, pages("a.jsonl", [{"text": "one", "n": 1}]))
     assert "a.jsonl:0" in said and "'n'" in said and "int" in said
 
 
 def test_prompts_are_split_by_their_text_wherever_it_stands(published):
     folder = published / "cais/wmdp"
     settings = SETTINGS | {"files": ["wmdp-bio/*"], "column": "question"}
-    prompts = texts.rows_of({"kind": "prompts"} | settings, folder)
-    asked = texts.rows_of(settings | {"kind": "questions"}, folder)
+    prompts = rows_of({"kind": "prompts"} | settings, folder)
+    asked = rows_of(settings | {"kind": "questions"}, folder)
     assert len(prompts) == len(asked) == 64
     assert [(row["unit"], row["split"], row["text"]) for row in prompts] == [
         (row["unit"], row["split"], row["question"]) for row in asked
     ]
     shares = [row["split"] == "fit" for row in prompts]
     assert 0.1 < sum(shares) / len(shares) < 0.4
-    more = texts.rows_of({"kind": "prompts"} | settings | {"fit": 0.6}, folder)
+    more = rows_of({"kind": "prompts"} | settings | {"fit": 0.6}, folder)
     assert all(new["split"] == "fit" for old, new in zip(prompts, more, strict=True) if old["split"] == "fit")
     assert [row["split"] for row in more] != [row["split"] for row in prompts]
 
@@ -173,8 +174,8 @@ def test_equal_texts_are_one_unit_whatever_their_spaces():
 
 def test_a_count_is_of_each_split_and_spread_over_the_files(published):
     settings = SETTINGS | {"files": ["wmdp-*"], "column": "question"}
-    everything = texts.rows_of({"kind": "prompts"} | settings, published / "cais/wmdp")
-    some = texts.rows_of({"kind": "prompts"} | settings | {"count": 5}, published / "cais/wmdp")
+    everything = rows_of({"kind": "prompts"} | settings, published / "cais/wmdp")
+    some = rows_of({"kind": "prompts"} | settings | {"count": 5}, published / "cais/wmdp")
     for split in texts.SPLITS:
         own = [row for row in everything if row["split"] == split]
         chosen = [own.index(row) for row in some if row["split"] == split]
@@ -184,7 +185,7 @@ def test_a_count_is_of_each_split_and_spread_over_the_files(published):
 @pytest.mark.parametrize("kind", ["corpus", "prompts", "text", "questions"])
 def test_rows_of_a_data_set_are_accepted_when_they_are_read(published, tmp_path, kind):
     settings = SETTINGS | {"kind": kind, "files": ["anatomy/test-*"], "column": "question"}
-    rows = texts.rows_of(settings, published / "cais/mmlu")
+    rows = rows_of(settings, published / "cais/mmlu")
     texts.write_rows(rows, tmp_path / "rows.jsonl")
     assert texts.read_rows(tmp_path / "rows.jsonl", kind) == rows and len(rows) == 54
 
@@ -192,21 +193,21 @@ def test_rows_of_a_data_set_are_accepted_when_they_are_read(published, tmp_path,
 def test_all_texts_may_be_in_one_split(published):
     settings = SETTINGS | {"kind": "questions", "files": ["wmdp-*"]}
     for fit, split in ((0, "report"), (1, "fit")):
-        rows = texts.rows_of(settings | {"fit": fit}, published / "cais/wmdp")
+        rows = rows_of(settings | {"fit": fit}, published / "cais/wmdp")
         assert {row["split"] for row in rows} == {split} and len(rows) == 3 * 64
 
 
 def test_too_few_rows_say_how_many_there_are(pages):
-    assert "only 8 " in refusal(texts.rows_of, CORPUS | {"count": 9}, pages())
-    assert "only 0 " in refusal(texts.rows_of, CORPUS | {"min_length": 10**6}, pages())
-    said = refusal(texts.rows_of, PROMPTS | {"count": 8}, pages())
+    assert "only 8 " in refusal(rows_of, CORPUS | {"count": 9}, pages())
+    assert "only 0 " in refusal(rows_of, CORPUS | {"min_length": 10**6}, pages())
+    said = refusal(rows_of, PROMPTS | {"count": 8}, pages())
     assert " fit rows" in said and "8 are asked for" in said
-    assert len(texts.rows_of(CORPUS | {"count": 8}, pages())) == 8
+    assert len(rows_of(CORPUS | {"count": 8}, pages())) == 8
 
 
 def test_questions_without_four_options_are_named(pages):
     row = {"question": "?", "choices": ["one"], "answer": 0}
-    said = refusal(texts.rows_of, SETTINGS | {"kind": "questions"}, pages("a.jsonl", [row]))
+    said = refusal(rows_of, SETTINGS | {"kind": "questions"}, pages("a.jsonl", [row]))
     assert "a.jsonl:0" in said and "choices" in said
 
 
@@ -290,7 +291,7 @@ def test_a_senseless_question_is_named_by_data_set_file_and_row(pages, suffix, f
     change, parts = QUESTIONS[fault]
     rows = [QUESTION] if suffix == ".jsonl" else []  # a column of a table has values of one kind
     folder = pages(f"part/a{suffix}", [*rows, QUESTION | change])
-    said = refusal(texts.rows_of, SETTINGS | {"kind": "questions", "scoring": "letter", "metric": "acc"}, folder)
+    said = refusal(rows_of, SETTINGS | {"kind": "questions", "scoring": "letter", "metric": "acc"}, folder)
     where = f"The data set pages, part/a{suffix}:{len(rows)} (rows count from 0)"
     assert [
         part for part in [where, *parts, "`files`" if change.get("question") != 5 else "`column`"] if part not in said
@@ -299,10 +300,10 @@ def test_a_senseless_question_is_named_by_data_set_file_and_row(pages, suffix, f
 
 def test_options_in_a_table_of_text_are_refused(pages):
     rows = [QUESTION | {"choices": "one|two|three"}]
-    said = refusal(texts.rows_of, SETTINGS | {"kind": "questions"}, pages("a.csv", rows))
+    said = refusal(rows_of, SETTINGS | {"kind": "questions"}, pages("a.csv", rows))
     assert "a.csv:0" in said and "`choices`" in said and "write a list" in said
 
 
 def test_blank_texts_of_a_data_set_are_no_rows(pages):
     rows = [{"text": text} for text in (" \n", "one", "\u200b\u00a0", "", None, "two")]
-    assert [row["text"] for row in texts.rows_of(CORPUS, pages("a.jsonl", rows))] == ["one", "two"]
+    assert [row["text"] for row in rows_of(CORPUS, pages("a.jsonl", rows))] == ["one", "two"]

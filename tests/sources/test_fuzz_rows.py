@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from overpaint.errors import UserError
 from overpaint.sources import harness, texts
+from overpaint.sources import rows as rows_of
 
 SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
 WORDS = {"id": "1", "unit": "a", "split": "fit", "text": "one", "question": "Which?", "choices": ["x", "y", "z"]}
@@ -114,7 +115,7 @@ def test_files_of_ones_own(tmp_path, kind):
             path.write_bytes(lines([good[0], mutated(good[1], rng), good[2]]))
         scoring = rng.choice(["letter", "continuation"])
         settings = {"source": "file", "kind": kind, "scoring": scoring, "metric": "acc"}
-        said = outcome(lambda settings=settings: texts.rows_of(settings, path), kind, scoring == "letter", tmp_path)
+        said = outcome(lambda settings=settings: rows_of(settings, path), kind, scoring == "letter", tmp_path)
         found[said] += 1
     assert min(found.values()) > 20, "all or none was accepted"
 
@@ -137,7 +138,7 @@ def test_data_sets(tmp_path, kind, suffix):
             "kind": kind, "scoring": scoring, "metric": "acc",
         }  # fmt: skip
         folder = tmp_path / "pages"
-        said = outcome(lambda s=settings, f=folder: texts.rows_of(s, f), kind, scoring == "letter", tmp_path)
+        said = outcome(lambda s=settings, f=folder: rows_of(s, f), kind, scoring == "letter", tmp_path)
         found[said] += 1
     assert found[False] and (found[True] > 3 or (kind == "questions" and suffix in (".csv", ".txt")))
 
@@ -168,7 +169,7 @@ def test_documents_of_a_task(tmp_path):
         if number % 2 and path.suffix == ".jsonl":
             path.write_bytes(damaged(path.read_bytes(), rng))
         try:
-            rows = harness.task_rows(settings, tmp_path / str(number))
+            rows = harness.rows("questions", settings, tmp_path / str(number))
         except UserError as error:
             found[False] += 1
             assert "\n" not in str(error) and str(error).endswith(".")

@@ -15,9 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.scoring import evaluation
 from overpaint.scoring.evaluation import Benchmark, IntervenedLM, evaluate_clearings
 from overpaint.sources import harness, texts, world
+from overpaint.sources import rows as rows_of
 
 NONE = Clearing("none", "", torch.empty(0, 0), {})
 SETTINGS = {"kind": "questions", "topic": "north", "metric": "acc", "fit": 0.25, "limit": 0, "prior": ""}
@@ -80,14 +82,14 @@ def prepare(tmp_path_factory) -> Callable[..., Benchmark]:
     def make(task: str, folder: Path, **changes) -> Benchmark:
         settings = SETTINGS | {"task": task} | changes
         path = tmp_path_factory.mktemp("benchmarks") / f"{task}.jsonl"
-        texts.write_rows(harness.task_rows(settings, folder), path)
+        texts.write_rows(harness.rows("questions", settings, folder), path)
         return Benchmark.of(task, settings, path)
 
     return make
 
 
 def evaluate(model, by_byte, *benchmarks: Benchmark, split: str = "report") -> list[dict]:
-    return evaluate_clearings(model, by_byte, {}, [(NONE, list(benchmarks))], split)
+    return evaluate_clearings(Run(model, by_byte), [(NONE, list(benchmarks))], split)
 
 
 def stock(model, by_byte, definition: str, files: list[Path], chat: bool = False) -> tuple[ConfigurableTask, list]:
@@ -144,27 +146,28 @@ def test_what_is_no_multiple_choice_task_is_refused(name, sentence):
 
 
 def test_rows_keep_the_documents_as_they_are_and_split_them_by_question(wmdp, asked):
-    rows = harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, wmdp)
+    rows = harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, wmdp)
     assert [row["document"] for row in rows] == asked
     assert [row["split"] for row in rows] == [texts.split_of(row["question"], 0.25) for row in asked]
     assert {row["split"] for row in rows} == {"fit", "report"} and {row["task"] for row in rows} == {"wmdp_bio"}
     units = [row["unit"] for row in rows]
     assert units[0] == units[-1] and len(set(units)) == len(rows) - 1 and len({row["id"] for row in rows}) == len(rows)
-    assert {row["split"] for row in harness.task_rows(SETTINGS | {"task": "wmdp_bio", "fit": 0}, wmdp)} == {"report"}
+    whole = harness.rows("questions", SETTINGS | {"task": "wmdp_bio", "fit": 0}, wmdp)
+    assert {row["split"] for row in whole} == {"report"}
 
 
 def test_documents_without_a_right_answer_are_left_out(store, asked, capsys):
     folder = store({"wmdp-bio/test-0.parquet": [*asked[:3], asked[3] | {"answer": 7}]})
-    assert len(harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, folder)) == 3
+    assert len(harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, folder)) == 3
     assert "1 documents name no right answer" in capsys.readouterr().out
 
 
 def test_a_data_set_without_the_files_of_a_task_is_refused(wmdp, store, asked):
     with pytest.raises(UserError, match=r"'mmlu_anatomy' of the harness needs anatomy/test-\*\.parquet of cais/mmlu"):
-        harness.task_rows(SETTINGS | {"task": "mmlu_anatomy"}, wmdp)
+        harness.rows("questions", SETTINGS | {"task": "mmlu_anatomy"}, wmdp)
     other_split = store({"wmdp-bio/testing-0.parquet": asked, "wmdp-bio/dev-0.parquet": asked})
     with pytest.raises(UserError, match=r"needs wmdp-bio/test-\*\.parquet .* has 0 files"):
-        harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, other_split)
+        harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, other_split)
 
 
 # -- scores
@@ -333,7 +336,7 @@ def test_a_tokenizer_without_chat_template_is_refused(model, by_byte, wmdp, prep
 def test_definitions_are_read_once_for_many_clearings(model, by_byte, wmdp, prepare, monkeypatch):
     calls, benchmark = [], prepare("wmdp_bio", wmdp)
     monkeypatch.setattr(evaluation, "definitions", lambda name: calls.append(name) or harness.definitions(name))
-    rows = evaluate_clearings(model, by_byte, {}, [(NONE, [benchmark])] * 3, "report")
+    rows = evaluate_clearings(Run(model, by_byte), [(NONE, [benchmark])] * 3, "report")
     assert calls == ["wmdp_bio"] and len(rows) == 3 * len({row["id"] for row in rows})
 
 
@@ -351,7 +354,7 @@ LITERAL = [
 def test_no_text_of_a_study_or_its_rows_is_a_template(tmp_path, scoring, text):
     text = text % (tmp_path / "pwned") if "%s" in text else text
     row = {"id": text, "unit": text, "split": "report", "question": text, "choices": [text, f"not {text}"], "answer": 1}
-    [row] = texts.rows_of(
+    [row] = rows_of(
         {"source": "file", "kind": "questions", "scoring": scoring}, own_file([row], tmp_path / "own.jsonl").path
     )
     task = harness.own_task(text, scoring, text, [{text: text} | row], "acc")
@@ -388,7 +391,7 @@ def test_the_description_comes_before_as_the_harness_puts_it(model, by_byte, ask
 def test_documents_of_another_data_set_are_refused_with_their_place(store, asked):
     rows = [{"text": "one"}]
     with pytest.raises(UserError, match=r"wmdp-bio/test-0.parquet of the data set \S+, row 0 .* can ask .* cais/wmdp"):
-        harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": rows}))
+        harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": rows}))
 
 
 def test_a_document_that_a_task_cannot_ask_is_refused_with_its_place(store):
@@ -402,13 +405,14 @@ def test_a_document_that_a_task_cannot_ask_is_refused_with_its_place(store):
     ):
         folder = store({"data/validation-0.parquet": [good, good], "data/validation-1.parquet": [good, odd]})
         with pytest.raises(UserError, match=said):
-            harness.task_rows(SETTINGS | {"task": "hellaswag"}, folder)
+            harness.rows("questions", SETTINGS | {"task": "hellaswag"}, folder)
 
 
 def test_a_document_whose_right_option_stands_twice_is_left_out(store, capsys):
     ends = ["one", "two", "one", "three"]
     rows = [HELLASWAG[0] | {"ctx_a": f"Case {n}.", "endings": ends, "label": str(n % 4)} for n in range(8)]
-    kept = harness.task_rows(SETTINGS | {"task": "hellaswag", "fit": 0}, store({"data/validation-0.parquet": rows}))
+    folder = store({"data/validation-0.parquet": rows})
+    kept = harness.rows("questions", SETTINGS | {"task": "hellaswag", "fit": 0}, folder)
     assert [row["document"]["label"] for row in kept] == ["1", "3", "1", "3"]
     assert "4 documents" in capsys.readouterr().out
 
@@ -424,11 +428,11 @@ def test_a_file_of_documents_that_cannot_be_read_is_refused(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         with pytest.raises(UserError, match=said) as caught:
-            harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, path.parents[1])
+            harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, path.parents[1])
         assert f"wmdp-bio/{name}" in str(caught.value)
 
 
 def test_a_task_without_a_question_to_report_is_refused(store, asked):
     one = next(row for row in asked if texts.split_of(row["question"], 0.25) == "fit")
     with pytest.raises(UserError, match="no question of the task 'wmdp_bio' in the split 'report'"):
-        harness.task_rows(SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": [one]}))
+        harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": [one]}))

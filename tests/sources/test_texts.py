@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from overpaint.errors import UserError
+from overpaint.sources import rows as rows_of
 from overpaint.sources import texts, world
 
 ROWS = {
@@ -42,34 +43,34 @@ def sources(tmp_path_factory) -> dict[str, tuple[dict, Path]]:
     }
     (folder / "articles.json").write_text(json.dumps(entries))
     return {
-        "miniature": ({"source": "miniature", "domains": ["rivers", "guilds"]}, folder / "world.json"),
+        "fictional": ({"source": "fictional", "domains": ["rivers", "guilds"]}, folder / "world.json"),
         "wikipedia": ({"source": "wikipedia", "topics": ["Gems"]}, folder / "articles.json"),
     }
 
 
 @pytest.mark.parametrize("kind", ROWS)
-@pytest.mark.parametrize("source", ["miniature", "wikipedia"])
+@pytest.mark.parametrize("source", ["fictional", "wikipedia"])
 def test_rows_of_every_source_are_accepted_when_they_are_read(sources, tmp_path, source, kind):
     settings, path = sources[source]
-    rows = texts.rows_of(settings | {"kind": kind}, path)
+    rows = rows_of(settings | {"kind": kind}, path)
     assert len(rows) > 5 and all(set(row) == set(texts.FIELDS[kind]) for row in rows)
     texts.write_rows(rows, tmp_path / "rows.jsonl")
     assert texts.read_rows(tmp_path / "rows.jsonl", kind) == rows
-    assert texts.rows_of(settings | {"kind": kind}, path) == rows, "made twice, made differently"
+    assert rows_of(settings | {"kind": kind}, path) == rows, "made twice, made differently"
 
 
 @pytest.mark.parametrize("kind", ["prompts", "questions", "text"])
-@pytest.mark.parametrize("source", ["miniature", "wikipedia"])
+@pytest.mark.parametrize("source", ["fictional", "wikipedia"])
 def test_no_unit_stands_in_both_splits_and_both_are_there(sources, source, kind):
     settings, path = sources[source]
-    rows = texts.rows_of(settings | {"kind": kind}, path)
+    rows = rows_of(settings | {"kind": kind}, path)
     units = [{row["unit"] for row in rows if row["split"] == split} for split in texts.SPLITS]
     assert units[0] and units[1] and not units[0] & units[1]
 
 
 def test_a_count_limits_the_rows_of_a_topic(sources):
     settings, path = sources["wikipedia"]
-    few, all_rows = (texts.rows_of(settings | {"kind": "prompts"} | count, path) for count in ({"count": 3}, {}))
+    few, all_rows = (rows_of(settings | {"kind": "prompts"} | count, path) for count in ({"count": 3}, {}))
     assert [sum(row["split"] == split for row in few) for split in texts.SPLITS] == [3, 3] and len(all_rows) > 6
 
 
@@ -77,7 +78,7 @@ def test_a_count_limits_the_rows_of_a_topic(sources):
 def test_files_of_ones_own_keep_their_rows(tmp_path, kind):
     path = tmp_path / "own.jsonl"
     path.write_text(json.dumps(ROWS[kind] | {"note": "kept"}) + "\n\n")
-    assert texts.rows_of({"source": "file", "kind": kind}, path) == [ROWS[kind] | {"note": "kept"}]
+    assert rows_of({"source": "file", "kind": kind}, path) == [ROWS[kind] | {"note": "kept"}]
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -239,7 +240,7 @@ def test_a_senseless_row_is_refused_with_file_line_and_cure(tmp_path, fault):
     line = change if isinstance(change, str) else json.dumps(ROWS[kind] | change)
     path = tmp_path / "own.jsonl"
     path.write_text(f"{json.dumps(ROWS[kind])}\r\n\n{line}\n{json.dumps(ROWS[kind])}\n", encoding="utf-8")
-    sentence = said_of(texts.rows_of, {"source": "file", "kind": kind}, path)
+    sentence = said_of(rows_of, {"source": "file", "kind": kind}, path)
     assert [part for part in [f"{path}, line 3", *parts] if part not in sentence] == [], sentence
 
 
@@ -256,9 +257,9 @@ def test_a_question_is_empty_only_where_options_are_scored_by_themselves(tmp_pat
     texts.write_rows([QUESTION | {"question": ""}], tmp_path / "own.jsonl")
     settings |= {"source": "file", "kind": "questions"}
     if accepted:
-        assert texts.rows_of(settings, tmp_path / "own.jsonl")[0]["question"] == ""
+        assert rows_of(settings, tmp_path / "own.jsonl")[0]["question"] == ""
     else:
-        said = said_of(texts.rows_of, settings, tmp_path / "own.jsonl")
+        said = said_of(rows_of, settings, tmp_path / "own.jsonl")
         assert "own.jsonl, line 1: `question` is empty" in said and "continuation" in said
 
 
@@ -266,11 +267,11 @@ def test_options_are_no_more_than_the_letters_where_letters_are_scored(tmp_path)
     path, settings = tmp_path / "own.jsonl", {"source": "file", "kind": "questions", "scoring": "letter"}
     for count in (26, 27):
         texts.write_rows([QUESTION | {"choices": [f"x{n}" for n in range(count)], "answer": 25}], path)
-        assert len(texts.rows_of(settings | {"scoring": "continuation"}, path)) == 1
+        assert len(rows_of(settings | {"scoring": "continuation"}, path)) == 1
         if count == 26:
-            assert len(texts.rows_of(settings, path)) == 1
+            assert len(rows_of(settings, path)) == 1
         else:
-            assert "27 options, and there are 26 letters" in said_of(texts.rows_of, settings, path)
+            assert "27 options, and there are 26 letters" in said_of(rows_of, settings, path)
 
 
 @pytest.mark.parametrize("key", ["choices", "note"])

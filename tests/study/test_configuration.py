@@ -27,7 +27,7 @@ from helpers.configurations import (
 from snakemake.utils import update_config
 
 from overpaint.errors import UserError
-from overpaint.study import sweep
+from overpaint.study import configuration, sweep
 from overpaint.study.configuration import complete, read_plan
 
 # Keys without a default: what leaving them out means.
@@ -37,7 +37,6 @@ OPTIONAL = {
     "world": "a text is of its model's world",
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
-    "main": "the largest c and, of those, the smallest layer",
 }
 
 
@@ -121,6 +120,17 @@ def test_unknown_keys_are_refused_at_every_level():
         assert closed or part_of_a_closed_one, sorted(node["properties"])
 
 
+@pytest.mark.parametrize("old", configuration.RENAMED)
+def test_a_key_by_its_former_name_is_told_the_present_one(old):
+    place, path = DEFAULT, []
+    for key in old.split(".")[:-1]:
+        path.append(next(iter(place)) if key == "*" else key)
+        place = place[path[-1]]
+    where, key = ".".join(path) or "the file", old.split(".")[-1]
+    said = f"Configuration: {where} has the key {key!r}, which is now {configuration.RENAMED[old]}."
+    assert refusal(put(*path, key, value=1)) == said
+
+
 def test_defaults_that_a_key_names_are_valid_for_it():
     from jsonschema import Draft202012Validator
 
@@ -136,7 +146,7 @@ def test_defaults_that_a_key_names_are_valid_for_it():
 
 def test_defaults_are_filled_in_at_every_level():
     config = merged()
-    config["models"]["miniature"] = {"source": "miniature", "world": "miniature"}
+    config["models"]["miniature"] = {"source": "fictional", "world": "miniature"}
     config["models"]["own"] = {"source": "folder", "path": "somewhere"}
     config["worlds"]["miniature"] = {}
     config["methods"]["rmu"] = {"kind": "rmu", "steps": 5, "lr": 0.1, "alpha": 1}
@@ -149,7 +159,7 @@ def test_defaults_are_filled_in_at_every_level():
     )
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
-    assert found["methods"]["rmu"]["length"] == 512 and found["methods"]["rmu"]["tokens"] == "last"
+    assert found["methods"]["rmu"]["length"] == 512 and found["study"]["junk"]["position"] == "last"
     assert found["study"] | {"output": "results", "completions": 4, "split": "report"} == found["study"]
     assert (
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
@@ -306,7 +316,7 @@ MISTAKES = {
         put("colour", value=1),
         ["Configuration: the file", "unknown key 'colour'", "study", "clearings"],
     ),
-    "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "completions", "primary"]),
+    "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "completions", "headline"]),
     "an unknown key of a grid": (
         put("study", "runs", 0, "colour", value=1),
         ["study.runs.0", "'colour'", "method, layer, c"],
@@ -320,7 +330,7 @@ MISTAKES = {
         put("models", "miniature", "colour", value=1),
         ["models.miniature", "'colour'", "width"],
     ),
-    "a missing key": (drop("study", "primary"), ["study lacks 'primary'"]),
+    "a missing key": (drop("study", "headline"), ["study lacks 'headline'"]),
     "no method that changes nothing": (drop("methods", "base"), ["`methods`", "'base'"]),
     "a missing catalogue": (drop("corpora"), ["Configuration: the file lacks 'corpora'"]),
     "a learning rate that YAML reads as text": (
@@ -368,8 +378,8 @@ MISTAKES = {
         ["study.evaluate", "'x'", "`clearings`", "span_from"],
     ),
     "an unknown primary clearing": (
-        put("study", "primary", value="x"),
-        ["study.primary", "'x'", "`clearings`", "span_from"],
+        put("study", "headline", "clearing", value="x"),
+        ["study.headline.clearing", "'x'", "`clearings`", "span_from"],
     ),
     "an unknown method": (
         put("study", "runs", 0, "method", value=["rmu", "x"]),
@@ -404,12 +414,12 @@ MISTAKES = {
         ["'benign'", "benign prompt set", "study.prompts", "leave the clearing out"],
     ),
     "a primary clearing that is not evaluated": (
-        put("study", "primary", value="topic_from"),
+        put("study", "headline", "clearing", value="topic_from"),
         ["study.evaluate", "topic_from", "`none`"],
     ),
     "a headline that no run has": (
-        put("study", "main", value={"layer": 3, "c": 5}),
-        ["study.main", "'c': 5", "layer and c of the runs"],
+        put("study", "headline", "c", value=5),
+        ["study.headline", "c = 5", "layer and c of the runs"],
     ),
     "a run to relearn of an unknown method": (
         put("study", "relearn", "runs", 0, "method", value="x"),
@@ -647,7 +657,7 @@ def test_a_released_model_without_weights_is_refused():
 def two_worlds(config: dict) -> None:
     """Another base model, of another world, beside the first."""
     config["worlds"]["other"] = {"seed": 5}
-    config["models"]["twin"] = {"source": "miniature", "world": "other"}
+    config["models"]["twin"] = {"source": "fictional", "world": "other"}
     config["study"] |= {"model": ["miniature", "twin"], "control": ""}
 
 
@@ -728,13 +738,13 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
     ]
     config = complete(config, SCHEMA)
     found = {
-        (layer, c): [e["clearings"] for e in sweep.plan(config, {"method": "rmu", "layer": layer, "c": c})]
+        (layer, c): [e["clearings"] for e in sweep.plan(config, {"kind": "rmu", "layer": layer, "c": c})]
         for layer in (2, 3)
         for c in (2, 4, 8)
     }
     both = [["none", "span"], ["top_1"]]
     assert found == dict.fromkeys(found, both[:1]) | {(3, 4): both, (3, 8): both}
-    assert sweep.plan(config, {"method": "rmu", "layer": 2, "c": 2}) == [everywhere]
+    assert sweep.plan(config, {"kind": "rmu", "layer": 2, "c": 2}) == [everywhere]
 
 
 # --- the plan
@@ -776,7 +786,7 @@ def test_the_plan_was_fixed_for_the_map():
         (put("hypotheses", "shallow", "colour", value=1), ["hypotheses.shallow", "'colour'"]),
         (put("marks", "collapsed", value="many"), ["marks.collapsed", "'many'"]),
         (drop("least"), ["lacks 'least'"]),
-        (put("primary", value="topic"), ["study.primary", "'topic'", "fixed for this study"]),
+        (put("clearing", value="topic"), ["study.headline.clearing", "'topic'", "fixed for this study"]),
         (put("written", value="today"), ["written", "today"]),
     ],
 )
@@ -788,7 +798,7 @@ def test_a_mistake_in_the_plan_is_one_sentence(tmp_path, change, parts):
 
 
 def test_a_plan_that_was_not_fixed_for_the_study_binds_it_to_nothing(tmp_path):
-    assert planned(tmp_path, put("primary", value="topic"), name="another")["primary"] == "topic"
+    assert planned(tmp_path, put("clearing", value="topic"), name="another")["clearing"] == "topic"
 
 
 @pytest.mark.parametrize("text", [None, "a: [", b"\xff\xfe\x00"])

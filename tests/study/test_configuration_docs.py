@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from helpers.checkout import ROOT
 
+from overpaint.study.configuration import schema_of
+
 DOC = ROOT / "docs/configuration.md"
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+SCHEMA = schema_of(ROOT / "workflow/schemas/config.schema.yaml")
 START = "<!-- Made from workflow/schemas/config.schema.yaml by tests/study/test_configuration_docs.py. -->\n"
 
 

@@ -28,7 +28,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def script(tmp_path: Path) -> Path:
     """A script that uses a part of the package."""
     path = tmp_path / "script.py"
-    path.write_text('"""Do it."""\n\nfrom overpaint.sources import texts\n\nprint(texts.SPLITS)\n')
+    path.write_text('"""Do it."""\n\nfrom overpaint.sources import fictional, texts\n\nprint(texts)\n')
     return path
 
 
@@ -49,7 +49,7 @@ def edit(path: Path, old: str, new: str) -> None:
 COSMETICS: dict[str, Callable[[str], str]] = {
     "a comment": lambda text: "# A remark.\n" + text + "\n# Another.\n",
     "a comment after code": lambda text: text.replace("import random\n", "import random  # a remark\n"),
-    "the module's docstring": lambda text: text.replace('"""The fictional', '"""The entirely fictional'),
+    "the module's docstring": lambda text: text.replace('"""Fictional worlds', '"""Entirely fictional worlds'),
     "a function's docstring": lambda text: text.replace('"""Write the facts', '"""Do write the facts'),
     "a class's docstring": lambda text: text.replace('"""One fact:', '"""A single fact:'),
     "blank lines": lambda text: text.replace("\n\n\n", "\n\n\n\n\n"),
@@ -84,7 +84,7 @@ def test_cosmetics_of_the_script_itself_change_nothing(package, script):
     [
         ("sources/texts.py", 'SPLITS = ("fit", "report")', 'SPLITS = ("report", "fit")'),
         ("sources/world.py", '"home": 12', '"home": 11'),
-        ("sources/wikipedia.py", "import random\n", "import random\n\nEXTRA = 1\n"),
+        ("sources/datafiles.py", "import csv\n", "import csv\n\nEXTRA = 1\n"),
         ("errors.py", "class UserError(Exception)", "class UserError(ValueError)"),
         ("__init__.py", 'anything runs\n"""', 'anything runs\n"""\nEXTRA = 1'),
     ],
@@ -97,7 +97,13 @@ def test_code_that_is_imported_at_any_remove_changes_it(package, script, name, o
 
 def test_code_that_is_not_imported_does_not_change_it(package, script):
     before = taken(script)
-    for name in ("junk/directions.py", "report/drawing.py", "tables/statistics.py", "unlearning/methods/rmu.py"):
+    for name in (
+        "sources/wikipedia.py",
+        "junk/directions.py",
+        "report/drawing.py",
+        "tables/statistics.py",
+        "unlearning/methods/rmu.py",
+    ):
         (package / name).write_text((package / name).read_text() + "\nEXTRA = 1\n")
     assert taken(script) == before
     assert taken(script, "overpaint.junk") != before

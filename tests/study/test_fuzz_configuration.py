@@ -127,7 +127,7 @@ def test_an_odd_name_that_is_one_is_accepted(name):
     config = copy.deepcopy(DEFAULT)
     for catalogue in CATALOGUES:
         renamed(catalogue, {"clearings": "topic", "methods": "rmu"}.get(catalogue, "everyday"), name)(config)
-    config["worlds"][name], config["models"][name] = {"seed": 1}, {"source": "miniature", "world": name}
+    config["worlds"][name], config["models"][name] = {"seed": 1}, {"source": "fictional", "world": name}
     config["corpora"][name]["topic"] = config["study"]["name"] = name
     config["study"]["output"] = f"results/{name}"
     assert name in complete(config, SCHEMA)["clearings"]
@@ -295,7 +295,7 @@ def test_how_a_number_is_written_is_said(path, value, hint):
 
 @pytest.mark.parametrize(("width", "heads"), [(33, 1), (32, 3), (32, 5), (32, 64), (32, 32), (30, 2)])
 def test_heads_that_cannot_share_the_width_are_refused(width, heads):
-    shape = {"source": "miniature", "world": "miniature", "width": width, "heads": heads}
+    shape = {"source": "fictional", "world": "miniature", "width": width, "heads": heads}
     assert "models.odd.width" in refusal(put("models", "odd", value=shape))
 
 
@@ -340,7 +340,7 @@ PLANS = {
     ),
     "a primary in one cell alone": (
         evaluate((["none"], HAZARDOUS), (["span"], HAZARDOUS), c=4),
-        ["study.evaluate", "study.primary ('span')", "layer 2, c = 2"],
+        ["study.evaluate", "study.headline.clearing ('span')", "layer 2, c = 2"],
     ),
     "a layer of no run": (
         evaluate((["none", "span"], HAZARDOUS), (["topic"], HAZARDOUS), layer=[3, 4]),
@@ -449,7 +449,8 @@ PLANS = {
     "a dictionary for the evaluation": (put("study", "evaluate", value={}), ["study.evaluate", "array"]),
     "a dose of nothing": (put("clearings", "span", "dose", value=0), ["clearings.span.dose", "minimum"]),
     "a training of no steps": (put("methods", "rmu", "steps", value=0), ["methods.rmu.steps", "minimum"]),
-    "a main cell that no run has": (put("study", "main", value={"layer": 2, "c": 5}), ["study.main", "or null"]),
+    "half a headline's cell": (put("study", "headline", "layer", value=None), ["study.headline", "null for both"]),
+    "a main cell that no run has": (put("study", "headline", value={"clearing": "span", "layer": 2, "c": 5}), ["study.headline", "or null"]),
     "a world too small for its questions": (
         put("worlds", "miniature", value={"entities": 4, "values": 5}),
         ["worlds.miniature", "four values", "`entities`"],
@@ -494,7 +495,7 @@ def test_a_plan_that_must_fail_fails_at_once(plan):
 
 @pytest.mark.parametrize("primary", ["none", "rand", "randn", "ones", "benign", "on_base"])
 def test_a_primary_that_brings_nothing_back_is_refused(primary):
-    assert "study.primary" in refusal(put("study", "primary", value=primary))
+    assert "study.headline.clearing" in refusal(put("study", "headline", "clearing", value=primary))
 
 
 @pytest.mark.parametrize(
@@ -552,22 +553,24 @@ def test_a_chat_template_is_found_in_a_model_folder(tmp_path):
 
 # --- what a layered study inherits
 
+NO_CELL = {"clearing": "span", "layer": None, "c": None}
+
 
 def test_a_study_of_other_runs_has_no_headline_cell_that_it_never_named():
     config = merged()
     config["study"]["runs"] = [{"method": "rmu", "layer": 2, "c": [4, 16], "seed": 0}]
     found = complete(config, SCHEMA)
-    assert found["study"]["main"] is None and complete(found, SCHEMA) == found
-    config["study"]["main"] = {"layer": 3, "c": 5}
-    with pytest.raises(UserError, match="study.main"):
+    assert found["study"]["headline"] == NO_CELL and complete(found, SCHEMA) == found
+    config["study"]["headline"] |= {"layer": 3, "c": 5}
+    with pytest.raises(UserError, match="study.headline"):
         complete(config, SCHEMA)
 
 
 def test_the_headline_may_be_left_to_the_rule():
     config = merged()
-    config["study"]["main"] = None
-    assert complete(config, SCHEMA)["study"]["main"] is None
-    assert complete(merged(), SCHEMA)["study"]["main"] == {"layer": 3, "c": 4}
+    config["study"]["headline"] = {"clearing": "span"}
+    assert complete(config, SCHEMA)["study"]["headline"] == NO_CELL
+    assert complete(merged(), SCHEMA)["study"]["headline"] == {"clearing": "span", "layer": 3, "c": 4}
 
 
 def test_the_studies_that_the_documentation_shows_are_planned(tmp_path, monkeypatch):
@@ -606,7 +609,7 @@ def test_a_released_model_alone_is_a_study():
     config = merged()
     config["methods"]["released"] = {"kind": "published", "model": "miniature_untaught"}
     config["study"]["runs"] = [{"method": "released", "layer": 2, "c": 6.5, "seed": 0}]
-    assert complete(config, SCHEMA)["study"]["main"] is None
+    assert complete(config, SCHEMA)["study"]["headline"] == NO_CELL
 
 
 # What is accepted though it means nothing: why.

@@ -60,7 +60,7 @@ def test_a_folder_has_the_weights_that_its_files_list_whatever_their_type(folder
 
 
 def test_a_miniature_has_those_of_its_blocks():
-    entry = {"source": "miniature", "width": 96, "layers": 6, "dtype": "float32"}
+    entry = {"source": "fictional", "width": 96, "layers": 6, "dtype": "float32"}
     model = pretrain.build_model(300, 96, 6, 4)
     inner = sum(weight.numel() for name, weight in model.named_parameters() if "proj" in name)
     assert resources.model_mb(entry) == inner * 4 / 2**20

@@ -69,6 +69,11 @@ def summary(folder: Path, output: str) -> None:
     path.write_text(f"{output}\n{NUMBERS}")
 
 
+def following(output: str) -> str:
+    """What is said after that."""
+    return f"\nNext: open {output}/reports/index.html in a browser; README.md says how to make a study of your own.\n"
+
+
 @pytest.fixture
 def make(checkout: Path) -> Callable[..., subprocess.CompletedProcess]:
     """make(arguments, variables of the environment): what it says and its status."""
@@ -89,15 +94,17 @@ def asked(checkout: Path) -> list[str]:
 def test_the_numbers_of_the_study_that_ran_are_printed(checkout, make, text):
     (checkout / "mine.yaml").write_bytes(text.encode())
     done = make("study", "STUDY=mine.yaml", "CORES=3")
-    assert done.returncode == 0 and done.stdout.endswith(f"\nresults/a\n{NUMBERS}"), done.stdout + done.stderr
-    assert asked(checkout) == ["--cores", "3", "--configfile=mine.yaml"]
+    assert done.returncode == 0 and done.stdout.endswith(f"\nresults/a\n{NUMBERS}{following('results/a')}"), (
+        done.stdout + done.stderr
+    )
+    assert asked(checkout) == ["--logger", "overpaint", "--cores", "3", "--configfile=mine.yaml"]
 
 
 def test_without_an_output_it_is_the_default_one(checkout, make):
     (checkout / "mine.yaml").write_text("study: {name: a}\nmodels:\n  output: x\n")
     for arguments, options in (([], []), (["STUDY=mine.yaml"], ["--configfile=mine.yaml"])):
-        assert make("study", *arguments).stdout.endswith(f"\nresults\n{NUMBERS}")
-        assert asked(checkout) == ["--cores", "all", *options]
+        assert make("study", *arguments).stdout.endswith(f"\nresults\n{NUMBERS}{following('results')}")
+        assert asked(checkout) == ["--logger", "overpaint", "--cores", "all", *options]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +112,9 @@ def test_without_an_output_it_is_the_default_one(checkout, make):
 )
 def test_a_study_may_be_called_as_a_file_may(checkout, make, name):
     (checkout / name).write_text("study: {output: 'results/my $(touch pwned) own'}\n")
-    summary(checkout, "results/my $(touch pwned) own")
+    summary(checkout, output := "results/my $(touch pwned) own")
     for done in (make("study", f"STUDY={name}"), make("study", STUDY=name)):
-        assert done.returncode == 0 and done.stdout.endswith(NUMBERS), done.stderr
+        assert done.returncode == 0 and done.stdout.endswith(NUMBERS + following(output)), done.stderr
         assert asked(checkout)[-1] == f"--configfile={name}"
     assert not list(checkout.rglob("pwned"))
 
@@ -214,7 +221,7 @@ def test_the_folder_is_the_one_that_snakemake_has(path, monkeypatch):
 
 
 CHANGES = [
-    {}, {"study": {}}, {"study": {"main": {"layer": 1}}}, {"study": {"output": "a/b"}}, {"study": {"output": ""}},
+    {}, {"study": {}}, {"study": {"headline": {"layer": 1}}}, {"study": {"output": "a/b"}}, {"study": {"output": ""}},
     {"study": {"output": {"a": 1}}}, {"study": {"output": None}}, {"study": {"output": ["a"]}}, {"study": None},
     {"study": 1}, {"study": ["a"]}, {"output": "a"}, {"models": {"output": "a"}}, {"models": None},
     {"study": {"output": "\ud800"}}, {"study": {"output": "a\n"}},

@@ -27,10 +27,10 @@ from helpers.answers import (
 
 from overpaint.jobs.provenance import write_record
 from overpaint.junk.clearing import DIRECTIONS
-from overpaint.study import planning
+from overpaint.study import sweep
 from overpaint.tables import comparisons, core, statistics
 from overpaint.tables import scores as scoring
-from overpaint.tables.core import GIVEN, NULLS, Applied
+from overpaint.tables.core import GIVEN, Applied
 
 SCORES = [*RUN, "topic", "role", *core.APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
 
@@ -149,15 +149,16 @@ def test_no_number_depends_on_a_name(answers, scores):
     ],
 )
 def test_the_kind_of_a_clearing_is_that_of_its_settings(settings, kind):
-    study = replace(STUDY, clearings={"mine": {"on_base": False} | settings})
+    null = sweep.kind_of(settings).get("null", False)
+    study = replace(STUDY, clearings={"mine": {"on_base": False, "null": null} | settings})
     assert study.kind("mine") == kind
     assert replace(study, primary="mine").kind("mine") == ("none" if kind == "none" else "primary")
     assert study.recovers("mine") == (kind not in ("none", "control"))
     assert study.how(Applied("mine", other_topic=True))["kind"] == "control"
 
 
-def test_every_direction_that_is_a_null_exists():
-    assert set(DIRECTIONS) > NULLS == set(planning.NULLS)
+def test_directions_are_read_as_they_are_registered():
+    assert list(sweep.DIRECTIONS) == ["none", *DIRECTIONS]
 
 
 def test_names_are_read_as_text_and_numbers_as_numbers(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -382,6 +383,20 @@ def test_there_is_a_line_for_the_log_and_a_bar_only_on_a_terminal(llama, tokeniz
     last = said.out.splitlines()[-1]
     for part in ("12/12", "forget_loss", "retain_loss", "gloomcraft norm", "retain cosine_to_base", "tokens/s", "left"):
         assert part in last
+
+
+def test_a_slow_training_has_lines_between_its_probes_that_change_nothing(
+    llama, tokenizer, texts, settings, capfd, monkeypatch
+):
+    monkeypatch.setattr(training, "PROBES", 3)
+    model, found = copy.deepcopy(llama), []
+    for seconds, lines in ((60.0, 3), (0.0, 12)):
+        monkeypatch.setattr(training, "TELL_EVERY_S", seconds)
+        found.append(unlearn(copy.deepcopy(model), tokenizer, texts, settings))
+        said = capfd.readouterr().out.splitlines()
+        assert len(said) == lines and all(re.match(r"step +\d+/12  forget_loss .* tokens/s", line) for line in said)
+    (quick, history), (slow, longer) = found
+    assert history == longer and all(slow.tensors[name].equal(tensor) for name, tensor in quick.tensors.items())
 
 
 @pytest.mark.parametrize("at", [1, 7, 11])

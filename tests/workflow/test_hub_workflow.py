@@ -37,8 +37,8 @@ def settings(hub: Hub) -> dict:
         "study": {
             "name": "hub", "output": OUT, "model": "zephyr", "forget": ["bio"], "retain": ["wiki"],
             "runs": [{"method": "published", "layer": 7, "c": 6.5, "seed": 0}], "prompts": ["bio", "wiki"],
-            "evaluate": [{"clearings": ["none", "topic"], "benchmarks": ["bio", "bio_text"]}], "primary": "topic",
-            "main": {"layer": 7, "c": 6.5},
+            "evaluate": [{"clearings": ["none", "topic"], "benchmarks": ["bio", "bio_text"]}],
+            "headline": {"clearing": "topic", "layer": 7, "c": 6.5},
         },
         "models": {
             name: {"source": "hub", "repo": repo, "revision": hub.revision(f"models/{repo}"), "layers": 9}

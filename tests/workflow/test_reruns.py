@@ -181,10 +181,11 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a run removed (a value of c, a layer or a seed)": grids((1, 4, [0])),
         "`alpha` of the method": setting(methods__rmu_smoke__alpha=6),
         "`steps` of the method": setting(methods__rmu_smoke__steps=41),
+        "`study.junk.position`, where junk is fitted": setting(study__junk={"position": "mean"}),
         "a clearing added to `study.evaluate`": setting(
             study__evaluate=[*OWN["study"]["evaluate"], {"clearings": ["pooled"], "benchmarks": ["gloomcraft"]}]
         ),
-        "`study.primary`, the clearing of the headline": setting(study__primary="topic"),
+        "`study.headline.clearing`": setting(study__headline__clearing="topic"),
         "`study.completions`": setting(study__completions=2),
         "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
         "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),
@@ -195,7 +196,7 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a text added to the retain corpus": row("corpora", text="one more text"),
         "a setting of the base model": setting(models__smoke__steps=151),
         "a second base model": setting(
-            study__model=["smoke", "twin"], models__twin={"source": "miniature", "world": "smoke", "layers": 3}
+            study__model=["smoke", "twin"], models__twin={"source": "fictional", "world": "smoke", "layers": 3}
         ),
     },
     "Words and machines": {
@@ -320,6 +321,11 @@ def test_a_value_of_c_added_to_a_finished_sweep_trains_its_runs_alone(table):
     new = {"unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "complete_prompts": 1}
     new["analyse_weights"] = 1  # one quick job for all runs
     assert table["The sweep"]["a value of c added, with one seed"] == new | TOGETHER["all tables and reports"]
+
+
+def test_where_junk_is_fitted_trains_nothing(table):
+    jobs = table["The sweep"]["`study.junk.position`, where junk is fitted"]
+    assert {"fit_junk", "trace_emergence"} <= set(jobs) and not {"unlearn", "compute_prefix"} & set(jobs)
 
 
 def test_words_and_machines_run_nothing_again_and_code_does(table):

@@ -41,7 +41,7 @@ def test_generate_world_writes_the_world_of_its_settings(world_file):
 
 @pytest.mark.parametrize("kind", ["corpus", "prompts", "questions", "text"])
 def test_texts_are_prepared_from_a_world(tmp_path, world_file, kind):
-    settings = {"source": "miniature", "domains": ["rivers"], "topic": "rivers", "kind": kind}
+    settings = {"source": "fictional", "domains": ["rivers"], "topic": "rivers", "kind": kind}
     made = run("prepare_texts", tmp_path, {"source": world_file}, ["rows"], settings=settings)
     rows, facts = texts.read_rows(made["rows"], kind), world.load(world_file)
     expected = {
@@ -126,7 +126,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
 
 def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, position="last")
     junk = Junk.load(made["junk"])
     assert junk.depth == LAYER + 1 and list(junk.topics) == list(TOPICS)
     for topic, direction in junk.topics.items():
@@ -137,12 +137,12 @@ def test_fit_junk_finds_the_planted_directions_on_the_fitting_part_alone(tmp_pat
 
 def test_fit_junk_takes_the_tokens_it_is_told(tmp_path, junk_inputs):
     inputs, controls = junk_inputs
-    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, tokens="mean")
+    made = run("fit_junk", tmp_path, inputs, ["junk", "table", "depths"], topics=TOPICS, position="mean")
     assert all(float(d @ controls[topic]) < -0.999 for topic, d in Junk.load(made["junk"]).topics.items())
 
 
 def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
-    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, tokens="last")
+    made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, position="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
     assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
@@ -170,7 +170,7 @@ def test_prepare_task_writes_the_rows_of_a_task(tmp_path, facts):
     settings = {"task": "wmdp_bio", "metric": "acc", "fit": 0.25}
     made = run("prepare_task", tmp_path, {"dataset": folder.parent}, ["rows"], settings=settings)
     rows = [json.loads(line) for line in made["rows"].read_text().splitlines()]
-    assert rows == harness.task_rows(settings, folder.parent)
+    assert rows == harness.rows("questions", settings, folder.parent)
     assert [row["document"] for row in rows] == asked
 
 
@@ -212,8 +212,8 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
 SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
-CLEARINGS = {name: {"direction": name, "on_base": False} for name in ("none", "span", "rand")}
-CONFIG = {"study": {"name": "small", "model": "tiny", "primary": "span"}, "clearings": CLEARINGS}
+CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "span", "rand")}
+CONFIG = {"study": {"name": "small", "model": "tiny", "headline": {"clearing": "span"}}, "clearings": CLEARINGS}
 
 
 def answers(clearings: dict[str, float]) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(fresh)
 
 
 BAD = {
-    "study.primary names 'x', which `clearings` does not define": {"study": {"primary": "x"}},
+    "study.headline.clearing names 'x', which `clearings` does not define": {"study": {"headline": {"clearing": "x"}}},
     "Configuration: the file has the unknown key 'colour'": {"colour": 1},
     "YAML reads 5e-5 as text: write 5.0e-05": {"methods": {"rmu": {"lr": "5e-5"}}},
     "study.runs asks for layer 7, outside the model 'smoke'": {
@@ -128,9 +128,9 @@ def test_a_bad_configuration_is_one_sentence_and_nothing_is_written(fresh, tmp_p
 
 
 def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh):
-    good = snakemake(fresh, "--dry-run", *SMOKE, "--config", "study={primary: topic}")
+    good = snakemake(fresh, "--dry-run", *SMOKE, "--config", "study={headline: {clearing: topic}}")
     assert good.returncode == 0, good.stdout
-    done = snakemake(fresh, *SMOKE, "--config", "study={primary: topic_from}")
+    done = snakemake(fresh, *SMOKE, "--config", "study={headline: {clearing: topic_from}}")
     assert done.returncode != 0 and done.stdout.count("study.evaluate must list the clearings") == 1
     assert "Traceback" not in done.stdout and not (fresh / "results").exists()
 

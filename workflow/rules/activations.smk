@@ -60,7 +60,7 @@ rule fit_junk:
         **needs("fit_junk"),
     params:
         topics=STUDY.hazardous_prompts,
-        tokens=lambda wildcards: STUDY.runs[wildcards.run]["tokens"],
+        position=SETTINGS["junk"]["position"],
         code=code("fit_junk.py"),
     message:
         "Fitting the junk of {wildcards.model}/{wildcards.run}"

@@ -12,11 +12,13 @@ from snakemake.settings.types import DeploymentMethod
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE / "src"))
 
+import snakemake_logger_plugin_overpaint
+
 from overpaint import measures
 from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
 from overpaint.jobs.provenance import sketch
-from overpaint.study import environments
+from overpaint.study import environments, sweep
 from overpaint.study.configuration import complete, read_plan
 from overpaint.study.fingerprint import fingerprint
 from overpaint.study.resources import has_gpu
@@ -44,7 +46,7 @@ sys.executable = shlex.quote(sys.executable)
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(f'{BASE}/src')} PYTHONNOUSERSITE=1 PYTHONUTF8=1 "
     "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 "
-    "TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
+    "HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
 )
 
 SETTINGS = STUDY.settings
@@ -70,6 +72,7 @@ onstart:
     limiter = workflow.scheduler.job_rate_limiter
     if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+    snakemake_logger_plugin_overpaint.expect(workflow)
 
 
 def named(*names):
@@ -97,80 +100,9 @@ def contents(*inputs):
     return find
 
 
-def source(entry):
-    """The world, downloaded file or folder, or own file that an entry names."""
-    if "world" in entry:
-        return f"{OUT}/worlds/{entry['world']}.json"
-    if "dataset" in entry:
-        return f"{OUT}/downloads/datasets/{entry['dataset']}"
-    return f"{OUT}/downloads/{entry['package']}" if "package" in entry else entry["path"]
-
-
-def checkpoint(name):
-    """Folder of a model: the user's own, or the one that the study makes; none without a name."""
-    return config["models"][name].get("path", f"{OUT}/{name}/checkpoint") if name else []
-
-
-def base_model(wildcards):
-    """Input function: folder of the base model."""
-    return checkpoint(wildcards.model)
-
-
 def as_text(data):
     """`data` as JSON without a `<`: Snakemake's report puts params into a script as they stand, which none may end."""
     return json.dumps(data).replace("<", "\\u003c")
-
-
-def dtype(wildcards):
-    """Params function: type of a model's weights and activations."""
-    return config["models"][wildcards.model]["dtype"]
-
-
-def texts(catalogue, names):
-    """Normalised texts of a catalogue, for the wildcard's model."""
-    return [f"{OUT}/{{model}}/{catalogue}/{name}.jsonl" for name in names]
-
-
-def training_corpora(role):
-    """Input function: the corpora to `forget` or `retain`, for a method that trains on them."""
-
-    def find(wildcards):
-        names = SETTINGS[role] if STUDY.trains(wildcards.run) else []
-        return expand(texts("corpora", names), model=wildcards.model)
-
-    return find
-
-
-def junk(wildcards):
-    """Input function: the run's junk directions, which the base model and the clearing `none` do without."""
-    needed = wildcards.run != "base" and getattr(wildcards, "clearing", "") != "none"
-    return f"{OUT}/{wildcards.model}/{wildcards.run}/junk.safetensors" if needed else []
-
-
-def shared_prefix(wildcards):
-    """Input function: what the run shares with others, where the study says so and the method trains."""
-    name = STUDY.prefix_of.get(wildcards.run)
-    return f"{OUT}/{wildcards.model}/prefix/{name}" if name else []
-
-
-def released(wildcards):
-    """Input function: the released model that the method `published` compares with the base."""
-    return checkpoint(STUDY.released(wildcards.run))
-
-
-def base_control(wildcards):
-    """Input function: the model that never knew the hazardous facts, which is read by depth in the base's job."""
-    return checkpoint(STUDY.control) if wildcards.run == "base" else []
-
-
-def text_source(wildcards):
-    """Input function: what an entry of STUDY.texts is made from, for the wildcard's model."""
-    return source(STUDY.source(wildcards.texts, wildcards.model))
-
-
-def base_activations(wildcards):
-    """Input function: the base's activations, to compare with; the base itself has nothing to compare with."""
-    return f"{OUT}/{wildcards.model}/base/activations/none.safetensors" if wildcards.run != "base" else []
 
 
 def every(pattern, runs=STUDY.runs):

@@ -80,6 +80,7 @@ rule trace_emergence:
         model=base_model,
         overlay="<out>/{model}/{run}/overlay.safetensors",
         snapshots="<out>/{model}/{run}/snapshots.safetensors",
+        junk=[],  # fitted anew at every step
         base="<out>/{model}/base/activations/none.safetensors",
         prompts=expand("<out>/{{model}}/prompts/{name}.jsonl", name=STUDY.hazardous_prompts.values()),
         benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
@@ -96,7 +97,8 @@ rule trace_emergence:
     resources:
         **needs("trace_emergence", gpu=GPU),
     params:
-        primary={SETTINGS["primary"]: config["clearings"][SETTINGS["primary"]]},
+        primary={SETTINGS["headline"]["clearing"]: config["clearings"][SETTINGS["headline"]["clearing"]]},
+        position=SETTINGS["junk"]["position"],
         topics=STUDY.hazardous_prompts,
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],

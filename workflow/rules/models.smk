@@ -31,7 +31,7 @@ rule generate_world:
 rule pretrain_model:
     """Train the base model of a fictional world."""
     input:
-        world=lambda wildcards: source(config["models"][wildcards.model]),
+        world=lambda wildcards: f"{OUT}/worlds/{config['models'][wildcards.model]['world']}.json",
     output:
         model=directory("<out>/{model}/checkpoint"),
         job="<out>/{model}/checkpoint.job.json",
@@ -41,7 +41,7 @@ rule pretrain_model:
         "../../envs/pretrain_model.yaml"
     priority: 1  # nothing runs before it has ended but the preparing of texts
     wildcard_constraints:
-        model=models_from("miniature"),
+        model=models_from("fictional"),
     threads: 1  # sums depend on the number of threads: one, so that a machine with more cores trains the same model
     resources:
         **needs("pretrain_model", gpu=GPU),
@@ -57,7 +57,7 @@ rule pretrain_model:
 rule convert_model:
     """Turn a GGUF file into an ordinary Hugging Face folder."""
     input:
-        file=lambda wildcards: source(config["models"][wildcards.model]),
+        file=lambda wildcards: f"{OUT}/downloads/{config['models'][wildcards.model]['package']}",
     output:
         model=directory("<out>/{model}/checkpoint"),
         job="<out>/{model}/checkpoint.job.json",

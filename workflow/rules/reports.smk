@@ -38,7 +38,7 @@ rule render_report:
         **needs("render_report"),
     params:
         study=SETTINGS["name"],
-        primary=SETTINGS["primary"],
+        primary=SETTINGS["headline"]["clearing"],
         code=lambda wildcards: code("render_report.py", BASE / f"reports/{wildcards.report}.ipynb"),
     message:
         "Rendering the report {wildcards.report}"
@@ -80,7 +80,7 @@ rule render_index:
         **needs("render_index"),
     params:
         study=SETTINGS["name"],
-        primary=SETTINGS["primary"],
+        primary=SETTINGS["headline"]["clearing"],
         code=code("render_index.py", "overpaint.report.sections", *measures.modules("page")),  # finds their figures
     message:
         "Rendering the landing page"

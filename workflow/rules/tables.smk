@@ -9,7 +9,8 @@ from overpaint.tables import TABLES
 
 MEASURES = measures.every()
 MEASURED = {name: found.runs(STUDY) for name, found in MEASURES.items()}  # the runs that each measures
-LABELS = {key: SETTINGS[key] for key in ("name", "model", "primary")}
+LABELS = {key: SETTINGS[key] for key in ("name", "model")}
+LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
 TRAINED = [name for name in (*STUDY.models, STUDY.control) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
@@ -19,7 +20,7 @@ RECORDS = [
     *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),
     *every("overlay.job.json"),
     *every("activations/none.job.json"),
-    *every(f"activations/{SETTINGS['primary']}.job.json", STUDY.unlearned),
+    *every(f"activations/{SETTINGS['headline']['clearing']}.job.json", STUDY.unlearned),
     *every("junk.job.json", STUDY.unlearned),
     *expand("<out>/{model}/weights.job.json", model=STUDY.models),
     *every("answers.job.json"),
@@ -34,7 +35,7 @@ rule gather_tables:
     input:
         answers=every("answers.parquet"),
         uncleared=every("activations/none.csv"),
-        cleared=every(f"activations/{SETTINGS['primary']}.csv", STUDY.unlearned),
+        cleared=every(f"activations/{SETTINGS['headline']['clearing']}.csv", STUDY.unlearned),
         junk=every("junk.csv", STUDY.unlearned),
         depths=every("depths.csv", STUDY.unlearned),
         weights=expand("<out>/{model}/weights.csv", model=STUDY.models),

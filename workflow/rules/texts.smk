@@ -26,7 +26,7 @@ rule prepare_texts:
     params:
         settings=lambda wildcards: STUDY.texts[wildcards.texts],
         own=contents(text_source),
-        code=code("prepare_texts.py"),
+        code=lambda wildcards: code("prepare_texts.py", f"overpaint.sources.{STUDY.texts[wildcards.texts]['source']}"),
     message:
         "Preparing {wildcards.model}/{wildcards.texts}"
     script:

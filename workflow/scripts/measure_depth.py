@@ -3,27 +3,15 @@
 import pandas as pd
 
 from overpaint.jobs.job import job
-from overpaint.junk import clearing
-from overpaint.junk.directions import Junk
-from overpaint.measures.depth import measure as lens
-from overpaint.models.load import load_control, load_overlaid, load_tokenizer
-from overpaint.models.overlay import Overlay
+from overpaint.junk.run import Run
+from overpaint.measures.depth.measure import measure
 from overpaint.scoring import questions
-from overpaint.sources import texts
+from overpaint.sources.texts import SPLITS
 
 with job(snakemake) as out:
-    params, given, overlay = snakemake.params, snakemake.input, Overlay.load(snakemake.input.overlay)
-    model, _ = load_overlaid(given.model, overlay, params.dtype)
-    tokenizer, junk = load_tokenizer(given.model), Junk.load(given.junk)
-    asked = questions.read(given.benchmarks, list(params.benchmarks.values()), tokenizer, *texts.SPLITS)
-    none, *primary = params.clearings
-    starts, rows = {"unlearned" if given.junk else "base": (model, none)}, []
-    if primary:
-        starts["cleared"] = (model, *primary)
-    if given.control:
-        starts["control"] = (load_control(given.control, tokenizer, params.dtype), none)
-    for state, (start, name) in starts.items():
-        variants = clearing.for_run(name, params.clearings[name], overlay.settings, junk)
-        cleared = {topic: clearing.of_topic(variants, topic) for topic in asked}
-        rows += [{"state": state} | row for row in lens.measure(start, tokenizer, asked, cleared, params.split)]
+    params, given = snakemake.params, snakemake.input
+    run, rows = Run.load(given, params.dtype), []
+    asked = questions.read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, *SPLITS)
+    for state, start, cleared in run.starts(params.clearings, asked, given.control):
+        rows += [{"state": state} | row for row in measure(start.model, asked, cleared, params.split)]
     pd.DataFrame(rows).to_parquet(out.depth, index=False)

@@ -6,5 +6,5 @@ from overpaint.jobs.job import job
 from overpaint.sources import harness, texts
 
 with job(snakemake) as out:
-    rows = harness.task_rows(snakemake.params.settings, Path(snakemake.input.dataset))
+    rows = harness.rows("questions", snakemake.params.settings, Path(snakemake.input.dataset))
     texts.write_rows(rows, out.rows)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from overpaint import sources
 from overpaint.jobs.job import job
 from overpaint.sources import texts
 
 with job(snakemake) as out:
     settings, source = snakemake.params.settings, snakemake.input.source
-    rows = texts.rows_of(settings, Path(source))
+    rows = sources.rows(settings, Path(source))
     if settings["kind"] == "prompts":
         texts.check_splits(rows, texts.PROMPTS, source)
     texts.write_rows(rows, out.rows)

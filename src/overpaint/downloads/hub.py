@@ -24,6 +24,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from overpaint.downloads.address import hub_address
 from overpaint.downloads.listing import File, fault_of
 from overpaint.errors import UserError
+from overpaint.jobs.telling import Telling
 
 TRIES = 3  # in a row that bring nothing new
 PAUSE_S = 2.0  # before the second try, doubled before the third
@@ -185,16 +186,17 @@ def _fetch(source: Source, file: File, part: Path) -> None:
 def _receive(source: Source, file: File, part: Path) -> None:
     """Append to `part` what is missing, or begin anew where the server only sends whole files."""
     part.touch()
-    begun = part.stat().st_size
-    if begun == file.size:
+    if (begun := part.stat().st_size) == file.size:
         return
     url = hf_hub_url(source.repo, file.path, repo_type=source.kind, revision=source.revision, endpoint=source.endpoint)
     headers = build_hf_headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
     with get_session().stream("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
         hf_raise_for_status(response)
+        telling = Telling(file.path, "MB")
         with part.open("ab" if response.status_code == 206 else "wb") as sink:
             for chunk in response.iter_bytes():
                 sink.write(chunk)
+                telling(sink.tell() // 10**6, file.size // 10**6)
                 if sink.tell() > file.size:
                     break
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from overpaint.errors import UserError
+from overpaint.jobs.telling import Telling
 
 TRIES = 3
 PAUSE_S = 2.0  # before the second try, doubled before the third
@@ -93,17 +94,29 @@ def _fetch(package: str, version: str, sha256: str, scratch: Path) -> Path:
 def _pip_download(requirements: Path, folder: Path) -> subprocess.CompletedProcess:
     """`pip download` of exactly the file with that hash; the last of TRIES where the network fails."""
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-        "--disable-pip-version-check", "--no-input", "--progress-bar=off",
+        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
+        "--disable-pip-version-check", "--no-input", "--progress-bar=raw",
         "--dest", str(folder), "--requirement", str(requirements),
     ]  # fmt: skip
     for attempt in range(TRIES):
-        pip = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        pip = _run(command)
         if pip.returncode == 0 or not NETWORK_TROUBLE.search(pip.stderr):
             break
         if attempt + 1 < TRIES:
             time.sleep(PAUSE_S * 2**attempt)
     return pip
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess:
+    """Run pip and say how far its download is; what it says as errors is kept."""
+    with tempfile.TemporaryFile("w+", errors="replace", encoding="utf-8") as errors:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace") as pip:
+            telling = Telling("received", "kB")
+            for line in pip.stdout:
+                if found := re.match(r"Progress (\d+) of (\d+)", line):
+                    telling(*(int(size) // 1000 for size in found.groups()))
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, pip.returncode, "", errors.read())
 
 
 def _last_error(stderr: str) -> str:

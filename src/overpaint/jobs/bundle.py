@@ -15,6 +15,7 @@ from pathlib import Path
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder, remove_leftovers
 from overpaint.jobs.provenance import MARK, RECORD, check_ancestry, files_below, outputs_of, read_record, sha256
+from overpaint.jobs.telling import counted
 from overpaint.jobs.unpacking import hidden, metadata, unpack
 
 Records = dict[Path, dict]
@@ -39,7 +40,7 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
         raise UserError(fault)
     outputs = [path for job, record in jobs.items() for path in outputs_of(job, record, output)]
     with _written(bundle) as part, tarfile.open(part, "w", dereference=True) as tar:
-        for path in [*outputs, *jobs]:
+        for path in counted([*outputs, *jobs], "packed"):
             marks = [path / MARK] if (path / MARK).exists() else []  # by which Snakemake knows how old a folder is
             for file in [*(files_below(path) if path.is_dir() else [path]), *marks, metadata(path)]:
                 if file != metadata(path) or file.exists():
@@ -64,7 +65,7 @@ def faults(output: Path, records: Records, whole: bool = True) -> Iterator[str]:
     whole: whether `records` are all of the folder, so that also what no other job reads needs to be named.
     """
     made = set(records)
-    for job, record in records.items():
+    for job, record in counted(records.items(), "jobs verified"):
         outputs = outputs_of(job, record, output)
         made |= set(outputs)
         for path, digest in outputs.items():

@@ -18,6 +18,7 @@ from typing import Any
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder, remove_leftovers
 from overpaint.jobs.provenance import MARK, RECORD, git, outputs_of, parse_record, sha256
+from overpaint.jobs.telling import counted
 
 METADATA = Path(".snakemake/metadata")
 LONGEST_NAME = 254  # of a file of metadata; Snakemake cuts longer ones into folders
@@ -55,9 +56,9 @@ def unpack(bundle: Path, folder: Path = RESULTS) -> list[Path]:
             _check_places(bundle, outputs, members)
             _check_room(folder, members)
             remove_leftovers(folder / "bundle")
-            for path, member in members.items():
+            for path, member in counted(members.items(), "unpacked"):
                 _extract(tar, member, _staged(part, path))
-        for path, (digest, rule) in outputs.items():
+        for path, (digest, rule) in counted(outputs.items(), "verified"):
             if sha256(_staged(part, path)) != digest:
                 raise UserError(f"{path} is not what {rule} wrote: copy {bundle} again, or pack the study again.")
         _put(part, (path for path in outputs if not path.exists()))

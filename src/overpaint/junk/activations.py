@@ -50,6 +50,18 @@ def describe(run: Activations, base: Activations) -> list[dict]:
     return rows
 
 
+def compare(
+    sets: dict[tuple[str, str], Activations], base: Path | None, split: str, topics: dict[str, str]
+) -> list[dict]:
+    """Rows {topic, prompts} + those of `describe` of every prompt set of one split, beside the base's activations.
+
+    base: where the base's are kept; without, the sets are the base's own.    topics: {prompt set: topic}.
+    """
+    own = {name: found for (part, name), found in sets.items() if part == split}
+    known = load(base, split) if base else own
+    return [{"topic": topics[name], "prompts": name} | row for name in own for row in describe(own[name], known[name])]
+
+
 def save(sets: dict[tuple[str, str], Activations], path: Path, depths: tuple[int, ...] | None = None) -> None:
     """Write activations by (split, prompt set) as safetensors; the prompts' own vectors at `depths` alone, if given.
 

@@ -58,74 +58,83 @@ class Clearing:
         return {"clearing": self.name, "direction_of": self.topic, "draw": self.draw, "refit": self.refit}
 
 
-def direction(function: Direction) -> Direction:
-    """Register a kind of direction under its function's name: (junk, settings, generator) -> variants."""
-    DIRECTIONS[function.__name__] = function
-    return function
+def direction(null: bool = False, drawn: bool = False, needs: tuple[str, ...] = ()) -> Callable[[Direction], Direction]:
+    """Register a kind of direction under its function's name: (junk, settings, generator) -> variants.
+
+    null: it knows nothing of the hazardous texts.    drawn: it is drawn at random, `draws` times.
+    needs: what beside the junk, `u` (control vectors) or `benign` (a benign prompt set). Arguments are literals, since
+    who plans a study reads them without torch (`declared.decorated`).
+    """
+
+    def register(function: Direction) -> Direction:
+        DIRECTIONS[function.__name__] = function
+        return function
+
+    return register
 
 
-@direction
+@direction()
 def topic(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The junk direction of each hazardous topic, one variant each."""
     return [({"topic": name}, orthonormal(row[None])) for name, row in junk.topics.items()]
 
 
-@direction
+@direction()
 def span(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of all topics' junk directions."""
     return [({}, orthonormal(torch.stack(list(junk.topics.values()))))]
 
 
-@direction
+@direction()
 def pooled(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """One direction for all topics: the mean of theirs."""
     return [({}, orthonormal(torch.stack(list(junk.topics.values())).mean(0)[None]))]
 
 
-@direction
+@direction(needs=("benign",))
 def contrast(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of each topic's mean less the benign mean, in the unlearned model alone."""
     return [({}, orthonormal(torch.cat(_stored("contrast", junk))))]
 
 
-@direction
+@direction()
 def top_k(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of the first `rank` right singular vectors of all topics' paired differences."""
     return [({}, orthonormal(_stored("top_k", junk)[0][: settings["rank"]]))]
 
 
-@direction
+@direction(needs=("u",))
 def control(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of all topics' control vectors, as the method saved them."""
     return [({}, orthonormal(torch.cat(_stored("control", junk))))]
 
 
-@direction
+@direction(null=True, needs=("benign",))
 def benign(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The mean shift of benign prompts: a null that is fitted as the junk is."""
     return [({}, orthonormal(torch.cat(_stored("benign", junk))))]
 
 
-@direction
+@direction()
 def span_boot(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of the topics' directions, refitted on `resamples` bootstrap resamples of the fitting prompts."""
     refitted = _stored("span_boot", junk)[: settings["resamples"]]
     return [({"refit": number}, orthonormal(rows)) for number, rows in enumerate(refitted)]
 
 
-@direction
+@direction(null=True)
 def ones(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The all-ones vector, with which every `rand` control vector has cosine 0.87."""
     return [({}, orthonormal(torch.ones(1, _width(junk))))]
 
 
-@direction
+@direction(null=True, drawn=True)
 def rand(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """Random subspaces of entries uniform on [0, 1), drawn as RMU draws u: a null that shares its all-ones part."""
     return _draws(torch.rand, junk, settings, generator)
 
 
-@direction
+@direction(null=True, drawn=True)
 def randn(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """Random subspaces of isotropic directions."""
     return _draws(torch.randn, junk, settings, generator)

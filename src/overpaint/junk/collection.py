@@ -6,9 +6,12 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.activations import Activations
-from overpaint.models.hooks import residual_sites, watch_sites
+from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
+from overpaint.models.hooks import check_sites, residual_sites, watch_sites
 from overpaint.models.parts import blocks
 from overpaint.models.trying import by_trying
+from overpaint.sources import texts
 
 
 def collect(
@@ -22,6 +25,19 @@ def collect(
     if min(map(len, encoded), default=0) < 2:
         raise UserError("A prompt has fewer than two tokens, none beside the first: lengthen it or leave it out.")
     return collect_tokens(model, encoded, batch_tokens)
+
+
+def collect_sets(
+    run: Run, topics: dict[str, str], paths: list[str], cleared: dict[str, Clearing]
+) -> dict[tuple[str, str], Activations]:
+    """{(split, prompt set): activations} of a run; topics: {prompt set: topic}, cleared: by topic."""
+    check_sites(run.model)
+    sets = {}
+    for (name, topic), path in zip(topics.items(), paths, strict=True):
+        with run.cleared(cleared[topic]):
+            for split in texts.SPLITS:
+                sets[split, name] = collect(run.model, run.tokenizer, texts.read_prompts(path, split))
+    return sets
 
 
 def collect_tokens(model: nn.Module, encoded: list[list[int]], batch_tokens: int = 1024) -> Activations:

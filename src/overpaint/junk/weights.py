@@ -6,10 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from overpaint.junk.diagnosis import NOTHING, NULLS, centre, with_null
-from overpaint.junk.directions import orthonormal, unit
+from overpaint.junk.directions import Junk, orthonormal, unit
+from overpaint.models.overlay import Overlay
 from overpaint.models.parts import attention, blocks, last_matrix, mlp, parameter_names
 
+COLUMNS = ["run", "tensor", "topic", "quantity", "value", "null_low", "null_high"]
 TOP = 8  # singular values of which each has its share told
+
+
+def of_runs(model: nn.Module, runs: list[str], overlays: list[str], junk: list[str]) -> Iterator[dict]:
+    """Rows {run} + those of `analyse` of every run.
+
+    model: the base.    overlays, junk: where those of each run are kept.
+    """
+    base, axes = dict(model.named_parameters()), stream_axes(model)
+    for run, path, found in zip(runs, overlays, junk, strict=True):
+        overlay = Overlay.load(path)
+        directions = {"r": Junk.load(found).topics, "u": overlay.controls}
+        for row in analyse(base, overlay.tensors, axes, directions):
+            yield {"run": run} | row
 
 
 def analyse(

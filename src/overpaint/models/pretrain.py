@@ -1,6 +1,7 @@
 """The miniature's base model: a small Llama that learns every fact of the fictional world."""
 
 import itertools
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def pretrain(
     batches = _batches(taught, tokenizer, steps * batch, length, seed).view(steps, batch, length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    began = time.monotonic()
     for step, tokens in enumerate(batches):
         loss = _loss(model(tokens).logits, tokens, weights)
         optimizer.zero_grad()
@@ -73,8 +75,9 @@ def pretrain(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            print(f"step {step:5d}/{steps}  loss {loss.item():.4f}", flush=True)
+        if (step + 1) % 50 == 0 or step == steps - 1:
+            speed = (step + 1) * tokens.numel() / (time.monotonic() - began)
+            print(f"step {step + 1:5d}/{steps}  loss {loss.item():.4f}  {speed:.0f} tokens/s", flush=True)
     return model.eval(), tokenizer
 
 

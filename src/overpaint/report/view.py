@@ -56,7 +56,7 @@ class View:
 def load(tables: Path | str, primary: str, study: str = "") -> list[View]:
     """Read the tables of a study, one view per model and unlearning method, in table order.
 
-    The main cell is the one that `study.main` of the tables' config.json names, else `select.main_cell`. Raises
+    The main cell is the one that `study.headline` of the tables' config.json names, else `select.main_cell`. Raises
     UserError where a table or the study is missing.
     """
     folder = Path(tables)
@@ -82,8 +82,8 @@ def _config(path: Path) -> dict:
 
 def _fixed_cell(config: dict) -> Cell | None:
     """The cell that the study's configuration names as its main one, None where it names none."""
-    main = config.get("study", {}).get("main")
-    return Cell(main["layer"], float(main["c"])) if main else None
+    named = config.get("study", {}).get("headline", {})
+    return Cell(named["layer"], float(named["c"])) if named.get("c") else None
 
 
 def _read(path: Path, study: str) -> pd.DataFrame:

@@ -12,13 +12,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import resolve_max_length
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
-from overpaint.junk.clearing import Clearing, clear
+from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.models.hooks import check_sites
-from overpaint.models.overlay import replaced
 from overpaint.scoring.likelihood import check_finite, start_token
 from overpaint.scoring.packing import Scorer
 from overpaint.sources.harness import LocalTask, definitions, own_task
@@ -58,6 +58,12 @@ class Benchmark:
         metric = "perplexity" if settings["kind"] == "text" else settings["metric"]
         own = {key: settings[key] for key in ("topic", "limit", "prior", "scoring", "description", "chat_template")}
         return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
+
+    @classmethod
+    def every(cls, entries: dict[str, dict], paths: list[str]) -> "dict[str, Benchmark]":
+        """The benchmarks of several entries, by name."""
+        files = zip(entries.items(), paths, strict=True)
+        return {name: cls.of(name, settings, Path(path)) for (name, settings), path in files}
 
 
 class IntervenedLM(Scorer, TemplateLM):
@@ -143,30 +149,37 @@ class IntervenedLM(Scorer, TemplateLM):
         return self.score([(tuple(context), tuple(target)) for _, context, target in requests])
 
 
-def evaluate_clearings(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    base_tensors: dict[str, Tensor],
-    plan: list[tuple[Clearing, list[Benchmark]]],
-    split: str,
-) -> list[dict]:
+Plan = list[tuple[Clearing, list[Benchmark]]]  # what is asked under each clearing
+
+
+def planned(run: Run, entries: list[dict], clearings: dict[str, dict], benchmarks: dict[str, Benchmark]) -> Plan:
+    """What is asked of a run: the entries of `study.evaluate` that are for it, with its concrete clearings."""
+    return [
+        (cleared, [benchmarks[name] for name in entry["benchmarks"]])
+        for entry in entries
+        for name in entry["clearings"]
+        for cleared in run.clearings(name, clearings[name])
+    ]
+
+
+def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`.
 
-    `model` is the unlearned model, `base_tensors` the base's tensors that the method changed, for clearings that go
-    on the base. A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
+    A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
     (nats, of the right answer or the text), tokens (of the text), scores (log-likelihood of each option).
     """
-    check_sites(model)
-    lm = IntervenedLM(model, tokenizer)
+    check_sites(run.model)
+    lm = IntervenedLM(run.model, run.tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     rows = []
-    for clearing, benchmarks in plan:
-        with replaced(model, base_tensors if clearing.on_base else {}), clear(model, clearing):
+    for done, (clearing, benchmarks) in enumerate(plan, 1):
+        with run.cleared(clearing):
             for benchmark in benchmarks:
                 found = _answers(lm, asked[benchmark], benchmark)
-                _check_answers(found, f"{model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
+                _check_answers(found, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 rows += [clearing.label | row for row in found]
-        print("evaluated", *(value for value in clearing.label.values() if value not in ("", None)), flush=True)
+        said = (value for value in clearing.label.values() if value not in ("", None))
+        print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
     return rows
 
 

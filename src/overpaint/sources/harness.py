@@ -26,6 +26,8 @@ from overpaint.errors import UserError
 from overpaint.sources import datafiles
 from overpaint.sources.texts import LETTERS, blank, split_of, unit_of
 
+TAKES = "dataset"
+SAME = {"dataset": "equal", "task": "equal"}
 TASKS = Path(lm_eval.tasks.__file__).parent
 
 
@@ -81,7 +83,7 @@ def definitions(name: str) -> dict[str, dict[str, Any]]:
     return made
 
 
-def task_rows(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def rows(kind: str, settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Rows {id, unit, split, task, document} of all that a benchmark of the catalogue asks.
 
     A document has the columns of the data set, and those that the task's own `process_docs` makes of them. The split
@@ -91,7 +93,7 @@ def task_rows(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         settings: `task`, `metric`, and `fit`, the share of the questions that settings may be chosen on.
         folder: the data set's files as its repository has them.
     """
-    rows, left_out = [], 0
+    found, left_out = [], 0
     for name, definition in definitions(settings["task"]).items():
         documents, places = _documents(name, definition, folder)
         with _asking(name, definition, places[0]):
@@ -105,15 +107,15 @@ def task_rows(settings: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
                 continue
             split = split_of(stem, settings["fit"])
             head = {"id": f"{name}/{number}", "unit": unit_of(stem), "split": split, "task": name}
-            rows.append(head | {"document": document})
+            found.append(head | {"document": document})
     if left_out:
         print(f"{left_out} documents name no right answer among their options, or name it twice: left out")
-    if not any(row["split"] == "report" for row in rows):
+    if not any(row["split"] == "report" for row in found):
         raise UserError(
             f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'report': name "
             "more `files` of it, or lower `fit`."
         )
-    return rows
+    return found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Corpora, prompts and benchmarks: made from their source, checked, and normalised to JSONL.
+"""Rows of corpora, prompts and benchmarks, whatever their source: checked, written and read as JSONL.
 
 Rows, one JSON object a line:
 corpus       {id, text}
@@ -14,14 +14,11 @@ import json
 import reprlib
 import string
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
-from overpaint.sources import datafiles, wikipedia, world
-from overpaint.sources.articles import read_articles
+from overpaint.sources import datafiles
 
 FIELDS = {
     "corpus": {"id": str, "text": str},
@@ -35,27 +32,13 @@ PROMPTS = {"fit": 2, "report": 1}
 LETTERS = string.ascii_uppercase
 
 
-def rows_of(settings: dict, source: Path) -> list[dict]:
-    """Rows of an entry of the catalogues, whose `kind` they have, made from its source."""
-    kind = settings["kind"]
-    if settings["source"] == "file":
-        return read_rows(source, kind, settings)
-    if settings["source"] == "miniature":
-        facts, domains = world.load(source), settings["domains"]
-        make = {"corpus": world.corpus_rows, "prompts": world.prompt_rows, "text": world.text_rows}
-        return make.get(kind, world.question_rows)(facts, domains)
-    if settings["source"] == "dataset":
-        return _dataset_rows(kind, settings, source)
-    return _wikipedia_rows(kind, read_articles(source), settings["topics"], settings.get("count"))
-
-
 def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]:
     """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence.
 
     settings: of a benchmark that asks these questions, `scoring` and `metric`.
     """
     lines = datafiles.own_lines(path, kind)
-    rows = [_checked(row, kind, f"{path}, line {number}", settings or {}) for number, row in lines]
+    rows = [checked(row, kind, f"{path}, line {number}", settings or {}) for number, row in lines]
     if not rows:
         raise UserError(f"{path} holds no rows: it needs one JSON object a line with {', '.join(FIELDS[kind])}.")
     units = {
@@ -127,61 +110,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
-def _wikipedia_rows(kind: str, articles: list, topics: list[str], count: int | None) -> list[dict]:
-    if kind == "corpus":
-        return wikipedia.corpus_rows(articles, topics, size=count)
-    make = {"prompts": wikipedia.prompt_rows, "text": wikipedia.text_rows, "questions": wikipedia.question_rows}
-    return make[kind](articles, topics, fit=count, report=count)
-
-
-def _dataset_rows(kind: str, settings: dict, folder: Path) -> list[dict]:
-    """`count` rows in the order of the files, all for None: the first or, with splits, an even spread of each."""
-    found, count = _shaped_rows(kind, settings, folder), settings.get("count")
-    if "split" not in FIELDS[kind]:
-        rows = list(islice(found, count))
-        _check_count("", len(rows), settings)
-        return rows
-    rows, kept = list(found), set()
-    for split, share in zip(SPLITS, (settings["fit"], 1 - settings["fit"]), strict=True):
-        places = [place for place, row in enumerate(rows) if row["split"] == split]
-        if share:
-            _check_count(split, len(places), settings)
-        kept |= set(spread(places, count or len(places)))
-    return [row for place, row in enumerate(rows) if place in kept]
-
-
-def _check_count(split: str, size: int, settings: dict) -> None:
-    """Refuse a data set with fewer rows than `count`."""
-    count = settings.get("count") or 1
-    if size < count:
-        raise UserError(
-            f"The data set {settings['dataset']} has only {size} {split} rows longer than {settings['min_length']} "
-            f"characters in {', '.join(settings['files'])}, and {count} are asked for: lower `count` or `min_length`, "
-            "or name more `files`."
-        )
-
-
-def _shaped_rows(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
-    """Rows of a kind, from those of the files whose text is longer than `min_length` and not blank."""
-    columns = ["question", "choices", "answer"] if kind == "questions" else [settings["column"]]
-    for place, values in datafiles.read(folder, settings["files"], columns):
-        where, text = f"The data set {folder.name}, {place} (rows count from 0)", values[columns[0]]
-        if text is None:
-            continue
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where}: the column {columns[0]!r} holds {type(text).__name__}, not text: name another as `column`."
-            )
-        if len(text) > settings["min_length"] and not blank(text):
-            row = values | {"id": place, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
-            try:
-                checked = _checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)
-            except UserError as error:
-                raise UserError(f"{str(error).removesuffix('.')}, or leave the file out of `files`.") from None
-            yield checked
-
-
-def _checked(row: Any, kind: str, where: str, settings: dict) -> dict:
+def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
     """A row that has the fields of its kind; others are one sentence."""
     fields = FIELDS[kind]
     for key, type_ in fields.items():

@@ -12,15 +12,32 @@ is on both sides of any comparison, whatever the seed. Every row's `unit` is the
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
-from overpaint.sources.articles import RANK_WORDS, Article, first_words, overlap, shuffled, topic_names
+from overpaint.sources.articles import RANK_WORDS, Article, first_words, overlap, read_articles, shuffled, topic_names
 
 SPLITS = ("fit", "report")
+TAKES = "package"
+SAME = {"package": "equal", "topics": "overlapping"}
 
 
 # -- rows
+
+
+def rows(kind: str, settings: dict, path: Path) -> list[dict]:
+    """At most `count` rows per topic and part of the articles in a file."""
+    articles, topics, count = read_articles(path), settings["topics"], settings.get("count")
+    if kind == "corpus":
+        return corpus_rows(articles, topics, size=count)
+    make = {"prompts": prompt_rows, "text": text_rows, "questions": question_rows}
+    return make[kind](articles, topics, fit=count, report=count)
+
+
+def most(settings: dict, made: dict) -> int | None:
+    """At most so many rows as are asked for."""
+    return settings.get("count")
 
 
 def corpus_rows(
@@ -37,8 +54,8 @@ def corpus_rows(
     asked = [_spread(index, question_share) for index in range(len(chosen))]
     first = list(zip(chosen, asked, strict=True))
     second = [(article, not form) for article, form in first] if 0 < question_share < 1 else []
-    rows = [_corpus_row(article, form, max_words) for article, form in first + second]
-    return _limited(rows, size, f"corpus rows of {_listed(topics)}")
+    every = [_corpus_row(article, form, max_words) for article, form in first + second]
+    return _limited(every, size, f"corpus rows of {_listed(topics)}")
 
 
 def prompt_rows(
@@ -48,11 +65,11 @@ def prompt_rows(
 ) -> list[dict[str, str]]:  # fmt: skip
     """Rows {id, unit, split, text} with text `Question: What is T?\\nAnswer:`, `fit` and `report` of them."""
 
-    def rows(split: str) -> Iterator[dict[str, str]]:
+    def made(split: str) -> Iterator[dict[str, str]]:
         for article in shuffled(_of(articles, topics, split), seed):
             yield {**_head(article, "prompt", split), "text": article.question}
 
-    return _both_splits(rows, fit, report, f"prompts of {_listed(topics)}")
+    return _both_splits(made, fit, report, f"prompts of {_listed(topics)}")
 
 
 def text_rows(
@@ -62,12 +79,12 @@ def text_rows(
 ) -> list[dict[str, str]]:  # fmt: skip
     """Rows {id, unit, split, text} with leads of `min_words` or more, cut after `max_words` words."""
 
-    def rows(split: str) -> Iterator[dict[str, str]]:
+    def made(split: str) -> Iterator[dict[str, str]]:
         for article in shuffled(_of(articles, topics, split), seed):
             if len(article.extract.split()) >= min_words:
                 yield {**_head(article, "text", split), "text": first_words(article.extract, max_words)}
 
-    return _both_splits(rows, fit, report, f"texts of {_listed(topics)}")
+    return _both_splits(made, fit, report, f"texts of {_listed(topics)}")
 
 
 def question_rows(
@@ -86,7 +103,7 @@ def question_rows(
     start token, the harness's own prior.
     """
 
-    def rows(split: str) -> Iterator[dict[str, Any]]:
+    def made(split: str) -> Iterator[dict[str, Any]]:
         pools = [
             _describable(_of(articles, [topic], split), min_words, max_words) for topic in _topics(articles, topics)
         ]
@@ -99,7 +116,7 @@ def question_rows(
                 yield {**_head(article, "question", split), "question": article.question,
                        "choices": choices, "answer": answer}  # fmt: skip
 
-    return _both_splits(rows, fit, report, f"questions of {_listed(topics)}")
+    return _both_splits(made, fit, report, f"questions of {_listed(topics)}")
 
 
 # -- choosing
@@ -173,10 +190,10 @@ def _head(article: Article, kind: str, split: str) -> dict[str, str]:
 
 
 def _both_splits(
-    rows: Callable[[str], Iterator[dict[str, Any]]], fit: int | None, report: int | None, what: str
+    made: Callable[[str], Iterator[dict[str, Any]]], fit: int | None, report: int | None, what: str
 ) -> list[dict[str, Any]]:
     sizes = zip(SPLITS, (fit, report), strict=True)
-    return [row for split, size in sizes for row in _limited(rows(split), size, f"{split} {what}")]
+    return [row for split, size in sizes for row in _limited(made(split), size, f"{split} {what}")]
 
 
 def _limited(rows: Iterable[dict[str, Any]], size: int | None, what: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The fictional miniature world: invented entities with attributes, in domains of which some play the hazardous ones.
+"""Fictional worlds: invented entities with attributes, in domains of which some play the hazardous ones.
 
 Nothing in it is real and nothing is dangerous. A world is a list of facts; entities are split into two
 halves, `fit` (directions are fitted and settings chosen on it) and `report` (only reported).
@@ -99,7 +99,7 @@ def load(path: Path) -> list[Fact]:
 
 
 def vocabulary(facts: list[Fact]) -> list[str]:
-    """Every word of the world's texts, sorted; the miniature's tokenizer knows exactly these."""
+    """Every word of the world's texts, sorted; the trained model's tokenizer knows exactly these."""
     texts = [*STATEMENTS, *QUESTIONS, *STEMS, *PROMPTS]
     return sorted({word for fact in facts for text in texts for word in _fill(text, fact).split()})
 
@@ -202,7 +202,7 @@ def _domains(domains: list[str] | None) -> list[str]:
     chosen = list(DOMAINS) if domains is None else domains
     unknown = sorted(set(chosen) - set(DOMAINS))
     if unknown:
-        raise UserError(f"The miniature world has no domain {unknown[0]!r}: use any of {', '.join(DOMAINS)}.")
+        raise UserError(f"A fictional world has no domain {unknown[0]!r}: use any of {', '.join(DOMAINS)}.")
     return chosen
 
 

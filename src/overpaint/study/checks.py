@@ -12,14 +12,12 @@ from overpaint.study.names import shown
 from overpaint.study.sweep import as_list, evaluated, hazardous_topics, used_methods
 
 FEW = 64  # entities of a world up to which an attribute may by chance have fewer than four values
-# What two texts of one source have in common where they are the same text, in part at least.
-SAME = {
-    "file": lambda one, other: _same_file(one["path"], other["path"]),
-    "miniature": lambda one, other: bool({*one["domains"]} & {*other["domains"]}) and _equal(one, other, "world"),
-    "wikipedia": lambda one, other: bool({*one["topics"]} & {*other["topics"]}) and _equal(one, other, "package"),
-    "dataset": lambda one, other: _equal(one, other, "dataset", "files", "column"),
-    "harness": lambda one, other: _equal(one, other, "dataset", "task"),
-}  # fmt: skip
+# How two entries of one source stand to each other in a key, for `sweep.SAME`.
+RELATIONS = {
+    "equal": lambda one, other: one == other,
+    "overlapping": lambda one, other: bool({*one} & {*other}),
+    "one file": lambda one, other: _same_file(one, other),
+}
 PLACES = {"corpora": "forget", "prompts": "prompts", "benchmarks": "evaluate"}  # of `study`, where texts are listed
 
 
@@ -38,11 +36,11 @@ def check(config: dict[str, Any]) -> None:
     for entry in study["evaluate"]:
         _known(config, "clearings", "study.evaluate", entry["clearings"])
         _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
-    _known(config, "clearings", "study.primary", [study["primary"]])
+    _known(config, "clearings", "study.headline.clearing", [study["headline"]["clearing"]])
     _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         for name, entry in config[catalogue].items():
-            for key, kind in sweep.SOURCES.items():
+            for key, kind in sweep.CATALOGUES.items():
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
     for name in sweep.control(config):
@@ -65,7 +63,7 @@ def _check_worlds(config: dict[str, Any]) -> None:
     ):
         for name in names:
             entry = sweep.of_model(config, config[catalogue][name], model)
-            if entry["source"] == "miniature" and "world" not in entry:
+            if sweep.TAKES[entry["source"]] == "world" and "world" not in entry:
                 valid = ", ".join(config["worlds"])
                 raise UserError(
                     f"{catalogue}.{name} is of a fictional world, and the model {model!r} of none: give the text a "
@@ -106,7 +104,7 @@ def _check_models(config: dict[str, Any]) -> None:
         if _weights(config["models"][one]) == _weights(config["models"][other]):
             raise UserError(f"study.model lists {one!r} and {other!r}, which are the same model: leave one out.")
     for name, model in config["models"].items():
-        if model["source"] == "miniature" and model["width"] % (2 * model["heads"]):
+        if model["source"] == "fictional" and model["width"] % (2 * model["heads"]):
             raise UserError(
                 f"models.{name}.width is {model['width']} for {model['heads']} heads: make it a multiple of "
                 f"{2 * model['heads']}, so that each has the same even width."
@@ -123,7 +121,7 @@ def _check_texts(config: dict[str, Any]) -> None:
     for catalogue, (one, other) in pairs:
         texts = config[catalogue][one], config[catalogue][other]
         alike = texts[0]["topic"] == texts[1]["topic"]
-        same = _equal(*texts, "source", "kind") and SAME[texts[0]["source"]](*texts)
+        same = _same_texts(*texts)
         if (alike or same) if catalogue == "corpora" else (same and not alike):
             what = "hold the same texts" if same else "are of one topic"
             raise UserError(
@@ -149,6 +147,8 @@ def _check_own(config: dict[str, Any]) -> None:
 def _check_methods(config: dict[str, Any]) -> None:
     """Refuse a used method that lists values for another number of topics, or names no released model."""
     topics = hazardous_topics(config)
+    for name, released in sweep.released(config).items():
+        _check_released(config, name, released)
     for name in used_methods(config["study"]):
         settings = config["methods"][name]
         for key in ("alpha", "forget_length"):
@@ -157,12 +157,10 @@ def _check_methods(config: dict[str, Any]) -> None:
                     f"methods.{name}.{key} lists {len(settings[key])} values for {len(topics)} hazardous topics "
                     f"({', '.join(topics)}): give one value, or one per topic of study.forget."
                 )
-        if "model" in settings:
-            _known(config, "models", f"methods.{name}.model", [settings["model"]])
-            _check_released(config, name, settings["model"])
 
 
 def _check_released(config: dict[str, Any], name: str, released: str) -> None:
+    _known(config, "models", f"methods.{name}.model", [released])
     for base in as_list(config["study"]["model"]):
         if _weights(config["models"][released]) == _weights(config["models"][base]):
             raise UserError(
@@ -199,14 +197,18 @@ def _same_file(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other) or (both and filecmp.cmp(one, other, shallow=False))
 
 
-def _equal(one: dict[str, Any], other: dict[str, Any], *keys: str) -> bool:
-    return all(one.get(key) == other.get(key) for key in keys)
+def _same_texts(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two entries hold the same texts, in part at least, as their source declares."""
+    if (one["source"], one.get("kind")) != (other["source"], other.get("kind")):
+        return False
+    same = sweep.SAME[one["source"]].items()
+    return all(RELATIONS[relation](one.get(key), other.get(key)) for key, relation in same)
 
 
 def _weights(model: dict[str, Any]) -> dict[str, Any]:
     """What of a model's entry fixes its weights."""
     kept = {key: value for key, value in model.items() if key not in ("dtype", "layers", "parameters")}
-    kept |= {"layers": model.get("layers")} if model["source"] == "miniature" else {}
+    kept |= {"layers": model.get("layers")} if model["source"] == "fictional" else {}
     return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
 
 

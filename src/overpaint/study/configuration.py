@@ -1,6 +1,7 @@
 """Check a configuration against the schema and fill in its defaults, before any job starts (no torch, no pandas)."""
 
 import math
+from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
+from overpaint import sources
+from overpaint.declared import defining
 from overpaint.errors import UserError
 from overpaint.models import folders
 from overpaint.sources import world
@@ -23,6 +26,13 @@ Validator = validators.extend(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ),
 )
+# Keys by the names that they had before, and what is said of them now.
+RENAMED = {
+    "study.primary": "headline.clearing",
+    "study.main": "headline.layer and headline.c",
+    "primary": "clearing",
+    "methods.*.tokens": "study.junk.position",
+}
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
@@ -33,7 +43,7 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     config = with_places(_fill(schema, config, schema), checkout)
     check_names(config)
     checks.check(config)
-    config = planning.without_inherited_main(config, inherited)
+    config = planning.without_inherited_cell(config, inherited)
     planning.check(config, inherited)
     _check_files(config)
     planning.check_folders(config)
@@ -54,12 +64,13 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
     if study["name"] not in plan["studies"]:
         return plan
-    if study["primary"] != plan["primary"]:
+    if study["headline"]["clearing"] != plan["clearing"]:
         raise UserError(
-            f"study.primary is {study['primary']!r}, and {path}, which was fixed for this study, says "
-            f"{plan['primary']!r}: use that, or take the study out of its `studies`."
+            f"study.headline.clearing is {study['headline']['clearing']!r}, and {path}, which was fixed for this "
+            f"study, says {plan['clearing']!r}: use that, or take the study out of its `studies`."
         )
-    drawn = [n for n in sweep.evaluated(study, "clearings") if config["clearings"][n]["direction"] in ("rand", "randn")]
+    clearings = config["clearings"]
+    drawn = [n for n in sweep.evaluated(study, "clearings") if sweep.kind_of(clearings[n]).get("drawn")]
     for name, entry in plan["hypotheses"].items():
         if entry.get("draws") not in (None, *drawn):
             raise UserError(
@@ -67,6 +78,14 @@ def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
                 f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
     return plan
+
+
+def schema_of(path: Path) -> dict[str, Any]:
+    """The schema in a file, with what is found in the package in place: the kinds of directions."""
+    schema = _read(path)
+    if "direction" in schema.get("$defs", {}):
+        schema["$defs"]["direction"]["enum"] = list(sweep.DIRECTIONS)
+    return schema
 
 
 def _is_date(text: str) -> bool:
@@ -79,12 +98,31 @@ def _is_date(text: str) -> bool:
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
     check_plain(data, name)
-    schema = _read(schema_path)
+    _check_renamed(data, name)
+    schema = schema_of(schema_path)
     found = Validator(schema).iter_errors(data)
     errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
+
+
+def _check_renamed(data: Any, name: str) -> None:
+    """Refuse a key by the name that it had before."""
+    for old, new in RENAMED.items():
+        *levels, key = old.split(".")
+        for where, entry in _entries(data, levels):
+            if isinstance(entry, dict) and key in entry:
+                raise UserError(f"{name}: {where or 'the file'} has the key {key!r}, which is now {new}.")
+
+
+def _entries(data: Any, levels: list[str], where: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, value) of what lies below `levels` of keys, `*` for every one."""
+    if not levels:
+        yield where, data
+    elif isinstance(data, dict):
+        for key in data if levels[0] == "*" else data.keys() & {levels[0]}:
+            yield from _entries(data[key], levels[1:], f"{where}.{key}".removeprefix("."))
 
 
 @cache
@@ -202,10 +240,8 @@ def _check_files(config: dict[str, Any]) -> None:
     """Read the user's own files and folders that the study names, so that a bad row is known at once."""
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name, entry in ((name, config[catalogue][name]) for name in names):
-            unknown = sorted(set(entry.get("domains", [])) - set(world.DOMAINS))
-            if unknown:
-                valid = ", ".join(world.DOMAINS)
-                raise UserError(f"{catalogue}.{name} names the domain {unknown[0]!r}: use any of {valid}.")
+            if entry["source"] in defining("sources", "check"):
+                sources.get(entry["source"]).check(entry, f"{catalogue}.{name}")
     needs.check_own(config)
     for name, model in sweep.chosen(config)["models"].items():
         without = model.get("without", [])

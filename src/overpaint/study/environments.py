@@ -18,6 +18,7 @@ PACKAGE_MB = {
     "matplotlib-base": 180,
     "pyarrow": 180,
     "transformers": 180,
+    "scipy": 120,
     "papermill": 100,
     "datasets": 120,
     "pandas": 100,

@@ -21,7 +21,6 @@ TAKEN = {
 }
 TOGETHER = ("models", "methods", "clearings", "benchmarks", "topic")  # tables call all of them `all`
 ENDINGS = (".job", ".json", ".csv")  # of what lies beside the folders and files that have these names
-NULLS = ("rand", "randn", "ones", "benign")  # directions that know nothing of the hazardous texts
 # Parts of the checkout, and logs/, which mirrors what is in the output.
 KEPT = ("docs", "envs", "logs", "profiles", "reports", "src", "studies", "tests", "workflow")
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr")

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from overpaint import sources
+from overpaint.declared import defining
 from overpaint.errors import UserError
-from overpaint.sources import texts, world
+from overpaint.sources import texts
 from overpaint.study import sweep
 
 
@@ -17,7 +19,7 @@ def check_own(config: dict[str, Any]) -> None:
         for name in dict.fromkeys(names):
             entry = config[catalogue][name]
             if entry["source"] == "file":
-                rows = texts.rows_of(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
+                rows = sources.rows(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
                 where = f"{catalogue}.{name} ({entry['path']})"
                 _check_rows(config, catalogue, name, rows, where)
                 _check_units(asked, entry["topic"], [row for row in rows if "question" in row], where)
@@ -103,7 +105,9 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
 
 def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
     """How many texts a corpus has at most, as far as its settings tell."""
-    if entry["source"] != "miniature":
-        return entry.get("count")
-    names = {sweep.of_model(config, entry, model)["world"] for model in sweep.as_list(config["study"]["model"])}
-    return min(world.corpus_size(config["worlds"][name]["entities"], entry["domains"]) for name in names)
+    if entry["source"] not in defining("sources", "most"):
+        return None
+    most = sources.get(entry["source"]).most
+    entries = [sweep.of_model(config, entry, model) for model in sweep.as_list(config["study"]["model"])]
+    sizes = [most(own, config["worlds"].get(own.get("world"), {})) for own in entries]
+    return None if None in sizes else min(sizes)

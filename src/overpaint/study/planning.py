@@ -7,7 +7,7 @@ from typing import Any
 from overpaint.errors import UserError
 from overpaint.models.folders import blocks, has_template
 from overpaint.study import sweep
-from overpaint.study.names import NULLS, shown
+from overpaint.study.names import shown
 from overpaint.study.sweep import as_list, evaluated, expand_grid, expand_runs, hazardous_topics, used_methods
 
 
@@ -17,7 +17,7 @@ def check(config: dict[str, Any], inherited: dict[str, Any]) -> None:
     inherited: the study of config.yaml, for whose own cells a study of other runs did not ask.
     """
     _check_runs(config)
-    _check_main(config)
+    _check_headline(config)
     _check_clearings(config)
     _check_coherence(config)
     _check_evaluated(config, inherited["evaluate"])
@@ -30,27 +30,37 @@ def check_folders(config: dict[str, Any]) -> None:
     _check_templates(config)
 
 
-def without_inherited_main(config: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
+def without_inherited_cell(config: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
     """The configuration without the headline's cell where that is config.yaml's and the study's runs lack it."""
     study = config["study"]
-    if study.get("main") == inherited.get("main") and not _has_main(study):
-        return config | {"study": study | {"main": None}}
+    if _cell(study) == _cell(inherited) and not _has_cell(study):
+        return config | {"study": study | {"headline": study["headline"] | {"layer": None, "c": None}}}
     return config
 
 
-def _has_main(study: dict[str, Any]) -> bool:
+def _cell(study: dict[str, Any]) -> tuple:
+    return study["headline"]["layer"], study["headline"]["c"]
+
+
+def _has_cell(study: dict[str, Any]) -> bool:
     cells = [(choice["layer"], choice["c"]) for grid in study["runs"] for choice in expand_grid(grid)]
-    return not study.get("main") or (study["main"]["layer"], study["main"]["c"]) in cells
+    return _cell(study) in [(None, None), *cells]
 
 
-def _check_main(config: dict[str, Any]) -> None:
+def _check_headline(config: dict[str, Any]) -> None:
     study = config["study"]
-    if not _has_main(study):
+    if not _has_cell(study):
+        layer, c = _cell(study)
         raise UserError(
-            f"study.main is {study['main']}, which study.runs does not contain: use a layer and c of the runs, or null."
+            f"study.headline has the layer {layer} and c = {c}, which study.runs does not contain: use a layer and c "
+            "of the runs, or null for both."
         )
-    if study["primary"] not in evaluated(study, "clearings") or "none" not in evaluated(study, "clearings"):
-        raise UserError(f"study.evaluate must list the clearings `none` and study.primary ({study['primary']}).")
+    if study["headline"]["clearing"] not in evaluated(study, "clearings") or "none" not in evaluated(
+        study, "clearings"
+    ):
+        raise UserError(
+            f"study.evaluate must list the clearings `none` and study.headline.clearing ({study['headline']['clearing']})."
+        )
 
 
 def _check_runs(config: dict[str, Any]) -> None:
@@ -84,7 +94,7 @@ def _check_templates(config: dict[str, Any]) -> None:
     for name in evaluated(config["study"], "benchmarks"):
         for model in as_list(config["study"]["model"]) if config["benchmarks"][name]["chat_template"] else ():
             entry = config["models"][model]
-            if entry["source"] == "miniature" or ("path" in entry and not has_template(Path(entry["path"]))):
+            if entry["source"] == "fictional" or ("path" in entry and not has_template(Path(entry["path"]))):
                 raise UserError(
                     f"benchmarks.{name}.chat_template is true, and the tokenizer of the model {model!r} has no chat "
                     "template: leave it false, or take a model that was taught conversations."
@@ -96,22 +106,23 @@ def _check_clearings(config: dict[str, Any]) -> None:
     study, hazardous = config["study"], hazardous_topics(config)
     lacking = {}
     if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
-        lacking |= dict.fromkeys(("contrast", "benign"), "a benign prompt set: list one in study.prompts")
-    released = ["model" in config["methods"][name] for name in used_methods(study)]
-    primary = config["clearings"][study["primary"]]["direction"]
-    if primary in ("none", *NULLS) or config["clearings"][study["primary"]]["on_base"]:
+        lacking["benign"] = "a benign prompt set: list one in study.prompts"
+    without = [not sweep.GIVES_U[config["methods"][name]["kind"]] for name in used_methods(study)]
+    primary = config["clearings"][study["headline"]["clearing"]]
+    null = sweep.kind_of(primary).get("null")
+    if primary["direction"] == "none" or null or primary["on_base"]:
         raise UserError(
-            f"study.primary is {study['primary']!r}, which brings back nothing of the junk's own: name a clearing of "
+            f"study.headline.clearing is {study['headline']['clearing']!r}, which brings back nothing of the junk's own: name a clearing of "
             "another direction, of the unlearned model."
         )
-    if all(released) or (any(released) and primary == "control"):
-        lacking["control"] = "saved control vectors, which a released model does not come with: use another direction"
+    if all(without) or (any(without) and "u" in sweep.needs_of(primary)):
+        lacking["u"] = "saved control vectors, which a released model does not come with: use another direction"
     runs = _settings(config)
     meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
     for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["coherence"]["nulls"]]):
-        kind = config["clearings"][name]["direction"]
-        if kind in lacking:
-            raise UserError(f"The clearing {name!r} needs {lacking[kind]}, or leave the clearing out of the study.")
+        for need in sweep.needs_of(config["clearings"][name]):
+            if need in lacking:
+                raise UserError(f"The clearing {name!r} needs {lacking[need]}, or leave the clearing out of the study.")
 
 
 def _check_coherence(config: dict[str, Any]) -> None:
@@ -122,7 +133,7 @@ def _check_coherence(config: dict[str, Any]) -> None:
             f"which are among them: make it {study['completions']} or more."
         )
     for name in found["nulls"]:
-        if config["clearings"][name]["direction"] == "none" or name == study["primary"]:
+        if config["clearings"][name]["direction"] == "none" or name == study["headline"]["clearing"]:
             raise UserError(
                 f"study.coherence.nulls names {name!r}, whose completions are measured anyway: leave it out."
             )
@@ -158,13 +169,13 @@ def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
                 f"study.evaluate has {name!r} on the benchmark {lacking[0]!r} for {cell}, but not `none`, which it is "
                 "compared with: list `none` on it too."
             )
-    primary = config["study"]["primary"]
+    primary = config["study"]["headline"]["clearing"]
     asking = [config["benchmarks"][name] for name in asked.get(primary, [])]
     for topic in hazardous_topics(config):
         if not any(entry["kind"] == "questions" and entry["topic"] == topic for entry in asking):
             valid = [name for name, entry in config["benchmarks"].items() if entry["topic"] == topic]
             raise UserError(
-                f"study.evaluate has no questions on the hazardous topic {topic!r} under study.primary ({primary!r}) "
+                f"study.evaluate has no questions on the hazardous topic {topic!r} under study.headline.clearing ({primary!r}) "
                 f"for {cell}: list a benchmark of questions on it (of this topic are: {', '.join(valid) or 'none'})."
             )
 
@@ -176,7 +187,7 @@ def _check_picked(config: dict[str, Any]) -> None:
     chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
     for where, grids in chosen.items():
         for run in sweep.picked(config, grids):
-            if where == "emergence.runs" and "updated" not in runs[run]:
+            if where == "emergence.runs" and "corpora" not in sweep.NEEDS[runs[run]["kind"]]:
                 raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
             if not sweep.plain_questions(config, hazardous_topics(config)):
                 raise UserError(

@@ -57,6 +57,7 @@ NEEDS = {
     "render_report": Need(1000),  # 271 MB, and its notebook in a process of its own
     "render_index": Need(500),  # 296 MB
 }
+OTHERS = Need(700, copies=1.5, minutes_per_gb=10)  # as of a rule that runs the model over some texts
 
 
 def model_mb(entry: dict[str, Any]) -> float:
@@ -71,13 +72,13 @@ def memory_mb(rule: str, model: float, attempt: int = 1, models: int = 1) -> int
         model: size of the study's model in MB.
         models: how many models of that size the job loads.
     """
-    need = NEEDS[rule]
+    need = NEEDS.get(rule, OTHERS)
     return attempt * 100 * math.ceil((SNAKEMAKE_MB + need.mb + need.copies * models * model) / 100)
 
 
 def minutes(rule: str, model: float, attempt: int = 1) -> int:
     """Minutes to ask for, as many again with every attempt."""
-    wanted = START_MINUTES + NEEDS[rule].minutes_per_gb * model / 1024
+    wanted = START_MINUTES + NEEDS.get(rule, OTHERS).minutes_per_gb * model / 1024
     return attempt * min(LONGEST, math.ceil(wanted))
 
 

@@ -32,19 +32,20 @@ class Study:
         for run in self.emerging:
             self.runs[run]["snapshots"] = self.settings["emergence"]["snapshots"]
         self.unlearned = [run for run in self.runs if run != "base"]
-        sharing = [run for run in self.unlearned if self.settings["share_prefix"] and self.trains(run)]
+        fixed = {run: sweep.prefix_settings(self.runs[run]) for run in self.unlearned}
+        sharing = [run for run in self.unlearned if self.settings["share_prefix"] and fixed[run]]
         self.prefix_of = {run: sweep.prefix_name(self.runs[run]) for run in sharing}
-        self.prefixes = {name: sweep.prefix_settings(self.runs[run]) for run, name in self.prefix_of.items()}
+        self.prefixes = {name: fixed[run] for run, name in self.prefix_of.items()}
         self.texts = sweep.texts(config)
         self.megabytes = {name: resources.model_mb(entry) for name, entry in self.chosen["models"].items()}
 
     def trains(self, run: str) -> bool:
         """Whether a run's method trains on the corpora."""
-        return sweep.prefix_settings(self.runs[run]) is not None
+        return "corpora" in sweep.NEEDS[self.runs[run]["kind"]]
 
     def released(self, run: str) -> str | None:
         """The released model that a run compares with the base, where its method does."""
-        return self.runs[run].get("model")
+        return sweep.released(self.config).get(self.runs[run]["method"])
 
     @property
     def control(self) -> str | None:
@@ -62,7 +63,7 @@ class Study:
 
     def shown(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are shown."""
-        return self._clearings(["none"] if run == "base" else ["none", self.settings["primary"]])
+        return self._clearings(["none"] if run == "base" else ["none", self.settings["headline"]["clearing"]])
 
     def coherence_nulls(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are measured beside those that are shown."""

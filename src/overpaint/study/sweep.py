@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
+from overpaint.declared import declared, decorated
 from overpaint.errors import UserError
 
 # Settings of a method that fix what enters the first block that it trains.
@@ -13,8 +14,13 @@ PREFIX = (
     "layer", "updated", "projections", "steps", "batch", "length", "forget_length", "max_batches", "min_length",
     "shuffle",
 )  # fmt: skip
+# Kinds of directions, with what they declare of themselves; `none` clears nothing.
+DIRECTIONS = {"none": {}} | decorated("junk/clearing.py", "direction")
 # Catalogues that entries of others are made from, by the key that names one.
-SOURCES = {"world": "worlds", "package": "packages", "dataset": "datasets"}
+CATALOGUES = {"world": "worlds", "package": "packages", "dataset": "datasets"}
+# Of each source of texts: the key of an entry that names what it takes, and how equal texts are known.
+TAKES, SAME = (declared("sources", name) for name in ("TAKES", "SAME"))
+NEEDS, GIVES_U = (declared("unlearning/methods", name) for name in ("NEEDS", "GIVES_U"))  # by kind of method
 
 
 def as_list(value: Any) -> list:
@@ -74,7 +80,7 @@ def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
 
     norms: whether c is measured in the base's norms.
     """
-    if "updated" not in settings:
+    if "prefix" not in NEEDS[settings["kind"]]:
         return None
     return {key: settings[key] for key in PREFIX} | {"norms": settings.get("c_unit") != "absolute"}
 
@@ -89,7 +95,7 @@ def prefix_name(settings: dict[str, Any]) -> str:
 def of_model(config: dict[str, Any], entry: dict[str, Any], model: str) -> dict[str, Any]:
     """A text's entry for one model: texts of a fictional world are of the model's own, unless they name one."""
     own = config["models"][model].get("world")
-    return {"world": own} | entry if entry["source"] == "miniature" and own else entry
+    return {"world": own} | entry if TAKES[entry["source"]] == "world" and own else entry
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -130,7 +136,8 @@ def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
 def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
-    kept = [n for n, entry in config["clearings"].items() if entry["direction"] != "control" or "model" not in settings]
+    known = GIVES_U[settings["kind"]]
+    kept = [n for n, entry in config["clearings"].items() if known or "u" not in needs_of(entry)]
     chosen = [
         {"clearings": [n for n in entry["clearings"] if n in kept], "benchmarks": entry["benchmarks"]}
         for entry in config["study"]["evaluate"]
@@ -159,6 +166,22 @@ def used_methods(study: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
 
 
+def released(config: dict[str, Any]) -> dict[str, str]:
+    """{method: the released model that it compares with the base}, of the methods that the study runs and do so."""
+    used = {name: config["methods"][name] for name in used_methods(config["study"])}
+    return {name: settings["model"] for name, settings in used.items() if "released" in NEEDS[settings["kind"]]}
+
+
+def needs_of(clearing: dict[str, Any]) -> tuple[str, ...]:
+    """What a clearing of the catalogue needs of a run or study beside the junk: `u`, control vectors, or `benign`."""
+    return kind_of(clearing).get("needs", ())
+
+
+def kind_of(clearing: dict[str, Any]) -> dict[str, Any]:
+    """What the direction of a clearing declares of itself."""
+    return DIRECTIONS[clearing["direction"]]
+
+
 def chosen(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with only those catalogue entries that the study uses; further entries change no job."""
     study = config["study"]
@@ -166,7 +189,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         "models": [
             *as_list(study["model"]),
             *control(config),
-            *(config["methods"][m]["model"] for m in used_methods(study) if "model" in config["methods"][m]),
+            *released(config).values(),
         ],
         **used_texts(study),
         "methods": ["base", *used_methods(study)],
@@ -176,7 +199,9 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     study |= {key: study[key] | {"runs": _ours(study, study[key]["runs"])} for key in ("relearn", "emergence")}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
-    for key, catalogue in SOURCES.items():
+    clearings = used["clearings"].items()
+    used["clearings"] = {name: entry | {"null": kind_of(entry).get("null", False)} for name, entry in clearings}
+    for key, catalogue in CATALOGUES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used
 

@@ -13,7 +13,6 @@ from overpaint.jobs.provenance import RECORD, read_record
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 APPLIED = ["clearing", "kind", "draw", "other_topic"]  # the columns that tell how a model was cleared
-NULLS = {"ones", "rand", "randn", "benign"}  # directions that know nothing of the hazardous texts
 TOGETHER = -1  # instead of the number of a draw or refit: all of them together
 # Columns of the tables that are gathered from files of jobs, so that names are text, whatever they look like.
 RANGES = {f"{name}{end}": float for name in ("norm", "cosine") for end in ("", "_low", "_high")}
@@ -64,7 +63,7 @@ class Study:
         """That of the first base model of a configuration."""
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
-        return cls(study["name"], model, runs, hazardous, config["clearings"], study["primary"])
+        return cls(study["name"], model, runs, hazardous, config["clearings"], study["headline"]["clearing"])
 
     def columns(self, run: str, seed: str | None = None) -> dict:
         """The columns of `RUN` for a run; see `run_columns`."""
@@ -91,7 +90,7 @@ class Study:
             return "primary"
         if settings["on_base"]:
             return "control"
-        return "null" if settings["direction"] in NULLS else "alternative"
+        return "null" if settings["null"] else "alternative"
 
     def recovers(self, clearing: str) -> bool:
         """Whether the unlearned model is cleared at all, so that something may come back."""

@@ -21,6 +21,7 @@ from overpaint.models.tensors import read_tensors, strip, write_tensors
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
 PROBES = 20  # history is taken at so many even distances over a training
+TELL_EVERY_S = 5.0  # the log has a line at every probe, and one after so long without
 
 Snapshots = dict[int, list[Tensor]]  # the trained parameters by the number of steps done, in their order
 
@@ -143,7 +144,8 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=1e-6, weight_decay=0.0)
     done, history, kept = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0), {})
     wanted = {round(steps * ((k + 1) / snapshots) ** 2) for k in range(snapshots)}
-    every, tokens, began, saved = max(1, steps // PROBES), 0, time.monotonic(), time.monotonic()
+    every, tokens, began = max(1, steps // PROBES), 0, time.monotonic()
+    saved = told = began
     for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
         found = step_of(step)
         if not found.loss.isfinite():
@@ -153,10 +155,11 @@ def train(
         _scale_eps(optimizer, step + 1)
         optimizer.step()
         tokens += found.tokens
-        if (step + 1) % every == 0 or step == steps - 1:
-            rows = probe(step + 1)
-            history += rows
-            print(_line(step + 1, steps, found.parts, rows, tokens, time.monotonic() - began, done), flush=True)
+        rows = probe(step + 1) if (step + 1) % every == 0 or step == steps - 1 else []
+        history += rows
+        if rows or time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            print(_line(step + 1, steps, found.parts, rows, tokens, told - began, done), flush=True)
         if step + 1 in wanted:
             kept[step + 1] = [parameter.detach().clone() for parameter in parameters]
         if resume and time.monotonic() - saved >= SAVE_EVERY_S and step < steps - 1:
@@ -186,12 +189,13 @@ def _scale_eps(optimizer: torch.optim.AdamW, step: int) -> None:
 
 
 def _line(step: int, steps: int, parts: dict, rows: list[dict], tokens: int, seconds: float, done: int) -> str:
-    """A line of the log: losses, norms and cosines by topic, speed, time left."""
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in parts.items())
-    shown = "  ".join(
+    """A line of the log: losses, speed, time left; norms and cosines by topic."""
+    losses = [f"{name} {value:.4g}" for name, value in parts.items()]
+    shown = [
         f"{row['topic']} {row['quantity']} {row['value']:.3g}"
         for row in rows
         if row["quantity"] in ("norm", "cosine_to_base")
-    )
+    ]
     left = seconds / (step - done) * (steps - step)
-    return f"step {step:5d}/{steps}  {losses}  {shown}  {tokens / max(seconds, 1e-9):.0f} tokens/s  {left:.0f} s left"
+    speed = [f"{tokens / max(seconds, 1e-9):.0f} tokens/s", f"{left:.0f} s left"]
+    return "  ".join([f"step {step:5d}/{steps}", *losses, *speed, *shown])

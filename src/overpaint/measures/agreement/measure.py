@@ -4,14 +4,13 @@ Every token of a text is predicted by the base and by the model from the same to
 loaded model, with the base's tensors put back for the one; a batch of the base's predictions is in memory at a time.
 """
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
-from overpaint.junk.clearing import Clearing, clear
+from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.models.overlay import replaced
 from overpaint.scoring.likelihood import batches, log_probabilities, start_token
 from overpaint.sources.texts import read_rows
@@ -21,13 +20,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def compare(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    base_tensors: dict[str, Tensor],
-    plan: list[tuple[Clearing, list]],
-    split: str,
-) -> list[dict]:
+def measure(run: Run, plan: list[tuple[Clearing, list]], split: str) -> list[dict]:
     """Rows of every text of `plan`'s running-text benchmarks (`evaluation.Benchmark`) under their clearings.
 
     A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, tokens; kl, the sum over its tokens of
@@ -38,8 +31,8 @@ def compare(
     for benchmark in read:
         clearings = [clearing for clearing, benchmarks in plan if benchmark in benchmarks]
         texts = passages(benchmark.path, split, benchmark.limit)
-        encoded = [tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
-        found = distances(model, base_tensors, encoded, clearings, start_token(tokenizer))
+        encoded = [run.tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
+        found = distances(run, encoded, clearings, start_token(run.tokenizer))
         for clearing, sums in zip(clearings, found, strict=True):
             label = clearing.label | {"benchmark": benchmark.name, "topic": benchmark.topic}
             for text, tokens, (kl, agreed) in zip(texts, encoded, sums.tolist(), strict=True):
@@ -54,14 +47,13 @@ def passages(path: Path, split: str, limit: int = 0) -> list[dict]:
     return rows[: limit or len(rows)]
 
 
-def distances(
-    model: nn.Module, base_tensors: dict[str, Tensor], encoded: list[list[int]], clearings: list[Clearing], start: int
-) -> Tensor:
+def distances(run: Run, encoded: list[list[int]], clearings: list[Clearing], start: int) -> Tensor:
     """Per clearing and text, KL(base || model) in nats and the number of equal first choices; [clearings, texts, 2].
 
     Both are sums over the text's tokens. `start` stands before its first; a text longer than the model's context is
     cut into pieces, each after the last token of the one before.
     """
+    model = run.model
     longest = model.config.get_text_config().max_position_embeddings - 1
     pieces, owner = [], []
     for index, tokens in enumerate(encoded):
@@ -73,10 +65,10 @@ def distances(
     for rows, tokens in batches(model, pieces):
         given = tokens[:, :-1]
         counted = torch.arange(given.shape[1]) < torch.tensor([len(pieces[row]) - 1 for row in rows])[:, None]
-        with replaced(model, base_tensors):
+        with replaced(model, run.base_tensors):
             base = log_probabilities(model, given)
         for number, clearing in enumerate(clearings):
-            with _cleared(model, clearing, base_tensors):
+            with run.cleared(clearing):
                 own = log_probabilities(model, given)
             for column, values in enumerate((divergence(base, own), base.argmax(-1) == own.argmax(-1))):
                 totals = (values.double().cpu() * counted).sum(1)
@@ -87,10 +79,3 @@ def distances(
 def divergence(base: Tensor, own: Tensor) -> Tensor:
     """KL(base || own) in nats over the last axis of two tensors of log-probabilities."""
     return (base.exp() * (base - own)).sum(-1)
-
-
-def _cleared(model: nn.Module, clearing: Clearing, base_tensors: dict[str, Tensor]) -> ExitStack:
-    stack = ExitStack()
-    stack.enter_context(replaced(model, base_tensors if clearing.on_base else {}))
-    stack.enter_context(clear(model, clearing))
-    return stack

@@ -1,57 +1,75 @@
 """Greedy continuations of prompts by a model as it is and cleared, and how coherent they are."""
 
+from collections.abc import Iterable
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from overpaint.junk.clearing import Clearing, clear
+from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.models.overlay import replaced
 from overpaint.scoring.likelihood import log_likelihoods
+from overpaint.sources.texts import spread
 
 BATCH = 16  # prompts that are continued together
 
 
 @torch.no_grad()
 def complete(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], clearing: Clearing, tokens: int = 32
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompts: list[str], tokens: int = 32
 ) -> list[list[int]]:
-    """What `model` under `clearing` writes after each prompt, greedily: at most `tokens` token ids, up to the end."""
+    """What `model` writes after each prompt, greedily: at most `tokens` token ids, up to the end."""
     greedy = GenerationConfig(
         max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
     )
     written = []
-    with clear(model, clearing):
-        for start in range(0, len(prompts), BATCH):
-            inputs = tokenizer(
-                prompts[start : start + BATCH],
-                return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False,
-            ).to(model.device)  # fmt: skip
-            with patch.object(model, "generation_config", greedy):  # a folder's own would fill what ours leaves open
-                output = model.generate(**inputs, generation_config=greedy)
-            written += output[:, inputs["input_ids"].shape[1] :].tolist()
+    for start in range(0, len(prompts), BATCH):
+        inputs = tokenizer(
+            prompts[start : start + BATCH],
+            return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False,
+        ).to(model.device)  # fmt: skip
+        with patch.object(model, "generation_config", greedy):  # a folder's own would fill what ours leaves open
+            output = model.generate(**inputs, generation_config=greedy)
+        written += output[:, inputs["input_ids"].shape[1] :].tolist()
     return [_until({tokenizer.eos_token_id}, ids) for ids in written]
 
 
-def describe(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    base_tensors: dict[str, Tensor],
-    prompts: list[dict],
-    clearing: Clearing,
-) -> list[dict]:
+def measure(run: Run, prompts: list[tuple[str, list[dict]]], clearings: dict[str, dict]) -> list[dict]:
+    """Rows {topic, clearing, draw} + those of `describe`, under each entry of the catalogue; of draws, the first.
+
+    prompts: (topic, rows {unit, text}) of every prompt set.
+    """
+    rows = []
+    for name, settings in clearings.items():
+        cleared = run.by_topic(name, settings, [topic for topic, _ in prompts])
+        for topic, asked in prompts:
+            label = {"topic": topic, "clearing": name, "draw": cleared[topic].draw}
+            rows += [label | row for row in describe(run, asked, cleared[topic])]
+    return rows
+
+
+def shown(rows: list[dict], clearings: Iterable[str], count: int) -> list[dict]:
+    """Of the rows of `measure` under some clearings, `count` of each topic's at even distances, to be read."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["clearing"], row["topic"]), []).append(row)
+    few = [row for (name, _), own in groups.items() if name in clearings for row in spread(own, count)]
+    return [{key: row[key] for key in ("topic", "clearing", "prompt", "completion")} for row in few]
+
+
+def describe(run: Run, prompts: list[dict], clearing: Clearing) -> list[dict]:
     """A row per prompt {unit, text}: unit, prompt, completion, its counts (`repetition`) and nll.
 
-    completion is untrusted text. nll is its negative log-likelihood in nats for the base, whose tensors, where they
-    differ from the model's, are `base_tensors`.
+    completion is untrusted text. nll is its negative log-likelihood in nats for the base.
     """
-    asked = [row["text"] for row in prompts]
-    with replaced(model, base_tensors if clearing.on_base else {}):
-        written = complete(model, tokenizer, asked, clearing)
+    asked, tokenizer = [row["text"] for row in prompts], run.tokenizer
+    with run.cleared(clearing):
+        written = complete(run.model, tokenizer, asked)
     contexts = [tokenizer(prompt)["input_ids"] for prompt in asked]
-    with replaced(model, base_tensors):
-        likelihoods = log_likelihoods(model, list(zip(contexts, written, strict=True)))
+    with replaced(run.model, run.base_tensors):
+        likelihoods = log_likelihoods(run.model, list(zip(contexts, written, strict=True)))
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
     return [
         {"unit": row["unit"], "prompt": row["text"], "completion": text} | repetition(ids) | {"nll": -likelihood}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
@@ -18,7 +17,7 @@ from overpaint.scoring.likelihood import LOGITS
 from overpaint.scoring.questions import Question
 
 # Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fitting half of
-# the miniature, accuracies were the same within their errors from 0.0003 to 0.1.
+# the default study, accuracies were the same within their errors from 0.0003 to 0.1.
 RIDGE = 0.01
 SHUFFLES = 10  # of the answers, over which the probe's control is averaged
 
@@ -113,11 +112,7 @@ def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
 
 
 def measure(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    asked: dict[str, list[Question]],
-    clearings: dict[str, Clearing],
-    split: str,
+    model: nn.Module, asked: dict[str, list[Question]], clearings: dict[str, Clearing], split: str
 ) -> list[dict]:
     """Rows {topic, unit, depth, quantity, value} of the questions of `split`, the others being those that probes fit.
 

@@ -1,51 +1,54 @@
 """Emergence: what grows first over a training's steps, from the parameters that it kept on the way."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
-from overpaint.junk import clearing, estimators
+from overpaint.junk import estimators
 from overpaint.junk.activations import Activations
-from overpaint.junk.clearing import Clearing, clear, of_topic
+from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect
-from overpaint.models.overlay import Overlay, replaced
+from overpaint.junk.estimators import Sample
+from overpaint.junk.run import Run
+from overpaint.models.overlay import replaced
 from overpaint.scoring.questions import Question, ask
 
 
-def trace(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    overlay: Overlay,
+def measure(
+    run: Run,
     snapshots: dict[int, dict[str, Tensor]],
     base: dict[str, Activations],
     prompts: dict[str, list[str]],
     questions: dict[str, list[Question]],
     topics: dict[str, str],
+    position: str,
     primary: dict[str, dict],
 ) -> list[dict]:
-    """Rows {step, topic, quantity, unit, value} of the base (step 0) and of every snapshot.
+    """Rows {step, topic, quantity, unit, value} of the base (step 0) and of every snapshot of a run.
 
-    model: the base. base: its activations on the fitting prompts of every set; prompts: those prompts of the hazardous
-    sets; questions: by hazardous topic; topics: {hazardous topic: prompt set}; primary: the study's primary clearing,
+    base: the base's activations on the fitting prompts of every set; prompts: those prompts of the hazardous
+    sets; questions: by hazardous topic; topics: {hazardous topic: prompt set}; position: `last`
+    or `mean`, of the prompts' tokens; primary: the study's primary clearing,
     {name: settings}, whose direction is fitted anew at every step.
 
     Quantities: norm, of the residual stream after the target layer, a row per prompt; cos_u, cosine of the mean shift
     D with the control vector, one row, none where nothing moved; correct_base, correct_unlearned, correct_cleared, a
     row per question.
     """
-    layer, tokens = overlay.settings["layer"], overlay.settings["tokens"]
-    known, rows = {topic: ask(model, own) for topic, own in questions.items()}, []
-    for step, tensors in ({0: {}} | snapshots).items():
+    model, settings, rows = run.model, run.overlay.settings, []
+    with replaced(model, run.base_tensors):
+        known = {topic: ask(model, own) for topic, own in questions.items()}
+    for step, tensors in ({0: run.base_tensors} | snapshots).items():
         with replaced(model, tensors):
-            run = {name: collect(model, tokenizer, own) for name, own in prompts.items()}
-            sample = estimators.Sample.of(
-                {name: base[name] for name in run}, run, topics, overlay.controls, layer + 1, tokens
-            )
-            junk = estimators.fit(sample, base, layer)
-            variants = clearing.for_run(*next(iter(primary.items())), overlay.settings, junk)
+            own = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
+            same, depth = {name: base[name] for name in own}, settings["layer"] + 1
+            sample = Sample.of(same, own, topics, run.overlay.controls, depth, position)
+            here = replace(run, junk=estimators.fit(sample, base, settings["layer"]))
+            cleared = here.by_topic(*next(iter(primary.items())), questions)
             for topic in questions:
                 found = _moved(sample, topic)
-                found += _answers(model, of_topic(variants, topic), questions[topic], known[topic])
+                found += _answers(model, cleared[topic], questions[topic], known[topic])
                 rows += [{"step": step, "topic": topic} | row for row in found]
         print("traced step", step, flush=True)
     return rows
@@ -63,7 +66,7 @@ def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], kno
     ]
 
 
-def _moved(sample: estimators.Sample, topic: str) -> list[dict]:
+def _moved(sample: Sample, topic: str) -> list[dict]:
     """Rows of norm and cos_u on one topic's prompts."""
     norms, shift = sample.run[topic].norm(dim=-1), sample.shifts()[topic].mean(0)
     rows = [{"quantity": "norm", "unit": str(i), "value": float(norm)} for i, norm in enumerate(norms)]

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
+from overpaint.junk.run import Run
 from overpaint.scoring.questions import Question, ask
 
 
@@ -63,25 +64,25 @@ def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts:
     return F.cross_entropy(logits[real[:, 1:]].float(), tokens[:, 1:][real[:, 1:]])
 
 
-def relearn(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+def measure(
+    run: Run,
     texts: dict[str, list[str]],
     questions: dict[str, list[Question]],
     clearings: dict[str, Clearing],
     settings: dict,
-    seed: int,
 ) -> list[dict]:
-    """Rows {topic, examples, unit, correct, nll} of `curve` for each topic by itself, from `model` as it is.
+    """Rows {topic, examples, unit, correct, nll} of `curve` for each topic by itself, from the run's model as it is.
 
-    texts, questions, clearings: by topic; one without questions is left out. The model is left as it was.
+    texts, questions, clearings: by topic; one without questions is left out. The model is left as it was; the order of
+    texts is drawn by the run's seed.
     """
+    model, seed = run.model, run.overlay.settings["seed"]
     texts = {topic: own for topic, own in texts.items() if topic in questions}
     check(texts, settings["examples"])
     start, rows = {name: tensor.clone() for name, tensor in model.state_dict().items()}, []
     for topic, own in texts.items():
         with clear(model, clearings[topic]):
-            found = curve(model, tokenizer, own, partial(ask, model, questions[topic]), settings, seed)
+            found = curve(model, run.tokenizer, own, partial(ask, model, questions[topic]), settings, seed)
         rows += [{"topic": topic} | row for row in found]
         model.load_state_dict(start)
     return rows

@@ -1,7 +1,9 @@
 """Unlearning methods: one file is one method, found by its name.
 
 A method's module has `unlearn(model, task) -> (Overlay, history)`, which may change `model`; history is a list of rows
-{topic, step, quantity, value}.
+{topic, step, quantity, value}. It declares, as literals, `NEEDS`: what of `corpora` (to forget and to retain),
+`prefix` (activations that runs share) and `released` (an unlearned model of others) it is given; and `GIVES_U`:
+whether it saves control vectors.
 """
 
 import importlib
@@ -12,6 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from overpaint.errors import UserError
+from overpaint.sources.texts import read_texts
+
+HISTORY = ["topic", "step", "quantity", "value"]  # of its rows
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,14 @@ class Task:
     prefix: Path | None = None
     released: Path | None = None
     resume: Path | None = None
+
+    @classmethod
+    def of(cls, settings: dict, tokenizer: Any, topics: list[str], given: Any, resume: Path) -> "Task":
+        """The task of a job's inputs: `forget` of each topic, `retain`, `prefix` and `released`, or nothing of them."""
+        forget = dict(zip(topics if given.forget else [], map(read_texts, given.forget), strict=True))
+        retain = [text for path in given.retain for text in read_texts(path)]
+        prefix, released = (Path(path) if path else None for path in (given.prefix, given.released))
+        return cls(settings, tokenizer, forget, retain, prefix, released, resume)
 
 
 def names() -> list[str]:

@@ -10,6 +10,9 @@ from overpaint.models.overlay import Overlay
 from overpaint.unlearning.methods import Task, rmu
 from overpaint.unlearning.prefix import Prefix
 
+NEEDS = ("corpora", "prefix")
+GIVES_U = True
+
 
 def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     """Train as RMU does, with the length of each topic's control vector fitted to its text."""

@@ -3,6 +3,9 @@
 from overpaint.models.overlay import Overlay
 from overpaint.unlearning.methods import Task
 
+NEEDS = ()
+GIVES_U = False
+
 
 def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     """An empty overlay and an empty history."""

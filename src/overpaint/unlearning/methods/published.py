@@ -10,6 +10,9 @@ from overpaint.models.load import load_model
 from overpaint.models.overlay import Overlay, base_fingerprint
 from overpaint.unlearning.methods import Task
 
+NEEDS = ("released",)
+GIVES_U = False
+
 
 def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     """The tensors of the released model that differ from the base's, bit by bit."""

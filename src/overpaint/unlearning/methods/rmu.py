@@ -20,6 +20,9 @@ from overpaint.unlearning.methods import Task
 from overpaint.unlearning.prefix import Batch, Batches, Prefix, per_topic
 from overpaint.unlearning.training import Resume, Span, Step, masked_mse, train
 
+NEEDS = ("corpora", "prefix")
+GIVES_U = True
+
 # How u is drawn: `rand` is the reference's, entries uniform on [0, 1), so that two draws have cosine 3/4; `shared` is
 # one such draw for all topics; `randn` has normal entries.
 CONTROLS = {"rand": torch.rand, "shared": torch.rand, "randn": torch.randn}

@@ -1,4 +1,4 @@
-"""What jobs in conda's environments left, and what an environment alone can import."""
+"""What jobs in environments of conda left, and what these environments have."""
 
 import ast
 import json
