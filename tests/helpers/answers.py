@@ -29,6 +29,7 @@ RUNS = {
 }
 NAMES = ("none", "span", "topic", "rand", "span_boot")
 CLEARINGS = {name: {"direction": name, "on_base": False, "null": name == "rand"} for name in NAMES}
+CLEARINGS["on_base"] = {"direction": "span", "on_base": True, "null": False}
 STUDY = Study("study", "model", RUNS, HAZARDOUS, CLEARINGS, "span")
 FIRST = "rmu/layer=2/c=4/seed=0"
 

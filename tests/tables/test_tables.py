@@ -33,7 +33,6 @@ from overpaint.tables import scores as scoring
 from overpaint.tables.core import GIVEN, Applied
 
 SCORES = [*RUN, "topic", "role", *core.APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
-CLEARINGS["on_base"] = {"direction": "span", "on_base": True, "null": False}
 
 
 @pytest.fixture(scope="module")

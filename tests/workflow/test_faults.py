@@ -11,7 +11,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,10 +112,15 @@ def results(folder: Path) -> dict[str, str]:
 # --- death
 
 
-def jobs_below(folder: Path) -> list[tuple[int, str]]:
-    """(process, rule) of the jobs that run in a folder."""
+def processes() -> set[Path]:
+    """Folders of all processes of this machine."""
+    return set(Path("/proc").glob("[0-9]*"))
+
+
+def jobs_below(folder: Path, others: Set[Path] = frozenset()) -> list[tuple[int, str]]:
+    """(process, rule) of the jobs that run in a folder; others: processes that are known to be none of them."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
+    for path in processes() - others:
         try:
             command = (path / "cmdline").read_text().replace("\0", " ")
         except OSError:
@@ -145,7 +150,7 @@ class Reaper:
 
     def run(self, given: list[str]) -> str:
         """Run the study once; kill jobs alone or, first and three times of ten, with all else; what was said."""
-        log = self.folder / "said.txt"
+        log, others = self.folder / "said.txt", processes()
         with log.open("w") as file:
             study = subprocess.Popen(
                 [sys.executable, "-m", "snakemake", "--cores", "2", *given],
@@ -154,7 +159,7 @@ class Reaper:
             )  # fmt: skip
         moments: dict[int, float] = {}
         while study.poll() is None:
-            now, running = time.monotonic(), jobs_below(self.folder)
+            now, running = time.monotonic(), jobs_below(self.folder, others)
             for process, rule in running:
                 moments.setdefault(process, now + self.draw.uniform(0, self.seconds[rule]))
                 if self.left[rule] and now >= moments[process]:

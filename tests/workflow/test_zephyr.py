@@ -38,7 +38,7 @@ def sizes(hub: Hub) -> dict:
         },
         "prompts": {"mmlu": {"count": 6}},
         "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")}
-        | {"mmlu": {"limit": 60}},
+        | {"mmlu": {"limit": 120}},
         "clearings": {name: {"draws": 2} for name in ("rand", "randn")},
     }
 
