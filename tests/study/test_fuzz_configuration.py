@@ -208,7 +208,7 @@ def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     model_folder(tmp_path / "model", num_hidden_layers=6)
     config = merged()
     with_worlds(config)
-    config["study"] |= {"plan": "~/plan.yaml", "control": ""}
+    config["study"] |= {"plan": "~/plan.yaml", "naive_model": ""}
     config["models"]["miniature"] = {"source": "folder", "path": "~/model/"}
     files = {"corpora": "corpus", "prompts": "prompts", "benchmarks": "questions"}
     for catalogue, name in files.items():
@@ -432,7 +432,7 @@ PLANS = {
         both(renamed("models", "miniature", "twin"), put("study", "model", value=["miniature", "twin"])),
         ["study.model", "'twin'", "same model"],
     ),
-    "a control that is the base": (put("study", "control", value="miniature"), ["study.control", "'miniature'"]),
+    "a naive model that is the base": (put("study", "naive_model", value="miniature"), ["study.naive_model", "'miniature'"]),
     "fewer measured than shown": (
         put("study", "coherence", "prompts", value=3),
         ["study.coherence.prompts is 3", "study.completions (4)", "4 or more"],
@@ -539,7 +539,7 @@ def test_a_chat_template_is_found_in_a_model_folder(tmp_path):
     config = merged()
     with_worlds(config)
     config["models"]["miniature"] = {"source": "folder", "path": str(tmp_path)}
-    config["benchmarks"]["everyday"]["chat_template"], config["study"]["control"] = True, ""
+    config["benchmarks"]["everyday"]["chat_template"], config["study"]["naive_model"] = True, ""
     for text in ("{}", '{"chat_template": null}'):
         (tmp_path / "tokenizer_config.json").write_text(text)
         with pytest.raises(UserError, match="no chat template"):
@@ -713,7 +713,7 @@ def plan_all(config: dict) -> dict:
     for catalogue, names in sweep.used_texts(study).items():
         for model in sweep.as_list(study["model"]):
             assert all(sweep.of_model(config, config[catalogue][name], model) for name in names)
-    sweep.plain_questions(config), sweep.control(config), sweep.hazardous_topics(config)
+    sweep.plain_questions(config), sweep.naive_model(config), sweep.hazardous_topics(config)
     json.dumps(used, allow_nan=False).encode()
     return config
 

@@ -30,6 +30,7 @@ Validator = validators.extend(
 RENAMED = {
     "study.primary": "headline.clearing",
     "study.main": "headline.layer and headline.c",
+    "study.control": "naive_model",
     "primary": "clearing",
     "methods.*.tokens": "study.junk.position",
 }
