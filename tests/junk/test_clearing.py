@@ -210,7 +210,7 @@ def test_refitted_spans_are_as_many_as_asked_for_and_named_apart_from_random_dra
     assert len(make(junk, direction="span_boot", resamples=1)) == 1
 
 
-@pytest.mark.parametrize("kind", ["contrast", "control", "benign", "top_k", "span_boot"])
+@pytest.mark.parametrize("kind", ["contrast", "u", "benign", "top_k", "span_boot"])
 def test_a_direction_that_a_run_does_not_have_is_one_sentence(junk, kind):
     assert make(junk, direction=kind)
     with pytest.raises(UserError, match=f"no directions of the kind '{kind}'.*leave the clearing out"):

@@ -15,6 +15,7 @@ from overpaint.models.overlay import Overlay
 from overpaint.sources import texts, world
 
 ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
+STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
 CLEARINGS = {
     "none": {"direction": "none", "null": False},
     "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False, "null": False},
@@ -105,7 +106,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
         models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
-        config=json.dumps({"study": {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}, "clearings": CLEARINGS}),
+        config=json.dumps({"study": STUDY, "clearings": CLEARINGS}),
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}

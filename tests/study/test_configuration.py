@@ -266,10 +266,10 @@ def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_hav
     ours, theirs = (sweep.plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
-    assert "control" in names[0] and names[1] == [name for name in names[0] if name != "control"]
+    assert "u" in names[0] and names[1] == [name for name in names[0] if name != "u"]
     assert [entry["benchmarks"] for entry in ours] == [entry["benchmarks"] for entry in theirs]
     config["study"]["runs"] = config["study"]["runs"][1:]
-    with pytest.raises(UserError, match="'control' needs saved control vectors"):
+    with pytest.raises(UserError, match="'u' needs saved control vectors"):
         complete(config, SCHEMA)
 
 

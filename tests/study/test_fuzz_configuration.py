@@ -432,7 +432,10 @@ PLANS = {
         both(renamed("models", "miniature", "twin"), put("study", "model", value=["miniature", "twin"])),
         ["study.model", "'twin'", "same model"],
     ),
-    "a naive model that is the base": (put("study", "naive_model", value="miniature"), ["study.naive_model", "'miniature'"]),
+    "a naive model that is the base": (
+        put("study", "naive_model", value="miniature"),
+        ["study.naive_model", "'miniature'"],
+    ),
     "fewer measured than shown": (
         put("study", "coherence", "prompts", value=3),
         ["study.coherence.prompts is 3", "study.completions (4)", "4 or more"],
@@ -450,7 +453,10 @@ PLANS = {
     "a dose of nothing": (put("clearings", "span", "dose", value=0), ["clearings.span.dose", "minimum"]),
     "a training of no steps": (put("methods", "rmu", "steps", value=0), ["methods.rmu.steps", "minimum"]),
     "half a headline's cell": (put("study", "headline", "layer", value=None), ["study.headline", "null for both"]),
-    "a main cell that no run has": (put("study", "headline", value={"clearing": "span", "layer": 2, "c": 5}), ["study.headline", "or null"]),
+    "a main cell that no run has": (
+        put("study", "headline", value={"clearing": "span", "layer": 2, "c": 5}),
+        ["study.headline", "or null"],
+    ),
     "a world too small for its questions": (
         put("worlds", "miniature", value={"entities": 4, "values": 5}),
         ["worlds.miniature", "four values", "`entities`"],
@@ -460,9 +466,9 @@ PLANS = {
             put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}),
             evaluate((["none", "span"], HAZARDOUS)),
             put("study", "emergence", value={}),
-            put("study", "coherence", "nulls", value=["control"]),
+            put("study", "coherence", "nulls", value=["u"]),
         ),
-        ["'control'", "saved control vectors"],
+        ["'u'", "saved control vectors"],
     ),
     "a prior that is not used": (put("benchmarks", "everyday", "prior", value="So:"), ["benchmarks.everyday.prior"]),
     "a blank column": (put("prompts", "wmdp_bio", "column", value=""), ["prompts.wmdp_bio.column"]),

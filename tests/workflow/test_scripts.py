@@ -145,7 +145,7 @@ def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
     made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, position="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
-    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
+    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "u", "benign"]
     for topic in TOPICS:
         found = table[(table.topic == topic) & (table.direction == "topic")].set_index("quantity")
         assert found.index.is_unique and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)

@@ -104,9 +104,9 @@ def top_k(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
 
 
 @direction(needs=("u",))
-def control(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
+def u(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of all topics' control vectors, as the method saved them."""
-    return [({}, orthonormal(torch.cat(_stored("control", junk))))]
+    return [({}, orthonormal(torch.cat(_stored("u", junk))))]
 
 
 @direction(null=True, needs=("benign",))
@@ -124,7 +124,7 @@ def span_boot(junk: Junk, settings: dict, generator: torch.Generator) -> Variant
 
 @direction(null=True)
 def ones(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
-    """The all-ones vector, with which every `rand` control vector has cosine 0.87."""
+    """The all-ones vector, with which every uniform control vector has cosine 0.87."""
     return [({}, orthonormal(torch.ones(1, _width(junk))))]
 
 
@@ -194,7 +194,7 @@ def _stored(estimator: str, junk: Junk) -> list[Tensor]:
     found = list(junk.others.get(estimator, {}).values())
     if not found:
         raise UserError(
-            f"This run has no directions of the kind {estimator!r}: `control` needs a method with control vectors, "
+            f"This run has no directions of the kind {estimator!r}: `u` needs a method with control vectors, "
             "`contrast` and `benign` a benign prompt set in study.prompts; leave the clearing out of study.evaluate."
         )
     return found
