@@ -33,8 +33,8 @@ from overpaint.unlearning.methods import Task, rmu
 
 SETTINGS = {
     "c": 6.5, "seed": 0, "c_unit": "absolute", "control_vector": "uniform", "updated": [-2, -1, 0],
-    "projections": ["mlp"], "batch": 4, "min_length": 0, "lr": 5e-5, "max_batches": 150, "shuffle": False, "skip_first": False,
-    "mask_padding": False,
+    "projections": ["mlp"], "batch": 4, "min_length": 0, "lr": 5e-5, "max_batches": 150, "shuffle": False,
+    "skip_first": False, "mask_padding": False,
 }  # fmt: skip
 TRAININGS = {"mistral-32x256": (7, 512), "smollm2-135m": (10, 64)}  # layer, tokens a text
 # The published loop costs the same in every step. Ours takes its history before and after these, so as often per step

@@ -18,7 +18,7 @@ ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
 STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
 CLEARINGS = {
     "none": {"direction": "none", "null": False},
-    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False, "null": False},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False, "null": False},
 }
 
 

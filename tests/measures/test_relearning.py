@@ -83,7 +83,7 @@ def test_the_seed_orders_the_texts_and_each_is_seen_once(llama, tokenizer, told,
 
 
 def test_what_is_cleared_stays_cleared_and_learning_goes_on_around_it(llama, tokenizer, told, asked, junk):
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     [span] = clearing.expand("span", settings, junk, 2, 0)
     largest = []
 

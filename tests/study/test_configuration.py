@@ -165,7 +165,7 @@ def test_defaults_are_filled_in_at_every_level():
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
     )
     assert found["clearings"]["rand"] == {
-        "direction": "rand", "target": "zero", "scope": "all", "dose": 1, "draws": 20, "rank": 2, "resamples": 8,
+        "direction": "rand", "target": "zero", "scope": "all", "strength": 1, "draws": 20, "rank": 2, "resamples": 8,
         "on_base": False,
     }  # fmt: skip
     assert found["packages"] == {}
@@ -404,9 +404,9 @@ MISTAKES = {
         ["clearings.span.direction", "'x' is not one of", "pooled"],
     ),
     "an unknown scope": (put("clearings", "span", "scope", value="x"), ["clearings.span.scope", "'x' is not one of"]),
-    "a dose that turns more than around": (
-        put("clearings", "span", "dose", value=2),
-        ["clearings.span.dose", "greater than the maximum of 1.5", "taken away"],
+    "a strength that turns more than around": (
+        put("clearings", "span", "strength", value=2),
+        ["clearings.span.strength", "greater than the maximum of 1.5", "taken away"],
     ),
     "more resamples than are fitted": (put("clearings", "span_boot", "resamples", value=21), ["maximum of 20"]),
     "a benign direction without benign prompts": (

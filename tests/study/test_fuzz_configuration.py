@@ -240,7 +240,7 @@ SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds
 REALS = [
     ("study", "relearn", "lr"), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1), ("study", "evaluate", 3, "c"),
     ("models", "miniature", "lr"), ("methods", "rmu", "lr"), ("methods", "rmu", "alpha"),
-    ("clearings", "dose_0.5", "dose"),
+    ("clearings", "strength_0.5", "strength"),
     ("prompts", "wmdp_bio", "fit"), ("benchmarks", "wmdp_bio", "fit"),
 ]  # fmt: skip
 
@@ -450,7 +450,7 @@ PLANS = {
     ),
     "an empty evaluation": (put("study", "evaluate", value=[]), ["study.evaluate", "non-empty"]),
     "a dictionary for the evaluation": (put("study", "evaluate", value={}), ["study.evaluate", "array"]),
-    "a dose of nothing": (put("clearings", "span", "dose", value=0), ["clearings.span.dose", "minimum"]),
+    "a strength of nothing": (put("clearings", "span", "strength", value=0), ["clearings.span.strength", "minimum"]),
     "a training of no steps": (put("methods", "rmu", "steps", value=0), ["methods.rmu.steps", "minimum"]),
     "half a headline's cell": (put("study", "headline", "layer", value=None), ["study.headline", "null for both"]),
     "a main cell that no run has": (

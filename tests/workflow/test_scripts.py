@@ -185,7 +185,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     texts.write_rows(world.question_rows(facts, ["gloomcraft"]), tmp_path / "rows.jsonl")
     entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "limit": 4, "prior": ""}
     entry |= {"scoring": "continuation", "description": "", "chat_template": False}
-    clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "dose": 1, "on_base": False}
+    clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "strength": 1, "on_base": False}
     clearings = {name: clearing | {"direction": name} for name in ("none", "span", "rand")}
     clearings["on_base"] = clearings["span"] | {"on_base": True}
     loads, load = [], load_model

@@ -294,7 +294,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
         "ones",
         "on_base",
     }
-    clearings |= {"contrast", "u", "benign", "top_2", "span_block", "span_inputs", "dose_0.5", "span_boot"}
+    clearings |= {"contrast", "u", "benign", "top_2", "span_block", "span_inputs", "strength_0.5", "span_boot"}
     assert set(scores.clearing) == clearings
     assert set(scores.benchmark) == {"gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text", "all"}
 
@@ -331,7 +331,9 @@ def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers
     assert done.returncode == 0, done.stdout[-5000:]
     model, _ = load_overlaid(study / MODEL / "checkpoint", Overlay.load(study / run / "overlay.safetensors"), "float32")
     junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
-    [own] = clearing.expand("span", settings | {"target": "zero", "dose": 1, "on_base": False}, junk, layer=1, seed=0)
+    [own] = clearing.expand(
+        "span", settings | {"target": "zero", "strength": 1, "on_base": False}, junk, layer=1, seed=0
+    )
     with torch.no_grad(), clearing.clear(model, own):
         cleared = model(text).logits
     with torch.no_grad():
