@@ -67,7 +67,7 @@ ARCHITECTURES = {
 }
 # Settings of every method on the tiny model; tests override what they are about.
 SETTINGS = {
-    "layer": 2, "c": 4.0, "seed": 0, "c_unit": "mean_norm", "control": "rand", "updated": [-1, 0],
+    "layer": 2, "c": 4.0, "seed": 0, "c_unit": "mean_norm", "control_vector": "uniform", "updated": [-1, 0],
     "projections": ["mlp"], "steps": 12, "batch": 2, "length": 24, "forget_length": 24, "min_length": 0, "lr": 1e-2,
     "alpha": 5.0, "max_batches": 4, "shuffle": True, "skip_first": True, "mask_padding": True,
 }  # fmt: skip
@@ -158,7 +158,7 @@ def junk(originals) -> Junk:
     count = len(blocks(originals["llama"]))
     sites = [f"{index}/{place}" for index in range(count) for place in ("input", "attention", "mlp")]
     means = {site: torch.randn(WIDTH, generator=generator) for site in sites}
-    kinds = {"contrast": list(topics), "control": list(topics), "top_k": [""], "benign": [""], "span_boot": ["0", "1"]}
+    kinds = {"contrast": list(topics), "u": list(topics), "top_k": [""], "benign": [""], "span_boot": ["0", "1"]}
     ranks = {"top_k": 3, "span_boot": 2}
     others = {
         kind: {name: unit(torch.randn(ranks.get(kind, 1), WIDTH, generator=generator)) for name in names}

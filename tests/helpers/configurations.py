@@ -71,7 +71,7 @@ def with_worlds(config: dict) -> None:
 def without_control(config: dict) -> None:
     """Let no clearing use the saved control vectors, which released models lack."""
     for entry in config["study"]["evaluate"]:
-        entry["clearings"] = [name for name in entry["clearings"] if name != "control"]
+        entry["clearings"] = [name for name in entry["clearings"] if name != "u"]
 
 
 def model_folder(folder: Path, **config: Any) -> None:

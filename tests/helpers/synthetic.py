@@ -136,9 +136,9 @@ class Tables:
         rows, blocks = [], 7
         for (method, layer, c, seed), (topic, role) in itertools.product(self.looked_into(), self.roles()):
             for state, depth in itertools.product(
-                ("base", "control") if method == "base" else ("unlearned", "cleared"), range(blocks)
+                ("base", "naive") if method == "base" else ("unlearned", "cleared"), range(blocks)
             ):
-                top = {"base": 0.9, "unlearned": 0.5, "cleared": 0.7, "control": 0.26}[state]
+                top = {"base": 0.9, "unlearned": 0.5, "cleared": 0.7, "naive": 0.26}[state]
                 right = 0.25 + (top - 0.25) * depth / (blocks - 1)
                 values = {"lens_accuracy": right, "lens_probability": right - 0.02}
                 values |= {"probe_accuracy": right + 0.05, "probe_shuffled": 0.24}
@@ -150,8 +150,8 @@ class Tables:
     def relearning(self) -> pd.DataFrame:
         rows = []
         for (method, layer, c, seed), topic in itertools.product(self.looked_into(), (*self.topics, "all")):
-            for state, examples in itertools.product(("unlearned", "cleared", "control"), (0, 4, 16, 56)):
-                start, end = {"unlearned": (0.4, 0.9), "cleared": (0.7, 0.92), "control": (0.25, 0.3)}[state]
+            for state, examples in itertools.product(("unlearned", "cleared", "naive"), (0, 4, 16, 56)):
+                start, end = {"unlearned": (0.4, 0.9), "cleared": (0.7, 0.92), "naive": (0.25, 0.3)}[state]
                 right = start + (end - start) * examples / 56
                 for metric, value in [("accuracy", right), ("nll", 5 - 4 * right)] if method != "base" else []:
                     key = (method, layer, c, seed, topic, "hazardous", state, examples, metric)

@@ -13,7 +13,7 @@ from overpaint.junk.directions import Junk, unit
 from overpaint.models import hooks
 
 ENTRY = {
-    "direction": "span", "target": "zero", "scope": "all", "dose": 1.0, "draws": 3, "rank": 2, "resamples": 2,
+    "direction": "span", "target": "zero", "scope": "all", "strength": 1.0, "draws": 3, "rank": 2, "resamples": 2,
     "on_base": False,
 }  # fmt: skip
 SITES = [f"{index}/{place}" for index in range(4) for place in ("input", "attention", "mlp")]
@@ -138,7 +138,7 @@ def test_clearing_from_a_layer_leaves_earlier_blocks_to_the_bit_and_clears_later
 )
 def test_a_narrow_scope_clears_its_sites_and_leaves_what_is_written_elsewhere(any_model, inputs, junk, scope, cleared):
     [span] = make(junk, layer=2, scope=scope)
-    assert list(span.levels) == cleared
+    assert list(span.offsets) == cleared
     before = largest(components(any_model, inputs, span.basis))
     with clearing.clear(any_model, span):
         after = largest(components(any_model, inputs, span.basis))
@@ -149,7 +149,7 @@ def test_a_narrow_scope_clears_its_sites_and_leaves_what_is_written_elsewhere(an
 
 def test_clearing_what_is_written_clears_what_is_read(any_model, inputs, logits, junk):
     [writes], [everywhere] = make(junk, scope="writes"), make(junk)
-    assert set(writes.levels) == {site for site in SITES if site in ("0/input",) or not site.endswith("/input")}
+    assert set(writes.offsets) == {site for site in SITES if site in ("0/input",) or not site.endswith("/input")}
     before = logits(any_model, inputs)
     with clearing.clear(any_model, writes):
         assert all(value < GONE for value in largest(components(any_model, inputs, writes.basis)).values())
@@ -159,33 +159,33 @@ def test_clearing_what_is_written_clears_what_is_read(any_model, inputs, logits,
     assert not torch.allclose(by_writes, before, atol=0.05)
 
 
-# -- doses
+# -- strengths
 
 
-@pytest.mark.parametrize("dose", [0.25, 1.0, 1.5])
-def test_a_dose_leaves_its_part_of_what_the_embedding_and_the_first_block_write(llama, inputs, junk, dose):
-    [span] = make(junk, scope="writes", dose=dose)
+@pytest.mark.parametrize("strength", [0.25, 1.0, 1.5])
+def test_a_strength_leaves_its_part_of_what_the_embedding_and_the_first_block_write(llama, inputs, junk, strength):
+    [span] = make(junk, scope="writes", strength=strength)
     before = components(llama, inputs, span.basis)["0/input"]
     with clearing.clear(llama, span):
         after = components(llama, inputs, span.basis)
-    assert torch.allclose(after["0/input"], (1 - dose) * before, atol=GONE) and before.abs().max() > SEEN
+    assert torch.allclose(after["0/input"], (1 - strength) * before, atol=GONE) and before.abs().max() > SEEN
     written = sum(after[f"{block}/{place}"] for block in range(4) for place in ("attention", "mlp"))
     assert torch.allclose(after["final"], after["0/input"] + written, atol=GONE), "the stream is the sum of its writes"
 
 
-def test_a_dose_works_between_none_and_all_and_beside_a_level(llama, inputs, logits, junk):
+def test_a_strength_works_between_none_and_all_and_beside_a_level(llama, inputs, logits, junk):
     before, [whole] = logits(llama, inputs), make(junk)
-    with clearing.clear(llama, make(junk, dose=0.0)[0]):
+    with clearing.clear(llama, make(junk, strength=0.0)[0]):
         assert torch.equal(logits(llama, inputs), before)
-    with clearing.clear(llama, make(junk, dose=1.0)[0]):
+    with clearing.clear(llama, make(junk, strength=1.0)[0]):
         full = logits(llama, inputs)
     with clearing.clear(llama, whole):
         assert torch.equal(logits(llama, inputs), full) and not torch.allclose(full, before, atol=0.05)
-    [half] = make(junk, target="base_mean", dose=0.5, scope="block", layer=0)
+    [half] = make(junk, target="base_mean", strength=0.5, scope="block", layer=0)
     start = components(llama, inputs, half.basis)["0/input"]
     with clearing.clear(llama, half):
         found = components(llama, inputs, half.basis)["0/input"]
-    assert torch.allclose(found, (start + half.levels["0/input"]) / 2, atol=GONE)
+    assert torch.allclose(found, (start + half.offsets["0/input"]) / 2, atol=GONE)
     assert not torch.allclose(found, start, atol=SEEN)
 
 
@@ -210,7 +210,7 @@ def test_refitted_spans_are_as_many_as_asked_for_and_named_apart_from_random_dra
     assert len(make(junk, direction="span_boot", resamples=1)) == 1
 
 
-@pytest.mark.parametrize("kind", ["contrast", "control", "benign", "top_k", "span_boot"])
+@pytest.mark.parametrize("kind", ["contrast", "u", "benign", "top_k", "span_boot"])
 def test_a_direction_that_a_run_does_not_have_is_one_sentence(junk, kind):
     assert make(junk, direction=kind)
     with pytest.raises(UserError, match=f"no directions of the kind '{kind}'.*leave the clearing out"):
@@ -266,7 +266,7 @@ def test_a_model_in_half_precision_is_cleared_in_it(make_model, inputs, junk):
     with clearing.clear(model, span):
         after = components(model, inputs, span.basis.bfloat16())
     assert after["1/input"].dtype == torch.bfloat16
-    assert (after["1/input"] - span.levels["1/input"]).abs().max() < 0.1
+    assert (after["1/input"] - span.offsets["1/input"]).abs().max() < 0.1
 
 
 # -- the catalogue's entries
@@ -281,9 +281,9 @@ def test_every_kind_of_direction_yields_orthonormal_rows_and_a_level_for_each_si
         assert (one.name, one.on_base) == ("entry", True)
         assert 1 <= len(one.basis) <= 2
         assert torch.allclose(one.basis @ one.basis.T, torch.eye(len(one.basis)), atol=1e-5)
-        assert list(one.levels) == SITES
-        assert all(level.shape == (len(one.basis),) for level in one.levels.values())
-        assert any(level.any() for level in one.levels.values()) == (target == "base_mean")
+        assert list(one.offsets) == SITES
+        assert all(level.shape == (len(one.basis),) for level in one.offsets.values())
+        assert any(level.any() for level in one.offsets.values()) == (target == "base_mean")
 
 
 @pytest.mark.parametrize("kind", list(DIRECTIONS))

@@ -169,17 +169,15 @@ def test_every_direction_is_described_and_what_they_share_stands_between_them(ba
     moved = {TOPICS[topic]: 20 * vector for topic, vector in u.items()}
     run = shifted(base, moved | {"benign_prompts": random(WIDTH, seed=50) / 4})
     found = diagnosed(base, run, u)
-    assert found["north", "cos_control"]["value"] == pytest.approx(1, abs=1e-5)
+    assert found["north", "cos_u"]["value"] == pytest.approx(1, abs=1e-5)
     assert found["north", "cos_contrast"]["value"] > 0.95 and abs(found["north", "cos_benign"]["value"]) < 0.5
     mean = unit(control(0) + control(1))
     assert found["north", "cos_pooled"]["value"] == pytest.approx(float(mean @ control(0)), abs=1e-4)
-    assert found["north", "cos_control", "contrast"]["value"] > 0.95
-    assert ("north", "cos_topic", "contrast") not in found and ("north", "split_half", "control") not in found
-    assert found["north", "cos_other_topic", "control"]["value"] == pytest.approx(
-        float(control(0) @ control(1)), abs=1e-5
-    )
+    assert found["north", "cos_u", "contrast"]["value"] > 0.95
+    assert ("north", "cos_topic", "contrast") not in found and ("north", "split_half", "u") not in found
+    assert found["north", "cos_other_topic", "u"]["value"] == pytest.approx(float(control(0) @ control(1)), abs=1e-5)
     assert found["north", "cos_u", "pooled"]["value"] == pytest.approx(float(mean @ control(0)), abs=1e-4)
-    assert ("north", "cos_u", "control") not in found, "u with itself"
+    assert ("north", "cos_u", "u") not in found, "u with itself"
     assert abs(found["north", "cos_u_centred", "benign"]["value"]) < 0.3
 
 

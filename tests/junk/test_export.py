@@ -49,15 +49,15 @@ def test_a_folder_gives_the_logits_of_base_overlay_and_hooks(
     assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == tokenizer.get_vocab()
 
 
-@pytest.mark.parametrize("dose", [0.5, 1.5])
+@pytest.mark.parametrize("strength", [0.5, 1.5])
 @pytest.mark.parametrize("architecture", FOLDED)
-def test_a_dose_in_the_weights_equals_one_at_every_write(make_model, inputs, logits, architecture, dose):
+def test_a_strength_in_the_weights_equals_one_at_every_write(make_model, inputs, logits, architecture, strength):
     model = make_model(architecture)
     own = everywhere(model)
-    writes = {site: level for site, level in own.levels.items() if site == "0/input" or not site.endswith("/input")}
-    dosed = replace(own, levels=writes, dose=dose)
-    expected, whole = (cleared(model, one, inputs, logits) for one in (dosed, own))
-    export.fold(model, dosed)
+    writes = {site: level for site, level in own.offsets.items() if site == "0/input" or not site.endswith("/input")}
+    partly = replace(own, offsets=writes, strength=strength)
+    expected, whole = (cleared(model, one, inputs, logits) for one in (partly, own))
+    export.fold(model, partly)
     assert torch.allclose(logits(model, inputs), expected, atol=1e-4)
     assert not torch.allclose(whole, expected, atol=1e-2)
 
@@ -111,9 +111,9 @@ def test_norms_after_the_parts_of_a_block_are_refused(make_model, tokenizer, tmp
 
 def test_clearings_that_weights_cannot_express_are_refused(llama, tokenizer, tmp_path):
     own, before = everywhere(llama), copy.deepcopy(llama.state_dict())
-    late = Clearing("late", "", own.basis, {s: v for s, v in own.levels.items() if not s.startswith("0/")})
-    mean = Clearing("mean", "", own.basis, {site: torch.ones(2) for site in own.levels})
-    part = replace(own, name="part", dose=0.5)
+    late = Clearing("late", "", own.basis, {s: v for s, v in own.offsets.items() if not s.startswith("0/")})
+    mean = Clearing("mean", "", own.basis, {site: torch.ones(2) for site in own.offsets})
+    part = replace(own, name="part", strength=0.5)
     for refused in (late, mean, part):
         with pytest.raises(UserError, match=f"'{refused.name}' spares some blocks or leaves the base's mean"):
             export.export(llama, tokenizer, [refused], tmp_path)

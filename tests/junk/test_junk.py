@@ -117,7 +117,7 @@ def test_every_estimator_is_a_function_of_the_sample_that_gives_unit_rows(base):
     u = {topic: control(index) for index, topic in enumerate(TOPICS)}
     run = shifted(base, {TOPICS[topic]: 5 * vector for topic, vector in u.items()})
     sample = sampled(base, run, controls=u)
-    assert set(ESTIMATORS) == {"topic", "pooled", "contrast", "top_k", "control", "benign"}
+    assert set(ESTIMATORS) == {"topic", "pooled", "contrast", "top_k", "u", "benign"}
     for kind, function in ESTIMATORS.items():
         found = function(sample)
         assert list(found) == ([""] if kind in ("pooled", "top_k", "benign") else list(TOPICS))
@@ -184,8 +184,8 @@ def test_the_benign_direction_is_that_of_benign_prompts(base):
 def test_what_is_lacking_leaves_an_estimator_with_nothing(base):
     two = {name: base[name] for name in TOPICS.values()}
     sample = sampled(two, shifted(two, {"north_prompts": control()}))
-    assert ESTIMATORS["contrast"](sample) == ESTIMATORS["benign"](sample) == ESTIMATORS["control"](sample) == {}
-    assert set(ESTIMATORS["control"](sampled(two, two, controls={"north": control()}))) == {"north"}
+    assert ESTIMATORS["contrast"](sample) == ESTIMATORS["benign"](sample) == ESTIMATORS["u"](sample) == {}
+    assert set(ESTIMATORS["u"](sampled(two, two, controls={"north": control()}))) == {"north"}
 
 
 def test_refits_scatter_with_the_prompts_around_the_fit(base):

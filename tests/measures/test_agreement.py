@@ -38,7 +38,7 @@ def edited(llama) -> tuple[nn.Module, dict]:
 
 
 def span(junk, on_base: bool = False) -> Clearing:
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": on_base}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": on_base}
     return clearing.expand("span", settings, junk, 2, 0)[0]
 
 

@@ -81,7 +81,7 @@ def test_the_likelihood_is_the_bases_and_the_text_the_models(llama, originals, t
     [name] = parameter_names(llama, [weight])
     before = {name: weight.detach().clone()}
     weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     [span] = clearing.expand("span", settings, junk, 2, 0)
     state = copy.deepcopy(llama.state_dict())
     for cleared in (NONE, span):
@@ -104,7 +104,7 @@ def test_a_null_of_the_base_continues_the_base(llama, originals, tokenizer, prom
     [name] = parameter_names(llama, [weight])
     before = {name: weight.detach().clone()}
     weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": True}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": True}
     [cleared] = clearing.expand("on_base", settings, junk, 2, 0)
     found = completions.describe(Run(llama, tokenizer, base_tensors=before), prompts, cleared)
     wanted = completions.describe(Run(copy.deepcopy(originals["llama"]), tokenizer), prompts, cleared)

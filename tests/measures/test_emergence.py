@@ -18,7 +18,7 @@ from overpaint.sources.texts import write_rows
 from overpaint.unlearning import training
 from overpaint.unlearning.methods import rmu
 
-PRIMARY = {"span": {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}}
+PRIMARY = {"span": {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": False}}
 
 
 def train(originals, tokenizer, texts, settings, **more) -> Overlay:

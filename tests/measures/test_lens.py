@@ -90,7 +90,7 @@ def test_rows_at_the_last_depth_are_the_models_own_answers(llama, tokenizer, ask
 
 
 def test_clearing_changes_what_is_read_and_only_of_its_topic(llama, tokenizer, asked, junk):
-    settings = {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    settings = {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     variants = clearing.expand("topic", settings, junk, 2, 0)
     plain = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
     some = lens.measure(llama, asked, {"gloomcraft": variants[0], "everyday": NONE}, "report")
@@ -100,7 +100,7 @@ def test_clearing_changes_what_is_read_and_only_of_its_topic(llama, tokenizer, a
 
 
 def test_a_cleared_stream_has_no_cleared_component_at_any_depth(llama, tokenizer, asked, junk):
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     [span] = clearing.expand("span", settings, junk, 2, 0)
     own = asked["gloomcraft"][:3]
     assert (lens.states(llama, own, span) @ span.basis.T).abs().max() < 1e-4

@@ -15,9 +15,10 @@ from overpaint.models.overlay import Overlay
 from overpaint.sources import texts, world
 
 ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
+STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
 CLEARINGS = {
     "none": {"direction": "none", "null": False},
-    "topic": {"direction": "topic", "scope": "all", "target": "zero", "dose": 1, "on_base": False, "null": False},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False, "null": False},
 }
 
 
@@ -25,7 +26,7 @@ CLEARINGS = {
 def given(facts, tokenizer, tmp_path_factory) -> dict:
     """A small model, one that was started otherwise, an empty overlay, junk, corpora and questions on two topics."""
     folder, generator = tmp_path_factory.mktemp("given"), torch.Generator().manual_seed(0)
-    for seed, name in enumerate(("model", "control")):
+    for seed, name in enumerate(("model", "naive")):
         torch.manual_seed(seed)
         pretrain.save_checkpoint(pretrain.build_model(len(tokenizer), 16, 2, 2), tokenizer, folder / name)
     topics, sites = (
@@ -40,7 +41,7 @@ def given(facts, tokenizer, tmp_path_factory) -> dict:
     Junk(directions, 2, {site: torch.zeros(16) for site in sites}).save(folder / "junk")
     return {
         "model": folder / "model",
-        "control": folder / "control",
+        "naive": folder / "naive",
         "overlay": folder / "overlay",
         "junk": folder / "junk",
         "forget": [folder / f"{topic}.jsonl" for topic in topics],
@@ -59,13 +60,13 @@ def relearned(folder: Path, given: dict, **changes) -> pd.DataFrame:
 def test_relearn_starts_from_the_model_its_cleared_form_and_the_control(tmp_path, given):
     found = relearned(tmp_path, given)
     means = found.groupby(["state", "topic", "examples"]).nll.mean()
-    assert means.index.get_level_values("state").unique().tolist() == ["cleared", "control", "unlearned"]
+    assert means.index.get_level_values("state").unique().tolist() == ["cleared", "naive", "unlearned"]
     assert means.nunique() == len(means) == 12, "every start is another one, and each learns"
     assert (found.groupby(["state", "topic", "examples"]).size() == found.unit.nunique()).all()
 
 
 def test_relearn_manages_without_a_control(tmp_path, given):
-    assert set(relearned(tmp_path, given, control=[]).state) == {"unlearned", "cleared"}
+    assert set(relearned(tmp_path, given, naive=[]).state) == {"unlearned", "cleared"}
 
 
 def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
@@ -77,12 +78,12 @@ def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
 
 def test_measure_depth_reads_the_base_and_the_control_or_a_run_and_its_cleared_form(tmp_path, given):
     base = read(tmp_path / "base", given, {"none": CLEARINGS["none"]}, junk=[])
-    found = read(tmp_path / "run", given, CLEARINGS, control=[])
-    assert set(base.state) == {"base", "control"} and set(found.state) == {"unlearned", "cleared"}
+    found = read(tmp_path / "run", given, CLEARINGS, naive=[])
+    assert set(base.state) == {"base", "naive"} and set(found.state) == {"unlearned", "cleared"}
     both, index = pd.concat([base, found]), ["topic", "unit", "depth", "quantity"]
     shares = both[both.quantity == "lens_probability"].groupby(["state", *index]).value.mean().unstack("state")
     assert (shares.base == shares.unlearned).all(), "this run changed nothing"
-    assert (shares.base != shares.control).mean() > 0.9 and (shares.base != shares.cleared).mean() > 0.9
+    assert (shares.base != shares.naive).mean() > 0.9 and (shares.base != shares.cleared).mean() > 0.9
 
 
 def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path):
@@ -105,7 +106,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
         models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
-        config=json.dumps({"study": {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}, "clearings": CLEARINGS}),
+        config=json.dumps({"study": STUDY, "clearings": CLEARINGS}),
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}

@@ -184,7 +184,7 @@ def test_depth_and_relearning_are_means_over_units():
     assert row.value == pytest.approx(own.value.mean()) and row.n == 5
     taught = pd.DataFrame(
         [
-            {"state": "control", "topic": t, "examples": n, "unit": str(i), "correct": i < n, "nll": 2.0 - n}
+            {"state": "naive", "topic": t, "examples": n, "unit": str(i), "correct": i < n, "nll": 2.0 - n}
             for t in ("fire", "ice") for n in (0, 3) for i in range(4)
         ]
     )  # fmt: skip

@@ -13,7 +13,7 @@ from overpaint.junk.run import Run
 from overpaint.measures.relearning import measure as relearning
 from overpaint.models import pretrain
 from overpaint.models.hooks import watch_sites
-from overpaint.models.load import load_control
+from overpaint.models.load import load_naive
 from overpaint.models.overlay import Overlay
 from overpaint.scoring import questions
 from overpaint.sources import world
@@ -83,7 +83,7 @@ def test_the_seed_orders_the_texts_and_each_is_seen_once(llama, tokenizer, told,
 
 
 def test_what_is_cleared_stays_cleared_and_learning_goes_on_around_it(llama, tokenizer, told, asked, junk):
-    settings = {"direction": "span", "scope": "all", "target": "zero", "dose": 1, "on_base": False}
+    settings = {"direction": "span", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     [span] = clearing.expand("span", settings, junk, 2, 0)
     largest = []
 
@@ -121,11 +121,11 @@ def test_more_examples_than_texts_are_refused(llama, tokenizer, told, asked):
 
 def test_a_control_of_another_vocabulary_is_refused(facts, tokenizer, tmp_path):
     pretrain.save_checkpoint(pretrain.build_model(len(tokenizer), 16, 1, 2), tokenizer, tmp_path / "same")
-    assert load_control(tmp_path / "same", tokenizer, "float32").config.hidden_size == 16
+    assert load_naive(tmp_path / "same", tokenizer, "float32").config.hidden_size == 16
     other = pretrain.build_tokenizer(facts[:40])
     pretrain.save_checkpoint(pretrain.build_model(len(other), 16, 1, 2), other, tmp_path / "other")
-    with pytest.raises(UserError, match=r"another vocabulary: name one of the study's as study\.control\.$"):
-        load_control(tmp_path / "other", tokenizer, "float32")
+    with pytest.raises(UserError, match=r"another vocabulary: name one of the study's as study\.naive_model\.$"):
+        load_naive(tmp_path / "other", tokenizer, "float32")
 
 
 def test_a_model_that_was_not_taught_a_domain_has_its_words_and_none_of_its_texts(facts, tokenizer, monkeypatch):

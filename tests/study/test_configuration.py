@@ -165,7 +165,7 @@ def test_defaults_are_filled_in_at_every_level():
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
     )
     assert found["clearings"]["rand"] == {
-        "direction": "rand", "target": "zero", "scope": "all", "dose": 1, "draws": 20, "rank": 2, "resamples": 8,
+        "direction": "rand", "target": "zero", "scope": "all", "strength": 1, "draws": 20, "rank": 2, "resamples": 8,
         "on_base": False,
     }  # fmt: skip
     assert found["packages"] == {}
@@ -266,10 +266,10 @@ def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_hav
     ours, theirs = (sweep.plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
-    assert "control" in names[0] and names[1] == [name for name in names[0] if name != "control"]
+    assert "u" in names[0] and names[1] == [name for name in names[0] if name != "u"]
     assert [entry["benchmarks"] for entry in ours] == [entry["benchmarks"] for entry in theirs]
     config["study"]["runs"] = config["study"]["runs"][1:]
-    with pytest.raises(UserError, match="'control' needs saved control vectors"):
+    with pytest.raises(UserError, match="'u' needs saved control vectors"):
         complete(config, SCHEMA)
 
 
@@ -404,9 +404,9 @@ MISTAKES = {
         ["clearings.span.direction", "'x' is not one of", "pooled"],
     ),
     "an unknown scope": (put("clearings", "span", "scope", value="x"), ["clearings.span.scope", "'x' is not one of"]),
-    "a dose that turns more than around": (
-        put("clearings", "span", "dose", value=2),
-        ["clearings.span.dose", "greater than the maximum of 1.5", "taken away"],
+    "a strength that turns more than around": (
+        put("clearings", "span", "strength", value=2),
+        ["clearings.span.strength", "greater than the maximum of 1.5", "taken away"],
     ),
     "more resamples than are fitted": (put("clearings", "span_boot", "resamples", value=21), ["maximum of 20"]),
     "a benign direction without benign prompts": (
@@ -425,9 +425,9 @@ MISTAKES = {
         put("study", "relearn", "runs", 0, "method", value="x"),
         ["study.relearn.runs", "'x'", "adaptive_rmu, base, rmu"],
     ),
-    "a control that is not defined": (
-        put("study", "control", value="x"),
-        ["study.control", "'x'", "`models`", "miniature_untaught"],
+    "a naive model that is not defined": (
+        put("study", "naive_model", value="x"),
+        ["study.naive_model", "'x'", "`models`", "miniature_untaught"],
     ),
     "runs to look into without questions": (
         both(*(put("benchmarks", name, "scoring", value="letter") for name in ("gloomcraft", "riftlore"))),
@@ -488,10 +488,10 @@ MISTAKES = {
 def test_a_control_of_another_world_is_refused():
     changes = [put("worlds", "other", value={}), put("models", "miniature_untaught", "world", value="other")]
     sentence = refusal(*changes)
-    assert "study.control" in sentence and "'miniature_untaught'" in sentence and "another world" in sentence
+    assert "study.naive_model" in sentence and "'miniature_untaught'" in sentence and "another world" in sentence
     config = copy.deepcopy(DEFAULT)
     changes[0](config)
-    assert complete(config, SCHEMA)["study"]["control"] == "miniature_untaught", "another world alone is no mistake"
+    assert complete(config, SCHEMA)["study"]["naive_model"] == "miniature_untaught", "another world alone is no mistake"
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -658,7 +658,7 @@ def two_worlds(config: dict) -> None:
     """Another base model, of another world, beside the first."""
     config["worlds"]["other"] = {"seed": 5}
     config["models"]["twin"] = {"source": "fictional", "world": "other"}
-    config["study"] |= {"model": ["miniature", "twin"], "control": ""}
+    config["study"] |= {"model": ["miniature", "twin"], "naive_model": ""}
 
 
 def test_a_study_of_two_models_uses_both_and_their_worlds():
@@ -692,7 +692,7 @@ def test_a_fictional_text_for_a_model_of_no_world_must_name_one():
         put("models", "real", value={"source": "package", "package": "p", "parameters": 9}),
         put("packages", value={"p": {"package": "p", "version": "1", "sha256": "0" * 64, "member": "m"}}),
         put("study", "model", value="real"),
-        put("study", "control", value=""),
+        put("study", "naive_model", value=""),
     ]
     sentence = refusal(*changes)
     assert "corpora.gloomcraft" in sentence and "'real'" in sentence and "one of miniature" in sentence
@@ -722,8 +722,8 @@ def test_the_layers_of_every_model_are_checked():
 
 
 def test_a_control_must_be_of_the_world_of_every_model():
-    sentence = refusal(two_worlds, put("study", "control", value="miniature_untaught"))
-    assert "study.control" in sentence and "another world" in sentence
+    sentence = refusal(two_worlds, put("study", "naive_model", value="miniature_untaught"))
+    assert "study.naive_model" in sentence and "another world" in sentence
 
 
 # --- what is evaluated where

@@ -193,7 +193,7 @@ def test_a_method_counts_only_where_it_is_named(package):
         ]
 
     before = all_taken()
-    edit(package / "unlearning/methods/rmu.py", '"rand": torch.rand,', '"rand": torch.randn,')
+    edit(package / "unlearning/methods/rmu.py", '"uniform": torch.rand,', '"uniform": torch.randn,')
     after = all_taken()
     assert len(set(before)) == 3
     assert after[:2] == before[:2] and after[2] != before[2]

@@ -208,7 +208,7 @@ def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     model_folder(tmp_path / "model", num_hidden_layers=6)
     config = merged()
     with_worlds(config)
-    config["study"] |= {"plan": "~/plan.yaml", "control": ""}
+    config["study"] |= {"plan": "~/plan.yaml", "naive_model": ""}
     config["models"]["miniature"] = {"source": "folder", "path": "~/model/"}
     files = {"corpora": "corpus", "prompts": "prompts", "benchmarks": "questions"}
     for catalogue, name in files.items():
@@ -240,7 +240,7 @@ SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds
 REALS = [
     ("study", "relearn", "lr"), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1), ("study", "evaluate", 3, "c"),
     ("models", "miniature", "lr"), ("methods", "rmu", "lr"), ("methods", "rmu", "alpha"),
-    ("clearings", "dose_0.5", "dose"),
+    ("clearings", "strength_0.5", "strength"),
     ("prompts", "wmdp_bio", "fit"), ("benchmarks", "wmdp_bio", "fit"),
 ]  # fmt: skip
 
@@ -432,7 +432,10 @@ PLANS = {
         both(renamed("models", "miniature", "twin"), put("study", "model", value=["miniature", "twin"])),
         ["study.model", "'twin'", "same model"],
     ),
-    "a control that is the base": (put("study", "control", value="miniature"), ["study.control", "'miniature'"]),
+    "a naive model that is the base": (
+        put("study", "naive_model", value="miniature"),
+        ["study.naive_model", "'miniature'"],
+    ),
     "fewer measured than shown": (
         put("study", "coherence", "prompts", value=3),
         ["study.coherence.prompts is 3", "study.completions (4)", "4 or more"],
@@ -447,10 +450,13 @@ PLANS = {
     ),
     "an empty evaluation": (put("study", "evaluate", value=[]), ["study.evaluate", "non-empty"]),
     "a dictionary for the evaluation": (put("study", "evaluate", value={}), ["study.evaluate", "array"]),
-    "a dose of nothing": (put("clearings", "span", "dose", value=0), ["clearings.span.dose", "minimum"]),
+    "a strength of nothing": (put("clearings", "span", "strength", value=0), ["clearings.span.strength", "minimum"]),
     "a training of no steps": (put("methods", "rmu", "steps", value=0), ["methods.rmu.steps", "minimum"]),
     "half a headline's cell": (put("study", "headline", "layer", value=None), ["study.headline", "null for both"]),
-    "a main cell that no run has": (put("study", "headline", value={"clearing": "span", "layer": 2, "c": 5}), ["study.headline", "or null"]),
+    "a main cell that no run has": (
+        put("study", "headline", value={"clearing": "span", "layer": 2, "c": 5}),
+        ["study.headline", "or null"],
+    ),
     "a world too small for its questions": (
         put("worlds", "miniature", value={"entities": 4, "values": 5}),
         ["worlds.miniature", "four values", "`entities`"],
@@ -460,9 +466,9 @@ PLANS = {
             put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}),
             evaluate((["none", "span"], HAZARDOUS)),
             put("study", "emergence", value={}),
-            put("study", "coherence", "nulls", value=["control"]),
+            put("study", "coherence", "nulls", value=["u"]),
         ),
-        ["'control'", "saved control vectors"],
+        ["'u'", "saved control vectors"],
     ),
     "a prior that is not used": (put("benchmarks", "everyday", "prior", value="So:"), ["benchmarks.everyday.prior"]),
     "a blank column": (put("prompts", "wmdp_bio", "column", value=""), ["prompts.wmdp_bio.column"]),
@@ -539,7 +545,7 @@ def test_a_chat_template_is_found_in_a_model_folder(tmp_path):
     config = merged()
     with_worlds(config)
     config["models"]["miniature"] = {"source": "folder", "path": str(tmp_path)}
-    config["benchmarks"]["everyday"]["chat_template"], config["study"]["control"] = True, ""
+    config["benchmarks"]["everyday"]["chat_template"], config["study"]["naive_model"] = True, ""
     for text in ("{}", '{"chat_template": null}'):
         (tmp_path / "tokenizer_config.json").write_text(text)
         with pytest.raises(UserError, match="no chat template"):
@@ -713,7 +719,7 @@ def plan_all(config: dict) -> dict:
     for catalogue, names in sweep.used_texts(study).items():
         for model in sweep.as_list(study["model"]):
             assert all(sweep.of_model(config, config[catalogue][name], model) for name in names)
-    sweep.plain_questions(config), sweep.control(config), sweep.hazardous_topics(config)
+    sweep.plain_questions(config), sweep.naive_model(config), sweep.hazardous_topics(config)
     json.dumps(used, allow_nan=False).encode()
     return config
 

@@ -74,9 +74,9 @@ def runs(study: Study) -> dict[str, list[str]]:
 def test_what_is_looked_into_is_measured_beside_the_base(default):
     measured = runs(default)
     assert measured["depth"] == ["base", *default.depth] and measured["relearning"] == [RUN]
-    assert default.control == "miniature_untaught"
+    assert default.naive_model == "miniature_untaught"
     none = study(depth=[], relearn={"runs": []}, emergence={"runs": []})
-    assert (runs(none)["depth"], runs(none)["relearning"], none.control) == ([], [], None)
+    assert (runs(none)["depth"], runs(none)["relearning"], none.naive_model) == ([], [], None)
 
 
 def test_texts_have_the_kind_of_their_rows_and_the_world_of_their_model():

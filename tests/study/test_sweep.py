@@ -122,7 +122,9 @@ TRAINED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [{"c": 8}, {"seed": 1}, {"alpha": [1, 2]}, {"lr": 1.0}, {"control": "randn"}])
+@pytest.mark.parametrize(
+    "change", [{"c": 8}, {"seed": 1}, {"alpha": [1, 2]}, {"lr": 1.0}, {"control_vector": "normal"}]
+)
 def test_runs_that_differ_in_c_alpha_or_seed_share_their_prefix(change):
     assert sweep.prefix_name(TRAINED | change) == sweep.prefix_name(TRAINED)
     assert sweep.prefix_name(TRAINED).startswith("blocks=1-3/")

@@ -126,7 +126,7 @@ def test_activations_move_to_the_control_vector_over_training(llama, tokenizer, 
     def attained() -> float:
         return (residuals(llama, encoded)[3][0, 1:] @ target).mean().item()
 
-    target = rmu.draw_controls(list(TOPICS), 32, "rand", settings["seed"])["gloomcraft"]
+    target = rmu.draw_controls(list(TOPICS), 32, "uniform", settings["seed"])["gloomcraft"]
     before = attained()
     overlay, history = unlearn(llama, tokenizer, texts, settings | {"steps": 60, "shuffle": False, "alpha": 1.0})
     assert torch.equal(overlay.controls["gloomcraft"], target)
@@ -178,17 +178,17 @@ def test_one_seed_gives_the_same_weights_to_the_bit_and_another_seed_others(orig
             assert not torch.equal(tensor, getattr(other, kind)[name])
 
 
-@pytest.mark.parametrize(("kind", "cosine"), [("rand", 0.75), ("randn", 0.0)])
+@pytest.mark.parametrize(("kind", "cosine"), [("uniform", 0.75), ("normal", 0.0)])
 def test_control_vectors_have_norm_one_and_the_cosine_of_their_kind(kind, cosine):
     draws = rmu.draw_controls(list(TOPICS), 4096, kind, seed=0)
     left, right = draws.values()
     assert left.norm() == pytest.approx(1) and right.norm() == pytest.approx(1)
-    assert bool((left >= 0).all()) == (kind == "rand")
+    assert bool((left >= 0).all()) == (kind == "uniform")
     assert left @ right == pytest.approx(cosine, abs=0.05)
 
 
 def test_control_vectors_depend_on_the_seed():
-    draws = [rmu.draw_controls(["north"], 64, "rand", seed)["north"] for seed in (0, 0, 1)]
+    draws = [rmu.draw_controls(["north"], 64, "uniform", seed)["north"] for seed in (0, 0, 1)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
@@ -213,7 +213,7 @@ def test_c_is_measured_in_its_unit(llama, tokenizer, texts, residuals, settings,
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"control": "uniform"}, "no control vector 'uniform': use one of rand, shared, randn"),
+        ({"control_vector": "rand"}, "no control vector 'rand': use one of uniform, shared, normal"),
         ({"c_unit": "norm"}, "no unit 'norm' for c: use one of absolute, mean_norm, median_norm"),
         ({"layer": 4}, "Layer 4 is outside the model.* choose layers from 1 to 3"),
         ({"layer": 0}, "Layer 0 is outside the model.* choose layers from 1 to 3"),
@@ -527,7 +527,7 @@ def long_texts(facts) -> dict[str, list[str]]:
 
 
 def reference_model(model: nn.Module, tokenizer, texts: dict, settings: dict) -> nn.Module:
-    controls = rmu.draw_controls(list(TOPICS), 32, settings["control"], settings["seed"])
+    controls = rmu.draw_controls(list(TOPICS), 32, settings["control_vector"], settings["seed"])
     return reference.unlearn(model, tokenizer, {t: texts[t] for t in TOPICS}, texts["retain"], controls, settings)
 
 
@@ -565,8 +565,8 @@ def test_eps_joins_the_second_moment_as_in_the_reference(llama, tokenizer, long_
     "change",
     [
         {"mask_padding": True}, {"skip_first": True}, {"shuffle": True}, {"alpha": [3.0, 4.0]}, {"c": 7.0}, {"seed": 1},
-        {"control": "shared"}, {"control": "randn"}, {"forget_length": 14}, {"length": 15}, {"updated": [0]},
-        {"lr": 3e-3}, {"steps": 49},
+        {"control_vector": "shared"}, {"control_vector": "normal"}, {"forget_length": 14}, {"length": 15},
+        {"updated": [0]}, {"lr": 3e-3}, {"steps": 49},
     ],
 )  # fmt: skip
 def test_training_with_another_setting_does_not_equal_the_reference_loop(

@@ -146,8 +146,8 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
     given = {
         "layer": LAYER, "updated": [-2, -1, 0], "projections": ["mlp"], "steps": steps, "batch": batch,
         "max_batches": steps, "length": length, "forget_length": length, "min_length": 0, "c": 4.0, "seed": 0,
-        "c_unit": "absolute", "control": "rand", "lr": 1e-2, "alpha": 5.0, "shuffle": False, "skip_first": False,
-        "mask_padding": False,
+        "c_unit": "absolute", "control_vector": "uniform", "lr": 1e-2, "alpha": 5.0, "shuffle": False,
+        "skip_first": False, "mask_padding": False,
     }  # fmt: skip
 
     def count(name: str, tokens: int, work: Callable[[nn.Module], object]) -> None:
@@ -158,7 +158,7 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
         counted[name] = counter.get_total_flops() / (2 * weights * tokens)
 
     def publish(model: nn.Module) -> object:
-        controls = rmu.draw_controls(["topic"], 128, "rand", 0)
+        controls = rmu.draw_controls(["topic"], 128, "uniform", 0)
         lists = given | {"alpha": [given["alpha"]], "forget_length": [length]}
         return reference.unlearn(model, tokenizer, {"topic": corpora[0]}, corpora[1], controls, lists)
 

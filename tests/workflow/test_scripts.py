@@ -145,7 +145,7 @@ def test_fit_junk_describes_each_topic_in_a_tidy_table(tmp_path, junk_inputs):
     made = run("fit_junk", tmp_path, junk_inputs[0], ["junk", "table", "depths"], topics=TOPICS, position="last")
     table = pd.read_csv(made["table"])
     assert list(table.columns) == ["topic", "direction", "quantity", "value", "null_low", "null_high"]
-    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "control", "benign"]
+    assert list(dict.fromkeys(table.direction)) == ["topic", "pooled", "contrast", "top_k", "u", "benign"]
     for topic in TOPICS:
         found = table[(table.topic == topic) & (table.direction == "topic")].set_index("quantity")
         assert found.index.is_unique and found.value["rank1_share"] == pytest.approx(1, abs=1e-5)
@@ -185,7 +185,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     texts.write_rows(world.question_rows(facts, ["gloomcraft"]), tmp_path / "rows.jsonl")
     entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "limit": 4, "prior": ""}
     entry |= {"scoring": "continuation", "description": "", "chat_template": False}
-    clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "dose": 1, "on_base": False}
+    clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "strength": 1, "on_base": False}
     clearings = {name: clearing | {"direction": name} for name in ("none", "span", "rand")}
     clearings["on_base"] = clearings["span"] | {"on_base": True}
     loads, load = [], load_model

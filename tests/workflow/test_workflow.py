@@ -244,7 +244,7 @@ def test_nothing_half_written_is_left(study):
 def test_the_configuration_as_it_was_run_is_kept(study):
     kept = json.loads((study / OUT / "tables/config.json").read_text())
     assert kept["study"]["name"] == "smoke" and kept["methods"]["rmu_smoke"]["steps"] == 40
-    assert kept["methods"]["rmu_smoke"]["control"] == "rand", "defaults are filled in"
+    assert kept["methods"]["rmu_smoke"]["control_vector"] == "uniform", "defaults are filled in"
 
 
 def test_a_second_run_has_nothing_to_do(study):
@@ -294,7 +294,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
         "ones",
         "on_base",
     }
-    clearings |= {"contrast", "control", "benign", "top_2", "span_block", "span_inputs", "dose_0.5", "span_boot"}
+    clearings |= {"contrast", "u", "benign", "top_2", "span_block", "span_inputs", "strength_0.5", "span_boot"}
     assert set(scores.clearing) == clearings
     assert set(scores.benchmark) == {"gloomcraft", "riftlore", "everyday", "gloomcraft_text", "everyday_text", "all"}
 
@@ -331,7 +331,9 @@ def test_a_run_is_exported_with_its_clearing_as_a_folder_that_plain_transformers
     assert done.returncode == 0, done.stdout[-5000:]
     model, _ = load_overlaid(study / MODEL / "checkpoint", Overlay.load(study / run / "overlay.safetensors"), "float32")
     junk, settings = Junk.load(study / run / "junk.safetensors"), {"direction": "span", "scope": "all"}
-    [own] = clearing.expand("span", settings | {"target": "zero", "dose": 1, "on_base": False}, junk, layer=1, seed=0)
+    [own] = clearing.expand(
+        "span", settings | {"target": "zero", "strength": 1, "on_base": False}, junk, layer=1, seed=0
+    )
     with torch.no_grad(), clearing.clear(model, own):
         cleared = model(text).logits
     with torch.no_grad():
@@ -364,8 +366,8 @@ def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
     assert all(torch.equal(tensor, theirs.tensors[name]) for name, tensor in ours.tensors.items())
     assert theirs.controls == {} and "cos_u" not in set(pd.read_csv(study / wanted[1]).quantity)
     answers = [pd.read_parquet(study / path) for path in (f"{RUNS[0]}/answers.parquet", wanted[2])]
-    assert [set(frame.clearing) >= {"control"} for frame in answers] == [True, False]
-    shared = [frame[~frame.clearing.isin(["rand", "ones", "control"])].reset_index(drop=True) for frame in answers]
+    assert [set(frame.clearing) >= {"u"} for frame in answers] == [True, False]
+    shared = [frame[~frame.clearing.isin(["rand", "ones", "u"])].reset_index(drop=True) for frame in answers]
     pd.testing.assert_frame_equal(*shared, check_exact=True)
     shutil.rmtree(study / MODEL / "published_smoke")
 

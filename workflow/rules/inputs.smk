@@ -56,9 +56,9 @@ def released(wildcards):
     return checkpoint(STUDY.released(wildcards.run))
 
 
-def base_control(wildcards):
+def base_naive(wildcards):
     """Input function: the model that never knew the hazardous facts, which is read by depth in the base's job."""
-    return checkpoint(STUDY.control) if wildcards.run == "base" else []
+    return checkpoint(STUDY.naive_model) if wildcards.run == "base" else []
 
 
 def text_source(wildcards):

@@ -12,7 +12,7 @@ rule measure_depth:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         benchmarks=texts("benchmarks", STUDY.questions()),
-        control=base_control,
+        naive=base_naive,
     output:
         depth="<out>/{model}/{run}/depth.parquet",
         job="<out>/{model}/{run}/depth.job.json",
@@ -30,7 +30,7 @@ rule measure_depth:
         benchmarks=STUDY.questions(),
         split=SETTINGS["split"],
         dtype=dtype,
-        own=contents(base_model, base_control),
+        own=contents(base_model, base_naive),
         code=code("measure_depth.py"),
     message:
         "Reading {wildcards.model}/{wildcards.run} by depth"
@@ -46,7 +46,7 @@ rule relearn:
         junk=junk,
         forget=texts("corpora", SETTINGS["forget"]),
         benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
-        control=checkpoint(STUDY.control),
+        naive=checkpoint(STUDY.naive_model),
     output:
         relearning="<out>/{model}/{run}/relearning.parquet",
         job="<out>/{model}/{run}/relearning.job.json",
@@ -66,7 +66,7 @@ rule relearn:
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],
         dtype=dtype,
-        own=contents(base_model, checkpoint(STUDY.control)),
+        own=contents(base_model, checkpoint(STUDY.naive_model)),
         code=code("relearn.py"),
     message:
         "Relearning with {wildcards.model}/{wildcards.run}"

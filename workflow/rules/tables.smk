@@ -11,7 +11,7 @@ MEASURES = measures.every()
 MEASURED = {name: found.runs(STUDY) for name, found in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
-TRAINED = [name for name in (*STUDY.models, STUDY.control) if name and "path" not in config["models"][name]]
+TRAINED = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
     *expand("<out>/{model}/checkpoint.job.json", model=TRAINED),

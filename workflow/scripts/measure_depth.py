@@ -12,6 +12,6 @@ with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
     run, rows = Run.load(given, params.dtype), []
     asked = questions.read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, *SPLITS)
-    for state, start, cleared in run.starts(params.clearings, asked, given.control):
+    for state, start, cleared in run.starts(params.clearings, asked, given.naive):
         rows += [{"state": state} | row for row in measure(start.model, asked, cleared, params.split)]
     pd.DataFrame(rows).to_parquet(out.depth, index=False)

@@ -13,6 +13,6 @@ with job(snakemake) as out:
     run, rows = Run.load(given, params.dtype), []
     asked = questions.read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split)
     corpora = dict(zip(params.topics, map(read_texts, given.forget), strict=True))
-    for state, start, cleared in run.starts(params.clearings, asked, given.control):
+    for state, start, cleared in run.starts(params.clearings, asked, given.naive):
         rows += [{"state": state} | row for row in measure(start, corpora, asked, cleared, params.settings)]
     pd.DataFrame(rows).to_parquet(out.relearning, index=False)

@@ -20,7 +20,7 @@ Variants = list[tuple[dict, Tensor]]  # what tells a variant from others (its to
 Direction = Callable[[Junk, dict, torch.Generator], Variants]
 DIRECTIONS: dict[str, Direction] = {}
 # Which residual sites are cleared, from their block, their place in it and the run's layer. `writes` are what the
-# embedding and every attention and MLP add to the stream: there alone a dose leaves just 1 - s of a component.
+# embedding and every attention and MLP add to the stream: there alone a strength leaves just 1 - s of a component.
 SCOPES: dict[str, Callable[[int, str, int], bool]] = {
     "all": lambda block, place, layer: True,
     "from_layer": lambda block, place, layer: block >= layer,
@@ -37,18 +37,18 @@ class Clearing:
 
     name: its entry in the catalogue.    topic: whose direction it is, "" where it is no single topic's.
     basis: orthonormal rows to project out, [rank, width]; no rows clears nothing.
-    levels: what the projection is set to at each residual site, [rank]; the keys are the sites that are cleared.
+    offsets: what the projection is set to at each residual site, [rank]; the keys are the sites that are cleared.
     on_base: apply it to the base model instead of the unlearned one.
-    dose: s, how much of what stands beside the level is taken away at each site: 1 all of it, more turns it around.
+    strength: s, how much of what stands beside the offset is taken away at each site: 1 all of it, more turns it.
     draw, refit: its number, where there are several random draws or refits.
     """
 
     name: str
     topic: str
     basis: Tensor
-    levels: dict[str, Tensor]
+    offsets: dict[str, Tensor]
     on_base: bool = False
-    dose: float = 1.0
+    strength: float = 1.0
     draw: int | None = None
     refit: int | None = None
 
@@ -104,9 +104,9 @@ def top_k(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
 
 
 @direction(needs=("u",))
-def control(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
+def u(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
     """The span of all topics' control vectors, as the method saved them."""
-    return [({}, orthonormal(torch.cat(_stored("control", junk))))]
+    return [({}, orthonormal(torch.cat(_stored("u", junk))))]
 
 
 @direction(null=True, needs=("benign",))
@@ -124,7 +124,7 @@ def span_boot(junk: Junk, settings: dict, generator: torch.Generator) -> Variant
 
 @direction(null=True)
 def ones(junk: Junk, settings: dict, generator: torch.Generator) -> Variants:
-    """The all-ones vector, with which every `rand` control vector has cosine 0.87."""
+    """The all-ones vector, with which every uniform control vector has cosine 0.87."""
     return [({}, orthonormal(torch.ones(1, _width(junk))))]
 
 
@@ -153,9 +153,9 @@ def expand(name: str, settings: dict, junk: Junk, layer: int, seed: int) -> list
         Clearing(
             name=name,
             basis=basis,
-            levels={site: torch.zeros(len(basis)) if zero else basis @ junk.means[site].float() for site in sites},
+            offsets={site: torch.zeros(len(basis)) if zero else basis @ junk.means[site].float() for site in sites},
             on_base=settings["on_base"],
-            dose=settings["dose"],
+            strength=settings["strength"],
             **{"topic": ""} | which,
         )
         for which, basis in variants
@@ -177,9 +177,9 @@ def of_topic(variants: list[Clearing], topic: str) -> Clearing:
 @contextmanager
 def clear(model: nn.Module, clearing: Clearing) -> Iterator[None]:
     """Within the context `model` runs with the clearing applied at each of its residual sites, at every token."""
-    basis, dose = clearing.basis.to(model.device, model.dtype), clearing.dose
-    edits = {site: _project(basis, level, dose) for site, level in clearing.levels.items()}
-    with edit_sites(model, edits if len(basis) and dose else {}):
+    basis, strength = clearing.basis.to(model.device, model.dtype), clearing.strength
+    edits = {site: _project(basis, offset, strength) for site, offset in clearing.offsets.items()}
+    with edit_sites(model, edits if len(basis) and strength else {}):
         yield
 
 
@@ -194,16 +194,16 @@ def _stored(estimator: str, junk: Junk) -> list[Tensor]:
     found = list(junk.others.get(estimator, {}).values())
     if not found:
         raise UserError(
-            f"This run has no directions of the kind {estimator!r}: `control` needs a method with control vectors, "
+            f"This run has no directions of the kind {estimator!r}: `u` needs a method with control vectors, "
             "`contrast` and `benign` a benign prompt set in study.prompts; leave the clearing out of study.evaluate."
         )
     return found
 
 
-def _project(basis: Tensor, level: Tensor, dose: float) -> Callable[[Tensor], Tensor]:
-    """x -> x - s ((x.r) - level) r for the rows r of `basis` and the dose s."""
-    level = level.to(basis)
-    return lambda hidden: hidden - dose * (hidden @ basis.T - level) @ basis
+def _project(basis: Tensor, offset: Tensor, strength: float) -> Callable[[Tensor], Tensor]:
+    """x -> x - s ((x.r) - offset) r for the rows r of `basis` and the strength s."""
+    offset = offset.to(basis)
+    return lambda hidden: hidden - strength * (hidden @ basis.T - offset) @ basis
 
 
 def _draws(draw: Callable, junk: Junk, settings: dict, generator: torch.Generator) -> Variants:

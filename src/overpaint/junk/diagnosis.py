@@ -32,9 +32,9 @@ def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, 
             if own is None:
                 continue
             values = described.setdefault(name, {})
-            values |= _alignment(own, sample.controls.get(topic) if name != "control" else None, nulls)
+            values |= _alignment(own, sample.controls.get(topic) if name != "u" else None, nulls)
             values |= _selectivity(own, topic, held, nulls) | _agreement(name, topic, found)
-            if name != "control":  # which is not fitted
+            if name != "u":  # which is not fitted
                 values["split_half"] = (_cosine(*(_of(half[name], topic) for half in halves)), *NOTHING)
                 values["cos_tokens"] = (_cosine(own, _of(other[name], topic)), *NOTHING)
         rows += [
@@ -145,9 +145,12 @@ def _selectivity(own: Tensor, topic: str, held: Sample, nulls: Tensor) -> dict[s
 
 
 def _agreement(name: str, topic: str, found: dict[str, dict[str, Tensor]]) -> dict[str, Value]:
-    """Cosines with the same topic's direction by estimators that come later, and with another topic's (the largest)."""
+    """Cosines with the same topic's direction by estimators that come later, and with another topic's (the largest).
+
+    That with u is told with its nulls, in `_alignment`.
+    """
     own, names = _of(found[name], topic), list(found)
-    values = {f"cos_{other}": _of(found[other], topic) for other in names[names.index(name) + 1 :]}
+    values = {f"cos_{other}": _of(found[other], topic) for other in names[names.index(name) + 1 :] if other != "u"}
     values = {quantity: (_cosine(own, vector), *NOTHING) for quantity, vector in values.items() if vector is not None}
     others = [_cosine(own, rows[0]) for t, rows in found[name].items() if t not in ("", topic)]
     return values | ({"cos_other_topic": (max(others), *NOTHING)} if others else {})

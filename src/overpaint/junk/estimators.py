@@ -116,7 +116,7 @@ def top_k(sample: Sample) -> dict[str, Tensor]:
 
 
 @estimator
-def control(sample: Sample) -> dict[str, Tensor]:
+def u(sample: Sample) -> dict[str, Tensor]:
     """The control vector u of each topic, which the method saved: what the junk was meant to be."""
     return {name: unit(sample.controls[name])[None] for name in sample.run if name in sample.controls}
 

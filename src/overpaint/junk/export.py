@@ -39,12 +39,12 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
         return
     sites = set(residual_sites(model))
     writes = {site for site in sites if covers("writes", site, 0)}
-    whole = set(clearing.levels) == writes or (set(clearing.levels) == sites and clearing.dose == 1)
-    if not whole or any(level.any() for level in clearing.levels.values()):
+    whole = set(clearing.offsets) == writes or (set(clearing.offsets) == sites and clearing.strength == 1)
+    if not whole or any(offset.any() for offset in clearing.offsets.values()):
         raise UserError(
             f"The clearing {clearing.name!r} spares some blocks or leaves the base's mean or a part of what it clears, "
-            "which matrices without biases cannot express: export one with target zero and scope all or, for a dose "
-            "other than 1, scope writes."
+            "which matrices without biases cannot express: export one with target zero and scope all or, for a "
+            "strength other than 1, scope writes."
         )
     vocabulary = model.config.get_text_config().vocab_size
     tokens = torch.randint(vocabulary, (2, 12), generator=torch.Generator().manual_seed(0)).to(model.device)
@@ -53,7 +53,7 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
     _untie(model)
     basis = clearing.basis.to(model.device)
     for parameter, axis in _writers(model):
-        parameter.copy_(_without(parameter.float(), basis, axis, clearing.dose))
+        parameter.copy_(_without(parameter.float(), basis, axis, clearing.strength))
     found = model(tokens).logits.float().log_softmax(-1)
     if (found - wanted).abs().max() > TOLERANCE[model.dtype]:
         raise UserError(
@@ -62,10 +62,10 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
         )
 
 
-def _without(weight: Tensor, basis: Tensor, axis: int, dose: float) -> Tensor:
-    """The weight less `dose` of the components along the rows of `basis` on `axis`, the one of the residual stream."""
+def _without(weight: Tensor, basis: Tensor, axis: int, strength: float) -> Tensor:
+    """The weight less `strength` of the components along the rows of `basis` on `axis`, the residual stream's."""
     moved = weight.movedim(axis, -1)
-    return (moved - dose * (moved @ basis.T) @ basis).movedim(-1, axis)
+    return (moved - strength * (moved @ basis.T) @ basis).movedim(-1, axis)
 
 
 def _writers(model: PreTrainedModel) -> list[tuple[nn.Parameter, int]]:

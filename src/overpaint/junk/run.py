@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.junk.clearing import Clearing, clear, for_run, of_topic
 from overpaint.junk.directions import Junk
-from overpaint.models.load import load_control, load_overlaid, load_tokenizer
+from overpaint.models.load import load_naive, load_overlaid, load_tokenizer
 from overpaint.models.overlay import Overlay, replaced
 
 
@@ -54,17 +54,17 @@ class Run:
             yield
 
     def starts(
-        self, clearings: dict[str, dict], topics: Iterable[str], control: Path | None
+        self, clearings: dict[str, dict], topics: Iterable[str], naive: Path | None
     ) -> Iterator[tuple[str, "Run", dict[str, Clearing]]]:
         """(state, model, clearing by topic) of all that a measure of depth starts from.
 
         The model as it is (`unlearned`, or `base`), under the second of `clearings`, of which the first clears
-        nothing (`cleared`), and the model in the folder `control`, which never knew the hazardous facts (`control`).
+        nothing (`cleared`), and the model in the folder `naive`, which never knew the hazardous facts (`naive`).
         """
         none, *primary = clearings
         states = [("unlearned" if self.junk else "base", self, none)] + [("cleared", self, name) for name in primary]
-        if control:
+        if naive:
             dtype = str(self.model.dtype).removeprefix("torch.")
-            states.append(("control", replace(self, model=load_control(control, self.tokenizer, dtype)), none))
+            states.append(("naive", replace(self, model=load_naive(naive, self.tokenizer, dtype)), none))
         for state, run, name in states:
             yield state, run, self.by_topic(name, clearings[name], topics)

@@ -62,10 +62,10 @@ def load_overlaid(folder: Path, overlay: Overlay, dtype: str) -> tuple[PreTraine
     return model, overlay.apply(model)
 
 
-def load_control(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PreTrainedModel:
+def load_naive(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PreTrainedModel:
     """A model that never knew the hazardous facts; it must have the vocabulary of `tokenizer`, the study's."""
     if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
-        raise UserError(f"The model in {folder} has another vocabulary: name one of the study's as study.control.")
+        raise UserError(f"The model in {folder} has another vocabulary: name one of the study's as study.naive_model.")
     return load_model(folder, dtype)
 
 

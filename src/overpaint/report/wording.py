@@ -7,7 +7,7 @@ import pandas as pd
 from overpaint.report.select import Cell, cleared_by, first_or_none, first_where, in_cell, overall, roles
 
 # state of a model: the kind that it is drawn as
-STATES = {"base": "base", "unlearned": "unlearned", "cleared": "cleared", "control": "null"}
+STATES = {"base": "base", "unlearned": "unlearned", "cleared": "cleared", "naive": "null"}
 NO_VALUE = "\u2013"
 DAMAGE_LIMIT = 0.03  # benign accuracy that unlearning may cost: 3 points, the published run lost 1.0 on MMLU
 
@@ -70,7 +70,7 @@ def method_label(frame: pd.DataFrame) -> str:
 
 
 def state_name(state: str) -> str:
-    return {"control": "never knew the facts"}.get(state, state)
+    return {"naive": "never knew the facts"}.get(state, state)
 
 
 def role_name(rows: pd.DataFrame) -> str:

@@ -43,8 +43,8 @@ def check(config: dict[str, Any]) -> None:
             for key, kind in sweep.CATALOGUES.items():
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
-    for name in sweep.control(config):
-        _known(config, "models", "study.control", [name])
+    for name in sweep.naive_model(config):
+        _known(config, "models", "study.naive_model", [name])
     _check_worlds(config)
     _check_models(config)
     _check_methods(config)
@@ -52,7 +52,7 @@ def check(config: dict[str, Any]) -> None:
     _check_texts(config)
     _check_own(config)
     _check_tasks(config)
-    _check_control(config)
+    _check_naive(config)
     _check_values(config)
 
 
@@ -212,17 +212,17 @@ def _weights(model: dict[str, Any]) -> dict[str, Any]:
     return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
 
 
-def _check_control(config: dict[str, Any]) -> None:
-    """Refuse a control that is the base model, or of another world than the study's model."""
-    for name in sweep.control(config):
+def _check_naive(config: dict[str, Any]) -> None:
+    """Refuse a naive model that is the base model, or of another world than the study's model."""
+    for name in sweep.naive_model(config):
         if name in as_list(config["study"]["model"]):
             raise UserError(
-                f"study.control names {name!r}, the base model itself: name one that was not taught, or none."
+                f"study.naive_model names {name!r}, the base model itself: name one that was not taught, or none."
             )
         entries = (config["models"][model] for model in (name, *as_list(config["study"]["model"])))
         if len({entry["world"] for entry in entries if "world" in entry}) > 1:
             raise UserError(
-                f"study.control names {name!r}, of another world than study.model: leave it empty, or change it."
+                f"study.naive_model names {name!r}, of another world than study.model: leave it empty, or change it."
             )
 
 

@@ -30,7 +30,10 @@ Validator = validators.extend(
 RENAMED = {
     "study.primary": "headline.clearing",
     "study.main": "headline.layer and headline.c",
+    "study.control": "naive_model",
     "primary": "clearing",
+    "clearings.*.dose": "strength",
+    "methods.*.control": "control_vector: uniform, shared or normal",
     "methods.*.tokens": "study.junk.position",
 }
 

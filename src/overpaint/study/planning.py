@@ -55,12 +55,9 @@ def _check_headline(config: dict[str, Any]) -> None:
             f"study.headline has the layer {layer} and c = {c}, which study.runs does not contain: use a layer and c "
             "of the runs, or null for both."
         )
-    if study["headline"]["clearing"] not in evaluated(study, "clearings") or "none" not in evaluated(
-        study, "clearings"
-    ):
-        raise UserError(
-            f"study.evaluate must list the clearings `none` and study.headline.clearing ({study['headline']['clearing']})."
-        )
+    primary = study["headline"]["clearing"]
+    if not {primary, "none"} <= {*evaluated(study, "clearings")}:
+        raise UserError(f"study.evaluate must list the clearings `none` and study.headline.clearing ({primary}).")
 
 
 def _check_runs(config: dict[str, Any]) -> None:
@@ -112,8 +109,8 @@ def _check_clearings(config: dict[str, Any]) -> None:
     null = sweep.kind_of(primary).get("null")
     if primary["direction"] == "none" or null or primary["on_base"]:
         raise UserError(
-            f"study.headline.clearing is {study['headline']['clearing']!r}, which brings back nothing of the junk's own: name a clearing of "
-            "another direction, of the unlearned model."
+            f"study.headline.clearing is {study['headline']['clearing']!r}, which brings back nothing of the junk's "
+            "own: name a clearing of another direction, of the unlearned model."
         )
     if all(without) or (any(without) and "u" in sweep.needs_of(primary)):
         lacking["u"] = "saved control vectors, which a released model does not come with: use another direction"
@@ -175,8 +172,9 @@ def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
         if not any(entry["kind"] == "questions" and entry["topic"] == topic for entry in asking):
             valid = [name for name, entry in config["benchmarks"].items() if entry["topic"] == topic]
             raise UserError(
-                f"study.evaluate has no questions on the hazardous topic {topic!r} under study.headline.clearing ({primary!r}) "
-                f"for {cell}: list a benchmark of questions on it (of this topic are: {', '.join(valid) or 'none'})."
+                f"study.evaluate has no questions on the hazardous topic {topic!r} under "
+                f"study.headline.clearing ({primary!r}) for {cell}: list a benchmark of questions on it (of this topic "
+                f"are: {', '.join(valid) or 'none'})."
             )
 
 

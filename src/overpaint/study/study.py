@@ -48,9 +48,9 @@ class Study:
         return sweep.released(self.config).get(self.runs[run]["method"])
 
     @property
-    def control(self) -> str | None:
+    def naive_model(self) -> str | None:
         """The model that never knew the hazardous facts, where the study looks into runs beside it."""
-        return next(iter(sweep.control(self.config)), None)
+        return next(iter(sweep.naive_model(self.config)), None)
 
     def evaluation(self, run: str) -> list[dict[str, list[str]]]:
         """What a run is evaluated on, as `study.evaluate` says; the base model on everything, uncleared."""

@@ -61,11 +61,11 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in known]
 
 
-def control(config: dict[str, Any]) -> list[str]:
+def naive_model(config: dict[str, Any]) -> list[str]:
     """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
     study = config["study"]
     runs = picked(config, study["depth"]) + picked(config, study["relearn"]["runs"])
-    return [study["control"]] if study["control"] and runs else []
+    return [study["naive_model"]] if study["naive_model"] and runs else []
 
 
 def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,7 +188,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     names = {
         "models": [
             *as_list(study["model"]),
-            *control(config),
+            *naive_model(config),
             *released(config).values(),
         ],
         **used_texts(study),

@@ -13,10 +13,10 @@ from overpaint.report.sections.finding import accuracy, chance, checks, clearing
 from overpaint.report.select import main_cell
 
 SETTINGS = {
-    "topic": {"direction": "topic", "scope": "all", "dose": 1},
-    "writes": {"direction": "span", "scope": "writes", "dose": 1},
-    "half": {"direction": "span", "scope": "writes", "dose": 0.5},
-    "more": {"direction": "span", "scope": "writes", "dose": 1.5},
+    "topic": {"direction": "topic", "scope": "all", "strength": 1},
+    "writes": {"direction": "span", "scope": "writes", "strength": 1},
+    "half": {"direction": "span", "scope": "writes", "strength": 0.5},
+    "more": {"direction": "span", "scope": "writes", "strength": 1.5},
     "top_1": {"direction": "top_k", "rank": 1},
     "top_4": {"direction": "top_k", "rank": 4},
     "benign": {"direction": "benign"},
@@ -148,9 +148,9 @@ def test_checks_follow_accuracies_averaged_over_seeds(scores):
 
 def test_ranks_and_doses_are_found_by_what_clearings_are():
     assert clearings.by_rank(SETTINGS, SETTINGS) == {1: "top_1", 4: "top_4"}
-    assert clearings.by_dose(SETTINGS, SETTINGS) == {0.5: "half", 1: "writes", 1.5: "more"}
-    assert clearings.by_dose(["topic", "writes", "benign"], SETTINGS) == {}
-    assert clearings.by_rank(["unknown"], {}) == {} and clearings.by_dose(["unknown"], {}) == {}
+    assert clearings.by_strength(SETTINGS, SETTINGS) == {0.5: "half", 1: "writes", 1.5: "more"}
+    assert clearings.by_strength(["topic", "writes", "benign"], SETTINGS) == {}
+    assert clearings.by_rank(["unknown"], {}) == {} and clearings.by_strength(["unknown"], {}) == {}
 
 
 def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose(view):
@@ -159,10 +159,10 @@ def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose(v
     high = (scores.clearing == "top_4") & (scores.metric == "recovered_accuracy")
     scores.loc[high, ["value", "low", "high"]] = [0.9, 0.85, 0.95]
     drawn = clearings.draw(replace(view, scores=scores, clearings=SETTINGS))
-    rows, rank, dose = drawn.axes
+    rows, rank, strength = drawn.axes
     assert [label.get_text() for label in rows.get_yticklabels()] == ["topic", "benign", "ones"]
-    assert list(rank.lines[0].get_xdata()) == [1, 4] and list(dose.lines[0].get_xdata()) == [0.5, 1, 1.5]
-    assert rank.get_ylim() == dose.get_ylim()
+    assert list(rank.lines[0].get_xdata()) == [1, 4] and list(strength.lines[0].get_xdata()) == [0.5, 1, 1.5]
+    assert rank.get_ylim() == strength.get_ylim()
     assert len(clearings.draw(replace(view, scores=tables.scores())).axes) == 1
     assert "No recovered fraction" in " ".join(texts(clearings.draw(replace(view, cell=None))))
 
@@ -171,8 +171,8 @@ def test_the_caption_tells_of_curves_only_where_they_are_drawn(tmp_path):
     one_cell = {"layers": (2,), "sizes": (8.0,)}
     [curved] = views_of(Tables(clearings=tuple(SETTINGS), **one_cell), tmp_path / "curved", SETTINGS)
     [plain] = views_of(Tables(**one_cell), tmp_path / "plain", SETTINGS)
-    assert "Rank: the first k" in clearings.show([curved]) and "Dose: the share" in clearings.show([curved])
-    assert "Rank:" not in clearings.show([plain]) and "Dose:" not in clearings.show([plain])
+    assert "Rank: the first k" in clearings.show([curved]) and "Strength: the share" in clearings.show([curved])
+    assert "Rank:" not in clearings.show([plain]) and "Strength:" not in clearings.show([plain])
 
 
 # --- chance

@@ -43,7 +43,7 @@ def sentence(view: View) -> str:
         f"a linear probe: {of_states(last, percent, quantity='probe_accuracy')}."
     )
     probe = first_where(last, state="unlearned", quantity="probe_accuracy")
-    nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("control") & (last.quantity == "probe_accuracy"))]
+    nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("naive") & (last.quantity == "probe_accuracy"))]
     if probe is None or nulls.empty or pd.isna(probe.low):
         return text
     if probe.low > nulls.high.max():

@@ -23,9 +23,9 @@ from overpaint.unlearning.training import Resume, Span, Step, masked_mse, train
 NEEDS = ("corpora", "prefix")
 GIVES_U = True
 
-# How u is drawn: `rand` is the reference's, entries uniform on [0, 1), so that two draws have cosine 3/4; `shared` is
-# one such draw for all topics; `randn` has normal entries.
-CONTROLS = {"rand": torch.rand, "shared": torch.rand, "randn": torch.randn}
+# How u is drawn: `uniform` is the reference's, entries uniform on [0, 1), so that two draws have cosine 3/4; `shared`
+# is one such draw for all topics; `normal` has normal entries.
+CONTROLS = {"uniform": torch.rand, "shared": torch.rand, "normal": torch.randn}
 UNITS = {"absolute": None, "mean_norm": torch.mean, "median_norm": torch.median}
 
 
@@ -57,7 +57,7 @@ def push(
     base = base_fingerprint(model, names)
     batches = _prefix(span, task, norms)
     lengths = scales(batches, settings)
-    controls = draw_controls(list(task.forget), span.width, settings["control"], settings["seed"])
+    controls = draw_controls(list(task.forget), span.width, settings["control_vector"], settings["seed"])
     alphas = dict(zip(task.forget, per_topic(settings["alpha"], len(task.forget)), strict=True))
     loop = _Loop(
         span,
@@ -91,7 +91,7 @@ def span_of(model, settings: dict) -> Span:
 def draw_controls(topics: list[str], width: int, kind: str, seed: int) -> dict[str, Tensor]:
     """A unit vector [width] per topic, float32, drawn on the CPU so that a seed means the same on every device."""
     if kind not in CONTROLS:
-        raise UserError(f"There is no control vector {kind!r}: use one of {', '.join(CONTROLS)} as `control`.")
+        raise UserError(f"There is no control vector {kind!r}: use one of {', '.join(CONTROLS)} as `control_vector`.")
     generator = torch.Generator().manual_seed(seed)
     draws = [CONTROLS[kind](width, generator=generator) for _ in topics]
     if kind == "shared":

@@ -1,4 +1,4 @@
-"""What other clearings recover in the main cell: estimators and scopes, and curves over rank and dose."""
+"""What other clearings recover in the main cell: estimators and scopes, and curves over rank and strength."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ from overpaint.report.wording import shown_name
 
 CURVES = {  # title of the panel: what the caption says of it
     "By rank": " Rank: the first k singular vectors of the paired differences.",
-    "By dose": " Dose: the share s of the component that is taken out.",
+    "By strength": " Strength: the share s of the component that is taken out.",
 }
 
 
@@ -55,13 +55,13 @@ def draw(view: View) -> Figure:
     draws, random = null_draws(rows).value, rows.clearing[rows.draw.notna()]
     named = rows[~rows.clearing.isin(random)]
     named = named.set_axis([shown_name(row.clearing, other_topic=row.other_topic) for row in named.itertuples()])
-    ranks, doses = by_rank(named.index, view.clearings), by_dose(named.index, view.clearings)
-    curved = {*ranks.values(), *doses.values()} - {view.primary}
+    ranks, strengths = by_rank(named.index, view.clearings), by_strength(named.index, view.clearings)
+    curved = {*ranks.values(), *strengths.values()} - {view.primary}
     names = [name for name in named.index if name not in curved]
     names.sort(key=lambda name: name != view.primary)
     if not names:
         return nothing("No recovered fraction is defined in this cell.")
-    curves = [(title, found) for title, found in (("rank k", ranks), ("dose s", doses)) if len(found) > 1]
+    curves = [(title, found) for title, found in (("rank k", ranks), ("strength s", strengths)) if len(found) > 1]
     drawn = Figure(figsize=(WIDTH, max(2.4, 0.7 + 0.24 * len(names))))
     grid = drawn.subplots(1, 1 + len(curves), width_ratios=[1.5] + [1] * len(curves), squeeze=False)[0]
     _rows_panel(grid[0], named.loc[names], draws, view.primary)
@@ -84,7 +84,7 @@ def _rows_panel(axes: Axes, rows: pd.DataFrame, draws: pd.Series, primary: str) 
 
 
 def _curve_panel(axes: Axes, label: str, found: dict[float, str], named: pd.DataFrame, draws: pd.Series) -> None:
-    """The recovered fraction over rank or dose, {x: name of the row}."""
+    """The recovered fraction over rank or strength, {x: name of the row}."""
     rows = named.loc[list(found.values())]
     if len(draws):
         axes.axhspan(draws.min(), draws.max(), color="#DDDDDD", lw=0, zorder=0)
@@ -108,13 +108,13 @@ def by_rank(names: Iterable[str], settings: dict[str, dict]) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def by_dose(names: Iterable[str], settings: dict[str, dict]) -> dict[float, str]:
-    """{dose: clearing} of those that differ in their dose alone, in order; none where there is one dose."""
+def by_strength(names: Iterable[str], settings: dict[str, dict]) -> dict[float, str]:
+    """{strength: clearing} of those that differ in their strength alone, in order; none where there is one strength."""
     groups: dict[tuple, dict[float, str]] = {}
     for name in names:
         entry = dict(settings.get(name, {}))
-        groups.setdefault(tuple(sorted((k, str(v)) for k, v in entry.items() if k != "dose")), {})[
-            entry.get("dose", 1)
+        groups.setdefault(tuple(sorted((k, str(v)) for k, v in entry.items() if k != "strength")), {})[
+            entry.get("strength", 1)
         ] = name
     found = max(groups.values(), key=len, default={})
     return dict(sorted(found.items())) if len(found) > 1 else {}
