@@ -159,7 +159,7 @@ def test_each_topics_mean_is_its_own_intercept():
     assert torch.allclose(lens.centred(moved, groups, fitted), lens.centred(found, groups, fitted), atol=1e-4)
     assert lens.centred(found, groups, fitted)[:2].mean(0).abs().max() < 1e-6
     assert lens.centred(found, groups, fitted)[2:4].mean(0).abs().max() > 1e-2
-    with pytest.raises(UserError, match=r"All questions on 'b' are of the split that is shown.*study\.depth"):
+    with pytest.raises(UserError, match=r"All questions on 'b' are of the split that is shown.*study\.measures\.depth"):
         lens.centred(found, groups, [True] * 4 + [False] * 4)
 
 

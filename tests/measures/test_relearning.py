@@ -114,7 +114,7 @@ def test_padding_and_the_cut_leave_the_loss_alone(llama, tokenizer, told):
 
 
 def test_more_examples_than_texts_are_refused(llama, tokenizer, told, asked):
-    sentence = r"study\.relearn\.examples asks for 9 texts, and the corpus of 't' has 5: lower it\.$"
+    sentence = r"study\.measures\.relearning\.examples asks for 9 texts, and the corpus of 't' has 5: lower it\.$"
     with pytest.raises(UserError, match=sentence):
         relearn(llama, tokenizer, told[:5], asked, examples=[9, 1])
 

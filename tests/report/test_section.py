@@ -18,9 +18,11 @@ def test_views_have_headings_only_where_there_are_several(view):
 
 @pytest.mark.parametrize("cell", [MAIN, Cell(3, 4.0), None])  # one run was relearned, in the main cell
 def test_a_table_of_few_runs_is_shown_in_its_own_cell_with_its_seeds(view, cell):
-    shown = looked_at("relearning", "relearning", "study.relearn")(lambda view, shown: f"{shown.where}; {shown.n}")
+    shown = looked_at("relearning", "relearning", "study.measures.relearning")(
+        lambda view, shown: f"{shown.where}; {shown.n}"
+    )
     assert shown([replace(view, cell=cell)]) == "layer 2, c = 8, 3 seeds pooled; n = 48 hazardous"
-    assert "did not look at relearning; <code>study.relearn</code>" in shown([without(view, "relearning")])
+    assert "did not look at relearning; <code>study.measures.relearning</code>" in shown([without(view, "relearning")])
 
 
 def test_a_table_of_every_run_is_shown_in_the_main_cell_alone(view):

@@ -150,7 +150,7 @@ def test_defaults_are_filled_in_at_every_level():
     config["models"]["own"] = {"source": "folder", "path": "somewhere"}
     config["worlds"]["miniature"] = {}
     config["methods"]["rmu"] = {"kind": "rmu", "steps": 5, "lr": 0.1, "alpha": 1}
-    for key in ("output", "completions", "split"):
+    for key in ("output", "measures", "split"):
         del config["study"][key]
     found = complete(config, SCHEMA)
     assert (
@@ -160,7 +160,7 @@ def test_defaults_are_filled_in_at_every_level():
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
     assert found["methods"]["rmu"]["length"] == 512 and found["study"]["junk"]["position"] == "last"
-    assert found["study"] | {"output": "results", "completions": 4, "split": "report"} == found["study"]
+    assert found["study"] | {"output": "results", "split": "report"} == found["study"]
     assert (
         found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
     )
@@ -204,7 +204,7 @@ def test_what_is_given_stays_and_the_input_is_left_alone():
     before = copy.deepcopy(config)
     found = complete(config, SCHEMA)
     assert config == before and found != before
-    assert found["methods"]["rmu"]["length"] == 33 and found["study"]["completions"] == 1
+    assert found["methods"]["rmu"]["length"] == 33 and found["study"]["measures"]["coherence"]["shown"] == 1
     assert complete(found, SCHEMA) == found, "completing twice is completing once"
     json.dumps(found)  # plain types only
 
@@ -316,7 +316,7 @@ MISTAKES = {
         put("colour", value=1),
         ["Configuration: the file", "unknown key 'colour'", "study", "clearings"],
     ),
-    "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "completions", "headline"]),
+    "an unknown key of the study": (put("study", "colour", value=1), ["study", "'colour'", "measures", "headline"]),
     "an unknown key of a grid": (
         put("study", "runs", 0, "colour", value=1),
         ["study.runs.0", "'colour'", "method, layer, c"],
@@ -422,8 +422,8 @@ MISTAKES = {
         ["study.headline", "c = 5", "layer and c of the runs"],
     ),
     "a run to relearn of an unknown method": (
-        put("study", "relearn", "runs", 0, "method", value="x"),
-        ["study.relearn.runs", "'x'", "adaptive_rmu, base, rmu"],
+        put("study", "measures", "relearning", "runs", 0, "method", value="x"),
+        ["study.measures.relearning.runs", "'x'", "adaptive_rmu, base, rmu"],
     ),
     "a naive model that is not defined": (
         put("study", "naive_model", value="x"),
@@ -431,19 +431,19 @@ MISTAKES = {
     ),
     "runs to look into without questions": (
         both(*(put("benchmarks", name, "scoring", value="letter") for name in ("gloomcraft", "riftlore"))),
-        ["study.depth", "questions on a hazardous topic", "study.evaluate"],
+        ["study.measures.depth", "questions on a hazardous topic", "study.evaluate"],
     ),
     "a training to follow that there was not": (
         both(put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}), without_control),
-        ["study.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
+        ["study.measures.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
     ),
     "a chat template around running text": (
         put("benchmarks", "everyday_text", "chat_template", value=True),
         ["benchmarks.everyday_text.chat_template", "scored as it stands", "questions"],
     ),
     "an unknown null of coherence": (
-        put("study", "coherence", "nulls", value=["x"]),
-        ["study.coherence.nulls", "'x'", "`clearings`", "randn"],
+        put("study", "measures", "coherence", "nulls", value=["x"]),
+        ["study.measures.coherence.nulls", "'x'", "`clearings`", "randn"],
     ),
     "a model without any domain": (
         put("models", "miniature", "without", value=["rivers", "moons"]),
@@ -640,7 +640,7 @@ def test_a_released_model_without_weights_is_refused():
     changes = [
         put("models", "released", value=given),
         put("methods", "rmu", value={"kind": "published", "model": "released"}),
-        put("study", "emergence", value={}),
+        put("study", "measures", "emergence", value={}),
         without_control,
     ]
     sentence = refusal(*changes)

@@ -225,8 +225,9 @@ def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
 NUMBERS = [math.nan, math.inf, -math.inf, -1, 10**9, 2**64, 10**30, 10**400, True, None, "2", "many", [], {}]
 WHOLE = [1.0, 2.0, 2.5]
 INTEGERS = [
-    ("study", "completions"), ("study", "coherence", "prompts"), ("study", "relearn", "batch"),
-    ("study", "relearn", "length"), ("study", "relearn", "examples", 0), ("study", "emergence", "snapshots"),
+    ("study", "measures", "coherence", "shown"), ("study", "measures", "coherence", "prompts"),
+    ("study", "measures", "relearning", "batch"), ("study", "measures", "relearning", "length"),
+    ("study", "measures", "relearning", "examples", 0), ("study", "measures", "emergence", "snapshots"),
     ("study", "runs", 0, "layer"), ("study", "runs", 0, "layer", 0), ("study", "evaluate", 3, "layer"),
     ("worlds", "miniature", "entities"), ("worlds", "miniature", "values"), ("models", "miniature", "width"),
     ("models", "miniature", "layers"), ("models", "miniature", "heads"), ("models", "miniature", "steps"),
@@ -238,7 +239,8 @@ INTEGERS = [
 SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds", "miniature", "seed"),
          ("models", "miniature", "seed")]  # fmt: skip
 REALS = [
-    ("study", "relearn", "lr"), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1), ("study", "evaluate", 3, "c"),
+    ("study", "measures", "relearning", "lr"), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1),
+    ("study", "evaluate", 3, "c"),
     ("models", "miniature", "lr"), ("methods", "rmu", "lr"), ("methods", "rmu", "alpha"),
     ("clearings", "strength_0.5", "strength"),
     ("prompts", "wmdp_bio", "fit"), ("benchmarks", "wmdp_bio", "fit"),
@@ -281,9 +283,9 @@ def test_what_is_no_quantity_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "value", "hint"),
     [
-        (("study", "completions"), "2", "write 2 without quotation marks, and in a file"),
-        (("study", "completions"), "1e1", "write 10"),
-        (("study", "completions"), 4.0, "write 4, without a point"),
+        (("study", "measures", "coherence", "shown"), "2", "write 2 without quotation marks, and in a file"),
+        (("study", "measures", "coherence", "shown"), "1e1", "write 10"),
+        (("study", "measures", "coherence", "shown"), 4.0, "write 4, without a point"),
         (("methods", "rmu", "lr"), "5e-5", "write 5.0e-05"),
         (("methods", "rmu", "lr"), "0.5", "write 0.5 without quotation marks"),
         (("methods", "rmu", "lr"), "nan", "not of type 'number'. Valid"),
@@ -437,12 +439,12 @@ PLANS = {
         ["study.naive_model", "'miniature'"],
     ),
     "fewer measured than shown": (
-        put("study", "coherence", "prompts", value=3),
-        ["study.coherence.prompts is 3", "study.completions (4)", "4 or more"],
+        put("study", "measures", "coherence", "prompts", value=3),
+        ["study.measures.coherence.prompts is 3", "`shown` (4)", "4 or more"],
     ),
     "a null of coherence that is measured anyway": (
-        put("study", "coherence", "nulls", value=["span"]),
-        ["study.coherence.nulls", "'span'"],
+        put("study", "measures", "coherence", "nulls", value=["span"]),
+        ["study.measures.coherence.nulls", "'span'"],
     ),
     "a chat template without a template": (
         put("benchmarks", "everyday", "chat_template", value=True),
@@ -465,8 +467,8 @@ PLANS = {
         both(
             put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}),
             evaluate((["none", "span"], HAZARDOUS)),
-            put("study", "emergence", value={}),
-            put("study", "coherence", "nulls", value=["u"]),
+            put("study", "measures", "emergence", value={}),
+            put("study", "measures", "coherence", "nulls", value=["u"]),
         ),
         ["'u'", "saved control vectors"],
     ),
@@ -708,7 +710,11 @@ def plan_all(config: dict) -> dict:
     study, used = config["study"], sweep.chosen(config)
     assert all(resources.model_mb(entry) > 0 for entry in used["models"].values())
     runs = sweep.expand_runs(study["runs"], config["methods"])
-    for grids in (study["depth"], study["relearn"]["runs"], study["emergence"]["runs"]):
+    for grids in (
+        study["measures"]["depth"]["runs"],
+        study["measures"]["relearning"]["runs"],
+        study["measures"]["emergence"]["runs"],
+    ):
         sweep.picked(config, grids)
     for run, settings in runs.items():
         if run != "base":
@@ -770,7 +776,7 @@ def test_files_that_nest_or_repeat_without_end_are_one_sentence():
     for _ in range(12):
         many = [many] * 10
     for value in (holds_itself, deep, many):
-        sentence = refusal(put("study", "completions", value=value))
+        sentence = refusal(put("study", "measures", "coherence", "shown", value=value))
         assert "study" in sentence and "without end" in sentence
 
 

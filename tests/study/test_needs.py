@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.checkout import ROOT
+from snakemake.utils import update_config
 
 from overpaint.errors import UserError
 from overpaint.sources import texts, world
@@ -48,7 +49,7 @@ def planned(tmp_path) -> Callable[..., dict]:
             config[catalogue][TOPIC] = {"source": "file", "path": str(path), "topic": TOPIC} | kind
         for key, value in changes.items():
             section = config["study"] if key in config["study"] else config["methods"]["rmu"]
-            section[key] = section[key] | value if key == "relearn" else value
+            update_config(section, {key: value}) if key == "measures" else section.update({key: value})
         return complete(config, SCHEMA)
 
     return plan
@@ -70,16 +71,16 @@ SENSELESS = {
     "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'report'"]),
     "no questions that probes fit": ({"benchmarks": of("report", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
     "no questions of the split shown": (
-        {"benchmarks": of("report", 9, "benchmarks"), "split": "fit", "depth": []},
+        {"benchmarks": of("report", 9, "benchmarks"), "split": "fit", "measures": {"depth": {"runs": []}}},
         ["benchmarks", "split 'fit'"],
     ),
     "empty questions that are read at every depth": (
         {"benchmarks": [row | {"question": ""} for row in rows("benchmarks")]},
-        ["benchmarks", "empty questions", "study.depth"],
+        ["benchmarks", "empty questions", "study.measures.depth"],
     ),
     "no batch": ({"corpora": rows("corpora", 3)}, ["corpora", "3 texts", "methods.rmu.batch is 4"]),
     "no batch of long texts": ({"min_length": 10}, ["corpora", "0 texts longer than 10", "min_length"]),
-    "too few texts to relearn": ({"corpora": rows("corpora", 55)}, ["corpora", "55 texts", "relearn.examples"]),
+    "too few texts to relearn": ({"corpora": rows("corpora", 55)}, ["corpora", "55 texts", "relearning.examples"]),
     "an empty corpus": ({"corpora": []}, ["corpora", "holds no rows"]),
     "a bad row": ({"benchmarks": [{"id": "1"}]}, ["benchmarks", "line 1", "`unit` is missing"]),
 }
@@ -99,12 +100,12 @@ ENOUGH = {
     "the whole": {},
     "two prompts to fit": {"prompts": of("fit", 2) + of("report", 1)},
     "questions of the split that is shown, where no probe is fitted": {
-        "benchmarks": of("report", 1, "benchmarks"), "depth": [],
+        "benchmarks": of("report", 1, "benchmarks"), "measures": {"depth": {"runs": []}},
     },
     "empty questions that are only scored": {
-        "benchmarks": [row | {"question": ""} for row in rows("benchmarks")], "depth": [],
+        "benchmarks": [row | {"question": ""} for row in rows("benchmarks")], "measures": {"depth": {"runs": []}},
     },
-    "one batch, where nothing is relearned": {"corpora": rows("corpora", 4), "relearn": {"runs": []}},
+    "one batch, where nothing is relearned": {"corpora": rows("corpora", 4), "measures": {"relearning": {"runs": []}}},
 }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def test_the_size_of_a_fictional_corpus_is_known_beforehand(entities, domains):
 
 def test_a_fictional_corpus_that_is_too_small_is_refused():
     config = copy.deepcopy(DEFAULT)
-    config["study"]["relearn"]["examples"] = [0, 61]
+    config["study"]["measures"]["relearning"]["examples"] = [0, 61]
     with pytest.raises(UserError, match=r"corpora.gloomcraft has 60 texts, .* asks for 61"):
         complete(config, SCHEMA)
 
@@ -160,4 +161,6 @@ def test_prompts_of_any_source_are_looked_at_before_they_are_written():
 
 def test_the_default_study_has_what_these_tests_are_about():
     config = complete(copy.deepcopy(DEFAULT), SCHEMA)
-    assert sweep.picked(config, config["study"]["depth"]) and sweep.picked(config, config["study"]["relearn"]["runs"])
+    assert sweep.picked(config, config["study"]["measures"]["depth"]["runs"]) and sweep.picked(
+        config, config["study"]["measures"]["relearning"]["runs"]
+    )

@@ -45,7 +45,7 @@ def test_runs_that_differ_in_c_or_seed_share_a_prefix_unless_the_study_says_no(d
 
 def test_only_runs_whose_training_is_followed_keep_snapshots(default):
     assert [run for run, settings in default.runs.items() if "snapshots" in settings] == default.emerging == [RUN]
-    assert not [run for run, s in study(emergence={"runs": []}).runs.items() if "snapshots" in s]
+    assert not [run for run, s in study(measures={"emergence": {"runs": []}}).runs.items() if "snapshots" in s]
 
 
 def test_the_base_is_evaluated_on_everything_uncleared(default):
@@ -75,7 +75,7 @@ def test_what_is_looked_into_is_measured_beside_the_base(default):
     measured = runs(default)
     assert measured["depth"] == ["base", *default.depth] and measured["relearning"] == [RUN]
     assert default.naive_model == "miniature_untaught"
-    none = study(depth=[], relearn={"runs": []}, emergence={"runs": []})
+    none = study(measures={name: {"runs": []} for name in ("depth", "relearning", "emergence")})
     assert (runs(none)["depth"], runs(none)["relearning"], none.naive_model) == ([], [], None)
 
 

@@ -186,7 +186,7 @@ EDITS: dict[str, dict[str, Edit]] = {
             study__evaluate=[*OWN["study"]["evaluate"], {"clearings": ["pooled"], "benchmarks": ["gloomcraft"]}]
         ),
         "`study.headline.clearing`": setting(study__headline__clearing="topic"),
-        "`study.completions`": setting(study__completions=2),
+        "`study.measures.coherence.shown`": setting(study__measures__coherence__shown=2),
         "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
         "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),
     },

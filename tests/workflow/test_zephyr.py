@@ -26,8 +26,7 @@ def sizes(hub: Hub) -> dict:
     return {
         "study": {
             "runs": [zephyr["study"]["runs"][0], {"method": "rmu_zephyr", "layer": [7, 5], "c": 6.5, "seed": 0}],
-            "completions": 1,
-            "coherence": {"prompts": 2, "nulls": ["rand"]},
+            "measures": {"coherence": {"prompts": 2, "nulls": ["rand"], "shown": 1}},
         },
         "models": {
             name: {"revision": hub.revision(f"models/{entry['repo']}"), "layers": 9, "parameters": 100_000}

@@ -3,7 +3,7 @@
 Needs: the base model and the normalised corpora; a released model for the method `published`.
 Makes: {out}/{model}/prefix/{prefix}/ (kept, so that a run added later needs no other run again), and per run
 {out}/{model}/{run}/overlay.safetensors (changed tensors, control vectors, settings) with history.csv and
-snapshots.safetensors (the changed tensors after some steps, of the runs that study.emergence lists).
+snapshots.safetensors (the changed tensors after some steps, of the runs that study.measures.emergence lists).
 """
 
 

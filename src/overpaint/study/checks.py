@@ -29,15 +29,15 @@ def check(config: dict[str, Any]) -> None:
     for key in ("forget", "retain"):
         _known(config, "corpora", f"study.{key}", study[key])
     _known(config, "prompts", "study.prompts", study["prompts"])
-    grids = {key: study[key] for key in ("runs", "depth")}
-    grids |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
+    measured = {f"measures.{name}.runs": own["runs"] for name, own in study["measures"].items() if "runs" in own}
+    grids = {"runs": study["runs"]} | measured
     for where, grid in ((where, grid) for where, listed in grids.items() for grid in listed):
         _known(config, "methods", f"study.{where}", as_list(grid["method"]))
     for entry in study["evaluate"]:
         _known(config, "clearings", "study.evaluate", entry["clearings"])
         _known(config, "benchmarks", "study.evaluate", entry["benchmarks"])
     _known(config, "clearings", "study.headline.clearing", [study["headline"]["clearing"]])
-    _known(config, "clearings", "study.coherence.nulls", study["coherence"]["nulls"])
+    _known(config, "clearings", "study.measures.coherence.nulls", study["measures"]["coherence"]["nulls"])
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         for name, entry in config[catalogue].items():
             for key, kind in sweep.CATALOGUES.items():

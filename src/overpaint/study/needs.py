@@ -36,8 +36,8 @@ def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[di
     texts.check_splits(rows, texts.PROMPTS if catalogue == "prompts" else _asked(config, name), where)
     if name in _probed(config) and catalogue == "benchmarks" and any(not row["question"] for row in rows):
         raise UserError(
-            f"{where} has empty questions, at whose last token the runs of study.depth are read: write them, or leave "
-            "study.depth empty."
+            f"{where} has empty questions, at whose last token the runs of study.measures.depth are read: write them, "
+            "or leave its runs empty."
         )
 
 
@@ -55,7 +55,7 @@ def _check_units(asked: dict[tuple, tuple[str, str]], topic: str, questions: lis
 
 def _probed(config: dict[str, Any]) -> list[str]:
     """The benchmarks that are read at every depth, of which probes need questions to fit."""
-    return sweep.plain_questions(config) if sweep.picked(config, config["study"]["depth"]) else []
+    return sweep.plain_questions(config) if sweep.picked(config, config["study"]["measures"]["depth"]["runs"]) else []
 
 
 def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
@@ -75,11 +75,13 @@ def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int],
                 f"{where} has {count} texts longer than {settings['min_length']} characters, and methods.{method}."
                 f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
             )
-    most, count = max(study["relearn"]["examples"]), longer(-1)
+    relearning = study["measures"]["relearning"]
+    most, count = max(relearning["examples"]), longer(-1)
     asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
-    if name in study["forget"] and count < most and asked and sweep.picked(config, study["relearn"]["runs"]):
+    if name in study["forget"] and count < most and asked and sweep.picked(config, relearning["runs"]):
         raise UserError(
-            f"{where} has {count} texts, and study.relearn.examples asks for {most}: lower it, or add texts."
+            f"{where} has {count} texts, and study.measures.relearning.examples asks for {most}: lower it, or add "
+            "texts."
         )
 
 

@@ -116,23 +116,23 @@ def _check_clearings(config: dict[str, Any]) -> None:
         lacking["u"] = "saved control vectors, which a released model does not come with: use another direction"
     runs = _settings(config)
     meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
-    for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["coherence"]["nulls"]]):
+    for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["measures"]["coherence"]["nulls"]]):
         for need in sweep.needs_of(config["clearings"][name]):
             if need in lacking:
                 raise UserError(f"The clearing {name!r} needs {lacking[need]}, or leave the clearing out of the study.")
 
 
 def _check_coherence(config: dict[str, Any]) -> None:
-    study, found = config["study"], config["study"]["coherence"]
-    if found["prompts"] < study["completions"]:
+    study, found = config["study"], config["study"]["measures"]["coherence"]
+    if found["prompts"] < found["shown"]:
         raise UserError(
-            f"study.coherence.prompts is {found['prompts']}, fewer than study.completions ({study['completions']}), "
-            f"which are among them: make it {study['completions']} or more."
+            f"study.measures.coherence.prompts is {found['prompts']}, fewer than `shown` ({found['shown']}), which are "
+            f"among them: make it {found['shown']} or more."
         )
     for name in found["nulls"]:
         if config["clearings"][name]["direction"] == "none" or name == study["headline"]["clearing"]:
             raise UserError(
-                f"study.coherence.nulls names {name!r}, whose completions are measured anyway: leave it out."
+                f"study.measures.coherence.nulls names {name!r}, whose completions are measured anyway: leave it out."
             )
 
 
@@ -181,15 +181,14 @@ def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
 def _check_picked(config: dict[str, Any]) -> None:
     """Refuse runs to look into that cannot be looked into."""
     study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
-    chosen = {"depth": study["depth"]}
-    chosen |= {f"{key}.runs": study[key]["runs"] for key in ("relearn", "emergence")}
-    for where, grids in chosen.items():
+    for name, grids in ((name, own["runs"]) for name, own in study["measures"].items() if "runs" in own):
+        where = f"study.measures.{name}.runs"
         for run in sweep.picked(config, grids):
-            if where == "emergence.runs" and "corpora" not in sweep.NEEDS[runs[run]["kind"]]:
-                raise UserError(f"study.{where} names {run}, which no training made: leave it out.")
+            if name == "emergence" and "corpora" not in sweep.NEEDS[runs[run]["kind"]]:
+                raise UserError(f"{where} names {run}, which no training made: leave it out.")
             if not sweep.plain_questions(config, hazardous_topics(config)):
                 raise UserError(
-                    f"study.{where} needs questions on a hazardous topic scored by the words of their options, not by "
+                    f"{where} needs questions on a hazardous topic scored by the words of their options, not by "
                     "letters, a chat template or a task of the harness: list some in study.evaluate, or no runs here."
                 )
 

@@ -13,7 +13,7 @@ class Study:
     chosen: the configuration with only those catalogue entries that the study uses.
     models: names of the base models, each of which is put through every run.
     topics: the hazardous topics, in the order of `study.forget`.
-    runs: {run path: settings}, `base` first; those that `study.emergence` lists keep snapshots.
+    runs: {run path: settings}, `base` first; those that `study.measures.emergence` lists keep snapshots.
     unlearned: the runs but `base`.
     depth, relearned, emerging: the runs that are looked into.
     prefix_of: {run: name of the prefix that it shares}; prefixes: {name: settings}.
@@ -25,12 +25,12 @@ class Study:
         self.config, self.settings, self.chosen = config, config["study"], sweep.chosen(config)
         self.models = sweep.as_list(self.settings["model"])
         self.topics = sweep.hazardous_topics(config)
-        self.depth = sweep.picked(config, self.settings["depth"])
-        self.relearned = sweep.picked(config, self.settings["relearn"]["runs"])
-        self.emerging = sweep.picked(config, self.settings["emergence"]["runs"])
+        self.depth = sweep.picked(config, self.settings["measures"]["depth"]["runs"])
+        self.relearned = sweep.picked(config, self.settings["measures"]["relearning"]["runs"])
+        self.emerging = sweep.picked(config, self.settings["measures"]["emergence"]["runs"])
         self.runs = sweep.expand_runs(self.settings["runs"], config["methods"])
         for run in self.emerging:
-            self.runs[run]["snapshots"] = self.settings["emergence"]["snapshots"]
+            self.runs[run]["snapshots"] = self.settings["measures"]["emergence"]["snapshots"]
         self.unlearned = [run for run in self.runs if run != "base"]
         fixed = {run: sweep.prefix_settings(self.runs[run]) for run in self.unlearned}
         sharing = [run for run in self.unlearned if self.settings["share_prefix"] and fixed[run]]
@@ -67,7 +67,7 @@ class Study:
 
     def coherence_nulls(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are measured beside those that are shown."""
-        return self._clearings([] if run == "base" else self.settings["coherence"]["nulls"])
+        return self._clearings([] if run == "base" else self.settings["measures"]["coherence"]["nulls"])
 
     def _clearings(self, names: list[str]) -> dict[str, dict]:
         return {name: self.config["clearings"][name] for name in names}

@@ -64,7 +64,7 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
 def naive_model(config: dict[str, Any]) -> list[str]:
     """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
     study = config["study"]
-    runs = picked(config, study["depth"]) + picked(config, study["relearn"]["runs"])
+    runs = picked(config, study["measures"]["depth"]["runs"]) + picked(config, study["measures"]["relearning"]["runs"])
     return [study["naive_model"]] if study["naive_model"] and runs else []
 
 
@@ -193,10 +193,10 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         ],
         **used_texts(study),
         "methods": ["base", *used_methods(study)],
-        "clearings": [*evaluated(study, "clearings"), *study["coherence"]["nulls"]],
+        "clearings": [*evaluated(study, "clearings"), *study["measures"]["coherence"]["nulls"]],
     }
-    study = study | {"depth": _ours(study, study["depth"])}
-    study |= {key: study[key] | {"runs": _ours(study, study[key]["runs"])} for key in ("relearn", "emergence")}
+    runs = {name: {"runs": _ours(study, own["runs"])} for name, own in study["measures"].items() if "runs" in own}
+    study = study | {"measures": {name: own | runs.get(name, {}) for name, own in study["measures"].items()}}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
     clearings = used["clearings"].items()

@@ -132,8 +132,8 @@ def test_hostile_names_are_text(tmp_path):
 
 
 KEYS = {
-    "depth": (readout, "study.depth"), "relearning": (relearning, "study.relearn"),
-    "emergence": (emergence, "study.emergence"), "coherence": (coherence, "study.coherence"),
+    "depth": (readout, "study.measures.depth"), "relearning": (relearning, "study.measures.relearning"),
+    "emergence": (emergence, "study.measures.emergence"), "coherence": (coherence, "study.measures.coherence"),
     "agreement": (agreement, "study.evaluate"),
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ TITLES = {
 }
 
 
-@looked_at("coherence", "the coherence of completions", "study.coherence")
+@looked_at("coherence", "the coherence of completions", "study.measures.coherence")
 def show(view: View, shown: Shown) -> Markup:
     """Coherence of continuations."""
     caption = (

@@ -102,7 +102,7 @@ def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
     if missing:
         raise UserError(
             f"All questions on {missing[0]!r} are of the split that is shown, and probes are fitted on the other: add "
-            "questions of that split, or leave `study.depth` empty."
+            "questions of that split, or leave `study.measures.depth.runs` empty."
         )
     found, fit = found.double(), torch.tensor(fitted)
     for group in dict.fromkeys(groups):

@@ -21,7 +21,7 @@ READOUTS = {
 }
 
 
-@looked_at("depth", "what can be read off the residual stream", "study.depth")
+@looked_at("depth", "what can be read off the residual stream", "study.measures.depth")
 def show(view: View, shown: Shown) -> Markup:
     """Logit lens and probes by depth, and their values per cell."""
     caption = (

@@ -21,7 +21,7 @@ TITLES = {
 }
 
 
-@looked_at("emergence", "the course of a training", "study.emergence")
+@looked_at("emergence", "the course of a training", "study.measures.emergence")
 def show(view: View, shown: Shown) -> Markup:
     """The course of a training."""
     caption = (

@@ -31,7 +31,7 @@ def curve(
     """Rows {examples} + those of `asked()`, before any text and after each number of `settings["examples"]`.
 
     Trains `model` in place, hooks included: under a clearing the gradient passes through the projection, and what is
-    cleared stays so. Settings: examples, lr, batch, length (`study.relearn` of the schema).
+    cleared stays so. Settings: examples, lr, batch, length (`study.measures.relearning` of the schema).
     """
     wanted, size = set(settings["examples"]), settings["batch"]
     order = random.Random(seed).sample(texts, len(texts))
@@ -93,5 +93,6 @@ def check(texts: dict[str, list[str]], examples: list[int]) -> None:
     short = {topic: len(own) for topic, own in texts.items() if len(own) < max(examples)}
     for topic, count in short.items():
         raise UserError(
-            f"study.relearn.examples asks for {max(examples)} texts, and the corpus of {topic!r} has {count}: lower it."
+            f"study.measures.relearning.examples asks for {max(examples)} texts, and the corpus of {topic!r} has "
+            f"{count}: lower it."
         )

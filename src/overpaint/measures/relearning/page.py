@@ -17,7 +17,7 @@ from overpaint.report.wording import STATES, count, of_states, percent, state_na
 TITLES = {"accuracy": "accuracy", "nll": "nats of the right answer"}
 
 
-@looked_at("relearning", "relearning", "study.relearn")
+@looked_at("relearning", "relearning", "study.measures.relearning")
 def show(view: View, shown: Shown) -> Markup:
     """Relearning curves."""
     caption = (

@@ -15,7 +15,7 @@ def show(views: list[View]) -> Html:
     """What can be read off each base before each target layer, beside what clearing gives back there."""
     rows = [row for view in views for row in _rows(view)]
     if not rows:
-        return Html(macros.not_measured("where the base model looks facts up", "study.depth"))
+        return Html(macros.not_measured("where the base model looks facts up", "study.measures.depth"))
     table = pd.DataFrame(rows)
     text = sentence(table)
     alike = [name for name in ("model", "method") if table[name].nunique() == 1]
