@@ -333,7 +333,7 @@ def test_a_job_ends_well_where_the_locale_knows_no_letter_but_a_to_z(tmp_path):
         "from types import SimpleNamespace as N\n"
         "from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params\n"
         "from pathlib import Path\n"
-        "from overpaint import texts\n"
+        "from overpaint.sources import texts\n"
         "from overpaint.jobs.job import job\n"
         "out = OutputFiles(fromdict={'rows': 'a.jsonl', 'job': 'a.job.json'})\n"
         "with job(N(rule='r', threads=1, input=InputFiles(fromdict={}), output=out,\n"

@@ -16,7 +16,7 @@ from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing
 from overpaint.models import hooks
 from overpaint.models.parts import blocks, down_projection, parameter_names
-from overpaint.scoring import evaluation
+from overpaint.scoring import packing
 from overpaint.scoring.evaluation import Benchmark, IntervenedLM
 from overpaint.sources import world
 
@@ -113,7 +113,7 @@ def test_packing_without_the_tree_mask_gives_other_scores(llama, tokenizer, monk
     lm, pairs = IntervenedLM(llama, tokenizer), make_pairs(llama)
     expected = [plain(llama, *pair) for pair in pairs]
     assert differences(lm.score(pairs), expected)[0] < 1e-4
-    monkeypatch.setattr(evaluation, "_tree_mask", causal)
+    monkeypatch.setattr(packing, "_tree_mask", causal)
     assert differences(lm.score(pairs), expected)[0] > 0.1
 
 

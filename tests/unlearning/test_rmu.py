@@ -436,14 +436,15 @@ from pathlib import Path
 
 import torch
 
-from overpaint import models, training
 from overpaint.jobs.job import remove_saved
+from overpaint.models import load
+from overpaint.unlearning import training
 from overpaint.unlearning.methods import Task, rmu
 
 torch.set_num_threads(1)
 training.SAVE_EVERY_S = 0.0
 folder, given = Path(sys.argv[1]), json.loads(Path(sys.argv[1], "task.json").read_text())
-model, tokenizer = models.load_model(folder / "model"), models.load_tokenizer(folder / "model")
+model, tokenizer = load.load_model(folder / "model"), load.load_tokenizer(folder / "model")
 task = Task(tokenizer=tokenizer, resume=folder / "resume.safetensors", **given)
 rmu.unlearn(model, task)[0].save(folder / sys.argv[2])
 remove_saved(task.resume)
