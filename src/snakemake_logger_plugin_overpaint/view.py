@@ -84,6 +84,8 @@ class View:
 
     def fail_together(self, record: Any) -> None:
         """Jobs have failed that were sent to a cluster as one: as Snakemake says it."""
+        for info in record.job_error_info:
+            self.progress.fail(info["jobid"], record.created)
         self.lines(DefaultFormatter(show_failed_logs=True).format(record))
 
     def lines(self, text: str) -> None:

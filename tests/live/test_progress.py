@@ -150,6 +150,22 @@ def test_of_what_is_no_event_only_news_is_told(capsys):
     assert capsys.readouterr().err == "Creating conda environment envs/unlearn.yaml...\n"
 
 
+def test_jobs_that_failed_together_are_told_one_by_one(capsys):
+    shown = handler()
+    shown.emit(record("stats", event="run_info", stats={"rule": 2, "total": 2}))
+    failed = []
+    for number in (1, 2):
+        job = {"jobid": number, "rule_name": "rule", "log": [], "output": []}
+        shown.emit(record("job", event="job_info", rule_msg=f"Making {number}", wildcards={}, **job))
+        failed.append(job)
+    said = {"aux_logs": ["slurm.log"], "job_error_info": failed}
+    shown.emit(record("Error in group g", event="group_error", **said))
+    shown.close()
+    err = capsys.readouterr().err
+    assert "slurm.log" in err and "0 of 2 jobs done in 0 s, 2 failed:" in err
+    assert "  rule: Making 1  [log: none]\n  rule: Making 2  [log: none]" in err
+
+
 def test_a_dry_run_is_told_by_snakemake_itself(capsys):
     handler(dryrun=True, stdout=True).emit(record("Job stats: ..."))
     assert "Job stats" in capsys.readouterr().out
