@@ -28,9 +28,9 @@ RUNS = {
     "rmu/layer=3/c=6.5/seed=0": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
 }
 NAMES = ("none", "span", "topic", "rand", "span_boot")
-CLEARINGS = {name: {"direction": name, "on_base": False, "null": name == "rand"} for name in NAMES}
-CLEARINGS["on_base"] = {"direction": "span", "on_base": True, "null": False}
-STUDY = Study("study", "model", RUNS, HAZARDOUS, CLEARINGS, "span")
+CLEARINGS = {name: {"direction": name, "on_base": False} for name in NAMES}
+CLEARINGS["on_base"] = {"direction": "span", "on_base": True}
+STUDY = Study("study", "model", RUNS, HAZARDOUS, CLEARINGS, "span", ["rand"])
 FIRST = "rmu/layer=2/c=4/seed=0"
 
 

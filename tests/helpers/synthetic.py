@@ -61,13 +61,11 @@ class Tables:
 
     def study(self) -> Study:
         names = ["none", "topic", "rand", "randn", "ones", *self.clearings]
-        nulls = {name for name, own in sweep.DIRECTIONS.items() if own.get("null")}
-        known = {"none", *nulls}
+        known = {"none", *sweep.NULLS}
         settings = {
-            name: {"direction": name if name in known else "span", "on_base": name == "on_base", "null": name in nulls}
-            for name in names
+            name: {"direction": name if name in known else "span", "on_base": name == "on_base"} for name in names
         }
-        return Study("synthetic", "tiny", {}, list(self.topics), settings, self.primary)
+        return Study("synthetic", "tiny", {}, list(self.topics), settings, self.primary, sweep.NULLS)
 
     def how(self, clearing: str, draw: int = core.TOGETHER) -> dict:
         """The columns of `APPLIED`; `other_topic` is the clearing `topic` by the directions of other topics."""

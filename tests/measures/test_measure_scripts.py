@@ -17,8 +17,8 @@ from overpaint.sources import texts, world
 ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
 STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
 CLEARINGS = {
-    "none": {"direction": "none", "null": False},
-    "topic": {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False, "null": False},
+    "none": {"direction": "none"},
+    "topic": {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False},
 }
 
 
@@ -105,7 +105,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     measured = {name: [] for name in names} | {"agreement": ["base"]}
     made = run(
         "gather_measures", tmp_path / "made", inputs, [*names, *(f"{name}_csv" for name in names)],
-        models=["tiny"], runs=runs, hazardous=["fire"], measured=measured,
+        models=["tiny"], runs=runs, hazardous=["fire"], nulls=["rand"], measured=measured,
         config=json.dumps({"study": STUDY, "clearings": CLEARINGS}),
     )  # fmt: skip
     sizes = {name: len(pd.read_parquet(made[name])) for name in names}

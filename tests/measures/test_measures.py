@@ -16,8 +16,8 @@ RUNS = {
     "rmu/1": {"kind": "rmu", "method": "rmu", "layer": 2, "c": 4, "seed": 1},
     "rmu/2": {"kind": "rmu", "method": "rmu", "layer": 3, "c": 6.5, "seed": 0},
 }
-CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "topic", "rand")}
-STUDY = Study("study", "model", RUNS, ["fire", "ice"], CLEARINGS, "topic")
+CLEARINGS = {n: {"direction": n, "on_base": False} for n in ("none", "topic", "rand")}
+STUDY = Study("study", "model", RUNS, ["fire", "ice"], CLEARINGS, "topic", ["rand"])
 TOPICS = ("fire", "ice", "calm")
 KEYS = {name: module.KEYS for name, module in measures.every("table").items()}
 TABLE = {name: module.table for name, module in measures.every("table").items()}

@@ -75,7 +75,7 @@ def test_cosmetics_of_the_script_itself_change_nothing(package, script):
     before = taken(script)
     script.write_text(script.read_text().replace('"""Do it."""', '"""Do it well."""\n# so'))
     assert taken(script) == before
-    script.write_text(script.read_text().replace("texts.SPLITS", "texts.FIELDS"))
+    script.write_text(script.read_text().replace("print(texts)", "print(fictional)"))
     assert taken(script) != before
 
 

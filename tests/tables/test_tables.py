@@ -149,8 +149,7 @@ def test_no_number_depends_on_a_name(answers, scores):
     ],
 )
 def test_the_kind_of_a_clearing_is_that_of_its_settings(settings, kind):
-    null = sweep.kind_of(settings).get("null", False)
-    study = replace(STUDY, clearings={"mine": {"on_base": False, "null": null} | settings})
+    study = replace(STUDY, clearings={"mine": {"on_base": False} | settings}, nulls=sweep.NULLS)
     assert study.kind("mine") == kind
     assert replace(study, primary="mine").kind("mine") == ("none" if kind == "none" else "primary")
     assert study.recovers("mine") == (kind not in ("none", "control"))

@@ -212,7 +212,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
 SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
-CLEARINGS = {n: {"direction": n, "on_base": False, "null": n == "rand"} for n in ("none", "span", "rand")}
+CLEARINGS = {n: {"direction": n, "on_base": False} for n in ("none", "span", "rand")}
 CONFIG = {"study": {"name": "small", "model": "tiny", "headline": {"clearing": "span"}}, "clearings": CLEARINGS}
 
 
@@ -284,7 +284,7 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
     return run(
         "gather_tables", folder, inputs, outputs,
         config=json.dumps(CONFIG), plan=json.dumps(yaml.safe_load(PLAN.read_text())), models=list(models), runs=RUNS,
-        unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
+        unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"], nulls=["rand"],
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ rule gather_tables:
         runs=STUDY.runs,
         completed=STUDY.completed,
         hazardous=STUDY.topics,
+        nulls=sweep.NULLS,
         code=code("gather_tables.py"),
     message:
         "Gathering the tables"
@@ -97,6 +98,7 @@ rule gather_measures:
         models=STUDY.models,
         runs=STUDY.runs,
         hazardous=STUDY.topics,
+        nulls=sweep.NULLS,
         measured=MEASURED,
         code=code("gather_measures.py", *measures.modules("table")),
     message:

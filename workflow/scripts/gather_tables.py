@@ -9,7 +9,7 @@ from overpaint.tables import core, gathering
 with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
     config, plan = json.loads(params.config), json.loads(params.plan)
-    study = core.Study.of(config, params.runs, params.hazardous)
+    study = core.Study.of(config, params.runs, params.hazardous, params.nulls)
     for name, table in gathering.gather(given, study, params.models, params.completed, plan).items():
         core.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
     copyfile(given.plan, out.plan)

@@ -106,7 +106,7 @@ def _check_clearings(config: dict[str, Any]) -> None:
         lacking["benign"] = "a benign prompt set: list one in study.prompts"
     without = [not sweep.GIVES_U[config["methods"][name]["kind"]] for name in used_methods(study)]
     primary = config["clearings"][study["headline"]["clearing"]]
-    null = sweep.kind_of(primary).get("null")
+    null = primary["direction"] in sweep.NULLS
     if primary["direction"] == "none" or null or primary["on_base"]:
         raise UserError(
             f"study.headline.clearing is {study['headline']['clearing']!r}, which brings back nothing of the junk's "

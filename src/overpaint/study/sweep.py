@@ -16,6 +16,7 @@ PREFIX = (
 )  # fmt: skip
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
 DIRECTIONS = {"none": {}} | decorated("junk/clearing.py", "direction")
+NULLS = [name for name, own in DIRECTIONS.items() if own.get("null")]  # they know nothing of the hazardous texts
 # Catalogues that entries of others are made from, by the key that names one.
 CATALOGUES = {"world": "worlds", "package": "packages", "dataset": "datasets"}
 # Of each source of texts: the key of an entry that names what it takes, and how equal texts are known.
@@ -199,8 +200,6 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     study = study | {"measures": {name: own | runs.get(name, {}) for name, own in study["measures"].items()}}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
-    clearings = used["clearings"].items()
-    used["clearings"] = {name: entry | {"null": kind_of(entry).get("null", False)} for name, entry in clearings}
     for key, catalogue in CATALOGUES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}
     return {"study": study} | used

@@ -49,6 +49,7 @@ class Study:
 
     name, model: the study's and the model's.    runs: {run path: settings}, the base among them.
     hazardous: the hazardous topics.    clearings: {name: settings}.    primary: the clearing fixed beforehand.
+    nulls: kinds of directions that know nothing of the hazardous texts.
     """
 
     name: str
@@ -57,13 +58,14 @@ class Study:
     hazardous: list[str]
     clearings: dict[str, dict]
     primary: str
+    nulls: list[str]
 
     @classmethod
-    def of(cls, config: dict, runs: dict[str, dict], hazardous: list[str]) -> "Study":
+    def of(cls, config: dict, runs: dict[str, dict], hazardous: list[str], nulls: list[str]) -> "Study":
         """That of the first base model of a configuration."""
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
-        return cls(study["name"], model, runs, hazardous, config["clearings"], study["headline"]["clearing"])
+        return cls(study["name"], model, runs, hazardous, config["clearings"], study["headline"]["clearing"], nulls)
 
     def columns(self, run: str, seed: str | None = None) -> dict:
         """The columns of `RUN` for a run; see `run_columns`."""
@@ -90,7 +92,7 @@ class Study:
             return "primary"
         if settings["on_base"]:
             return "control"
-        return "null" if settings["null"] else "alternative"
+        return "null" if settings["direction"] in self.nulls else "alternative"
 
     def recovers(self, clearing: str) -> bool:
         """Whether the unlearned model is cleared at all, so that something may come back."""
