@@ -33,7 +33,7 @@ from overpaint.study.configuration import complete, read_plan
 # Keys without a default: what leaving them out means.
 OPTIONAL = {
     "layers": "the study's layers are checked when the model is loaded",
-    "count": "all rows",
+    "max_rows": "all rows",
     "world": "a text is of its model's world",
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
@@ -93,7 +93,7 @@ def properties() -> Iterator[tuple[str, dict, bool]]:
 
 def test_the_schema_is_walked_whole():
     names = {name for name, _, _ in properties()}
-    expected = {"study", "seed", "c", "evaluate", "sha256", "heads", "path", "domains", "count", "prior", "alpha"}
+    expected = {"study", "seed", "c", "evaluate", "sha256", "heads", "path", "domains", "max_rows", "prior", "alpha"}
     assert expected | {"on_base", "benchmarks", "split", "topic"} <= names and len(list(properties())) > 70
 
 
@@ -159,10 +159,11 @@ def test_defaults_are_filled_in_at_every_level():
     )
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
-    assert found["methods"]["rmu"]["length"] == 512 and found["study"]["junk"]["position"] == "last"
+    assert found["methods"]["rmu"]["max_tokens"] == 512 and found["study"]["junk"]["position"] == "last"
     assert found["study"] | {"output": "results", "split": "report"} == found["study"]
     assert (
-        found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
+        found["benchmarks"]["everyday"] | {"metric": "acc", "max_scored": 0, "prior": ""}
+        == found["benchmarks"]["everyday"]
     )
     assert found["clearings"]["rand"] == {
         "direction": "rand", "target": "zero", "scope": "all", "strength": 1, "draws": 20, "rank": 2, "resamples": 8,
@@ -184,7 +185,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     assert found["models"]["released"] == config["models"]["released"] | {"dtype": "float32", "parameters": 10**9}
     assert found["datasets"]["wiki"]["sha256"] == {}
     assert (
-        found["corpora"]["everyday"] | {"files": ["*"], "column": "text", "min_length": 0, "fit": 0.25}
+        found["corpora"]["everyday"] | {"files": ["*"], "column": "text", "min_chars": 0, "fit": 0.25}
         == (found["corpora"]["everyday"])
     )
     used = sweep.chosen(found)
@@ -200,11 +201,11 @@ def test_the_layers_of_a_hub_model_are_checked():
 
 def test_what_is_given_stays_and_the_input_is_left_alone():
     config = merged(ROOT / "studies/smoke.yaml")
-    config["methods"]["rmu"]["length"] = 33
+    config["methods"]["rmu"]["max_tokens"] = 33
     before = copy.deepcopy(config)
     found = complete(config, SCHEMA)
     assert config == before and found != before
-    assert found["methods"]["rmu"]["length"] == 33 and found["study"]["measures"]["coherence"]["shown"] == 1
+    assert found["methods"]["rmu"]["max_tokens"] == 33 and found["study"]["measures"]["coherence"]["shown"] == 1
     assert complete(found, SCHEMA) == found, "completing twice is completing once"
     json.dumps(found)  # plain types only
 

@@ -226,14 +226,14 @@ NUMBERS = [math.nan, math.inf, -math.inf, -1, 10**9, 2**64, 10**30, 10**400, Tru
 WHOLE = [1.0, 2.0, 2.5]
 INTEGERS = [
     ("study", "measures", "coherence", "shown"), ("study", "measures", "coherence", "prompts"),
-    ("study", "measures", "relearning", "batch"), ("study", "measures", "relearning", "length"),
+    ("study", "measures", "relearning", "batch"), ("study", "measures", "relearning", "max_tokens"),
     ("study", "measures", "relearning", "examples", 0), ("study", "measures", "emergence", "snapshots"),
     ("study", "runs", 0, "layer"), ("study", "runs", 0, "layer", 0), ("study", "evaluate", 3, "layer"),
     ("worlds", "miniature", "entities"), ("worlds", "miniature", "values"), ("models", "miniature", "width"),
     ("models", "miniature", "layers"), ("models", "miniature", "heads"), ("models", "miniature", "steps"),
     ("models", "miniature", "batch"), ("models", "miniature", "length"), ("methods", "rmu", "batch"),
-    ("methods", "rmu", "length"), ("methods", "rmu", "forget_length"),
-    ("methods", "rmu", "max_batches"), ("methods", "rmu_mixtral", "min_length"), ("corpora", "wmdp_bio", "min_length"),
+    ("methods", "rmu", "max_tokens"), ("methods", "rmu", "forget_max_tokens"),
+    ("methods", "rmu", "max_batches"), ("methods", "rmu_mixtral", "min_chars"), ("corpora", "wmdp_bio", "min_chars"),
     ("clearings", "rand", "draws"), ("clearings", "rand", "rank"), ("clearings", "span_boot", "resamples"),
 ]  # fmt: skip
 SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds", "miniature", "seed"),

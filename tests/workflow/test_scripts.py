@@ -183,7 +183,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     Overlay(changed, {}, settings, base_fingerprint(llama, names)).save(tmp_path / "overlay")
     junk.save(tmp_path / "junk")
     texts.write_rows(world.question_rows(facts, ["gloomcraft"]), tmp_path / "rows.jsonl")
-    entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "limit": 4, "prior": ""}
+    entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "max_scored": 4, "prior": ""}
     entry |= {"scoring": "continuation", "description": "", "chat_template": False}
     clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "strength": 1, "on_base": False}
     clearings = {name: clearing | {"direction": name} for name in ("none", "span", "rand")}

@@ -35,8 +35,8 @@ def sizes(hub: Hub) -> dict:
         "datasets": {
             name: {"revision": hub.revision(f"datasets/{entry['repo']}")} for name, entry in config["datasets"].items()
         },
-        "prompts": {"mmlu": {"count": 6}},
-        "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")},
+        "prompts": {"mmlu": {"max_rows": 6}},
+        "benchmarks": {name: {"min_chars": 20, "max_rows": 2} for name in ("wmdp_bio_text", "wikitext_text")},
         "clearings": {name: {"draws": 2} for name in ("rand", "randn")},
     }
 

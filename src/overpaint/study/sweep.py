@@ -11,7 +11,7 @@ from overpaint.errors import UserError
 
 # Settings of a method that fix what enters the first block that it trains.
 PREFIX = (
-    "layer", "updated", "projections", "steps", "batch", "length", "forget_length", "max_batches", "min_length",
+    "layer", "updated", "projections", "steps", "batch", "max_tokens", "forget_max_tokens", "max_batches", "min_chars",
     "shuffle",
 )  # fmt: skip
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
