@@ -20,7 +20,7 @@ from overpaint.models.overlay import Overlay, base_fingerprint
 from overpaint.models.parts import blocks, down_projection, parameter_names
 from overpaint.sources import harness, texts, world
 
-PLAN = ROOT / "plan.yaml"
+PLAN = ROOT / "preregistration.yaml"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
@@ -198,7 +198,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     plan = [{"clearings": list(clearings), "benchmarks": ["own"]}]
     made = run(
         "evaluate", tmp_path, inputs, ["answers", "agreement"],
-        plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
+        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])
@@ -277,14 +277,14 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
-        "plan": PLAN,
+        "preregistration": PLAN,
     }
-    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "plan")}
-    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "plan"]
+    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "preregistration")}
+    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "preregistration"]
     return run(
         "gather_tables", folder, inputs, outputs,
-        config=json.dumps(CONFIG), plan=json.dumps(yaml.safe_load(PLAN.read_text())), models=list(models), runs=RUNS,
-        unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
+        config=json.dumps(CONFIG), preregistration=json.dumps(yaml.safe_load(PLAN.read_text())),
+        models=list(models), runs=RUNS, unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"],
     )  # fmt: skip
 
 
@@ -345,7 +345,7 @@ def test_gather_tables_keeps_the_models_apart_and_judges_them_together(tmp_path,
 
 
 def test_gather_tables_keeps_the_plan_as_it_is(gathered):
-    assert gathered["plan"].read_bytes() == PLAN.read_bytes()
+    assert gathered["preregistration"].read_bytes() == PLAN.read_bytes()
 
 
 def test_gather_tables_manages_without_completions(tmp_path):

@@ -133,7 +133,7 @@ def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
     return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
 
 
-def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
+def evaluation_plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
     known = GIVES_U[settings["kind"]]
