@@ -34,7 +34,7 @@ from overpaint.unlearning.methods import Task, rmu
 
 SETTINGS = {
     "c": 6.5, "seed": 0, "c_unit": "absolute", "control_vector": "uniform", "updated": [-2, -1, 0],
-    "projections": ["mlp"], "batch": 4, "min_length": 0, "lr": 5e-5, "max_batches": 150, "shuffle": False,
+    "projections": ["mlp"], "batch": 4, "min_chars": 0, "lr": 5e-5, "max_batches": 150, "shuffle": False,
     "skip_first": False, "mask_padding": False,
 }  # fmt: skip
 TRAININGS = {"mistral-32x256": (7, 512), "smollm2-135m": (10, 64)}  # layer, tokens a text
@@ -81,10 +81,16 @@ def train(arm: str, model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: 
     """Train as the arm does; the number of steps that were made."""
     (layer, length), steps = TRAININGS[name], STEPS[arm]
     forget, retain = {"topic": words(4 * steps, length, 0)}, words(4 * steps, length, 1)
-    settings = SETTINGS | {"layer": layer, "length": length, "forget_length": length, "steps": steps, "alpha": 1200.0}
+    settings = SETTINGS | {
+        "layer": layer,
+        "max_tokens": length,
+        "forget_max_tokens": length,
+        "steps": steps,
+        "alpha": 1200.0,
+    }
     if arm == "reference":
         controls = rmu.draw_controls(["topic"], model.config.hidden_size, "uniform", 0)
-        given = settings | {"alpha": [1200.0], "forget_length": [length]}
+        given = settings | {"alpha": [1200.0], "forget_max_tokens": [length]}
         reference.unlearn(model, tokenizer, forget, retain, controls, given)
         return steps
     training.PROBES = 1

@@ -10,7 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ["Snakefile", "config.yaml", "plan.yaml", "workflow", "profiles", "envs", "studies", "reports", "src"]
+COPIED = [
+    "Snakefile",
+    "config.yaml",
+    "preregistration.yaml",
+    "workflow",
+    "profiles",
+    "envs",
+    "studies",
+    "reports",
+    "src",
+]
 SMOKE = ["--configfile", "studies/smoke.yaml"]
 OUT, MODEL = "results/smoke", "results/smoke/smoke"
 RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]

@@ -15,7 +15,7 @@ from overpaint.errors import UserError
 from overpaint.study.configuration import complete
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
-PLAN_SCHEMA = ROOT / "workflow/schemas/plan.schema.yaml"
+PLAN_SCHEMA = ROOT / "workflow/schemas/preregistration.schema.yaml"
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 

@@ -51,11 +51,11 @@ def unlearn(
         number, first = step % len(topics), step // len(topics) * settings["batch"]
         texts, kept = (corpus[first : first + settings["batch"]] for corpus in (forget[topics[number]], retain))
         target = settings["c"] * controls[topics[number]].to(model.dtype)
-        forgetting = activations(updated, texts, settings["forget_length"][number])
+        forgetting = activations(updated, texts, settings["forget_max_tokens"][number])
         forget_loss = mse_loss(forgetting, target.expand_as(forgetting))
-        retaining = activations(updated, kept, settings["length"])
+        retaining = activations(updated, kept, settings["max_tokens"])
         with torch.no_grad():
-            held = activations(frozen, kept, settings["length"])
+            held = activations(frozen, kept, settings["max_tokens"])
         loss = forget_loss + settings["alpha"][number] * mse_loss(retaining, held)
         optimizer.zero_grad()
         loss.backward()

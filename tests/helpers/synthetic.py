@@ -21,7 +21,7 @@ HOSTILE = (
     "[link](javascript:alert(1)) <img src=http://evil.example/x.png> שלום\r\n</div></body>"
 )
 CONTROL = "The lantern of Orvale is kept in the north tower."
-PLAN = ROOT / "plan.yaml"
+PLAN = ROOT / "preregistration.yaml"
 TABLES = [*tables.TABLES, *measures.names()]
 START = ["study", "model", "method", "layer", "c", "seed"]
 
@@ -56,7 +56,7 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
             getattr(self, name)().to_parquet(folder / f"{name}.parquet")
-        (folder / "plan.yaml").write_text(PLAN.read_text(encoding="utf-8"), encoding="utf-8")
+        (folder / "preregistration.yaml").write_text(PLAN.read_text(encoding="utf-8"), encoding="utf-8")
         return folder
 
     def study(self) -> Study:

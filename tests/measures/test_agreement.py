@@ -23,7 +23,7 @@ def benchmarks(facts, tmp_path_factory) -> list[Benchmark]:
     folder = tmp_path_factory.mktemp("texts")
     write_rows(world.text_rows(facts, ["gloomcraft"]), folder / "text.jsonl")
     write_rows(world.question_rows(facts, ["gloomcraft"]), folder / "questions.jsonl")
-    text = Benchmark("text", "gloomcraft", folder / "text.jsonl", "perplexity", limit=3)
+    text = Benchmark("text", "gloomcraft", folder / "text.jsonl", "perplexity", max_scored=3)
     return [text, Benchmark("questions", "gloomcraft", folder / "questions.jsonl", "acc")]
 
 

@@ -95,7 +95,7 @@ def traced(llama, tokenizer, texts, settings, facts, tmp_path) -> dict:
     overlay = rmu.unlearn(
         copy.deepcopy(llama), task(tokenizer, texts, settings | {"steps": 60, "alpha": 1.0, "snapshots": 2})
     )[0]
-    entry = {"metric": "acc", "prior": "", "limit": 12}
+    entry = {"metric": "acc", "prior": "", "max_scored": 12}
     for topic in TOPICS:
         write_rows(world.question_rows(facts, [topic]), tmp_path / f"{topic}.jsonl")
     files = [tmp_path / f"{topic}.jsonl" for topic in TOPICS]

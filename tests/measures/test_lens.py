@@ -20,7 +20,7 @@ from overpaint.sources.texts import write_rows
 @pytest.fixture(scope="module")
 def asked(facts, tokenizer, tmp_path_factory) -> dict[str, list[questions.Question]]:
     """Questions of both splits on two topics."""
-    folder, settings = tmp_path_factory.mktemp("questions"), {"metric": "acc", "prior": "", "limit": 0}
+    folder, settings = tmp_path_factory.mktemp("questions"), {"metric": "acc", "prior": "", "max_scored": 0}
     topics = {"gloomcraft": ["gloomcraft"], "everyday": ["rivers", "guilds"]}
     for topic, domains in topics.items():
         write_rows(world.question_rows(facts, domains), folder / f"{topic}.jsonl")

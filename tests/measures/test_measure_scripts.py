@@ -14,7 +14,7 @@ from overpaint.models import pretrain
 from overpaint.models.overlay import Overlay
 from overpaint.sources import texts, world
 
-ENTRY = {"metric": "acc", "prior": "", "limit": 0, "kind": "questions"}
+ENTRY = {"metric": "acc", "prior": "", "max_scored": 0, "kind": "questions"}
 STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
 CLEARINGS = {
     "none": {"direction": "none"},
@@ -50,7 +50,7 @@ def given(facts, tokenizer, tmp_path_factory) -> dict:
 
 
 def relearned(folder: Path, given: dict, **changes) -> pd.DataFrame:
-    settings = {"examples": [0, 3], "lr": 1e-2, "batch": 2, "length": 64}
+    settings = {"examples": [0, 3], "lr": 1e-2, "batch": 2, "max_tokens": 64}
     params = {"settings": settings, "clearings": CLEARINGS, "topics": ["gloomcraft", "riftlore"], "split": "report"}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in params["topics"]}
     made = run("relearn", folder, given | changes, ["relearning"], **params, dtype="float32")

@@ -19,7 +19,7 @@ from overpaint.scoring import questions
 from overpaint.sources import world
 from overpaint.sources.texts import write_rows
 
-SETTINGS = {"examples": [0, 2, 8], "lr": 3e-3, "batch": 2, "length": 64}
+SETTINGS = {"examples": [0, 2, 8], "lr": 3e-3, "batch": 2, "max_tokens": 64}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def asked(facts, tokenizer, tmp_path_factory) -> list[questions.Question]:
     """Questions of the reported half on one topic."""
     path = tmp_path_factory.mktemp("questions") / "rows.jsonl"
     write_rows(world.question_rows(facts, ["gloomcraft"]), path)
-    settings = {"topic": "t", "metric": "acc", "prior": "", "limit": 0}
+    settings = {"topic": "t", "metric": "acc", "prior": "", "max_scored": 0}
     return questions.read([path], [settings], tokenizer, "report")["t"]
 
 

@@ -323,13 +323,13 @@ def test_one_row_is_kept_per_text_with_its_likelihood_and_length(llama, tokenize
 
 @pytest.mark.parametrize(("limit", "count"), [(3, 3), (0, 32), (1000, 32)])
 def test_a_limit_keeps_the_first_rows_of_the_split(llama, tokenizer, questions, write, limit, count):
-    found = evaluate(llama, tokenizer, write(questions, limit=limit))
+    found = evaluate(llama, tokenizer, write(questions, max_scored=limit))
     asked = [row["id"] for row in questions if row["split"] == "report"]
     assert len(asked) == 32 and [row["id"] for row in found] == asked[:count]
 
 
 def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questions, passages, write):
-    asked, read = write(questions[:16], "asked"), write(passages, "read", metric="perplexity", limit=2)
+    asked, read = write(questions[:16], "asked"), write(passages, "read", metric="perplexity", max_scored=2)
     sites = {site: torch.zeros(1) for site in hooks.residual_sites(llama)}
     row = torch.nn.functional.normalize(llama.model.embed_tokens.weight.mean(0, keepdim=True))
     cleared = Clearing("topic", "gloomcraft", row, sites)
@@ -348,7 +348,7 @@ def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questi
 def test_a_clearing_on_the_base_evaluates_the_base_and_brings_the_unlearned_weights_back(
     llama, originals, tokenizer, questions, write
 ):
-    base, benchmark = originals["llama"], write(questions, limit=4)
+    base, benchmark = originals["llama"], write(questions, max_scored=4)
     own = parameter_names(llama, [down_projection(block) for block in blocks(llama)[1:3]])
     base_tensors = {name: dict(base.named_parameters())[name].clone() for name in own}
     for name in own:
@@ -451,9 +451,9 @@ def test_accuracy_follows_from_the_likelihoods_with_and_without_the_question(lla
 
 
 def test_a_benchmark_takes_its_metric_from_the_catalogue(tmp_path):
-    entry = {"kind": "questions", "topic": "north", "metric": "acc_norm", "limit": 7, "prior": PRIOR}
+    entry = {"kind": "questions", "topic": "north", "metric": "acc_norm", "max_scored": 7, "prior": PRIOR}
     entry |= {"scoring": "letter", "description": "On the north.", "chat_template": True}
     asked = Benchmark.of("asked", entry, Path(tmp_path))
-    assert (asked.metric, asked.limit, asked.prior) == ("acc_norm", 7, PRIOR)
+    assert (asked.metric, asked.max_scored, asked.prior) == ("acc_norm", 7, PRIOR)
     assert (asked.scoring, asked.description, asked.chat_template) == ("letter", "On the north.", True)
     assert Benchmark.of("read", entry | {"kind": "text"}, Path(tmp_path)).metric == "perplexity"

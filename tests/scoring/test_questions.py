@@ -19,8 +19,8 @@ from overpaint.scoring.likelihood import log_likelihoods
     ("metric", "prior"), [("acc", ""), ("acc_norm", ""), ("acc_mutual_info", ""), ("acc_mutual_info", PRIOR)]
 )
 def test_answers_equal_the_harness(llama, tokenizer, questions, write, metric, prior):
-    benchmark = write(questions, metric=metric, prior=prior, limit=30)
-    settings = {"topic": "gloomcraft", "metric": metric, "prior": prior, "limit": 30}
+    benchmark = write(questions, metric=metric, prior=prior, max_scored=30)
+    settings = {"topic": "gloomcraft", "metric": metric, "prior": prior, "max_scored": 30}
     found = asking.read([benchmark.path], [settings], tokenizer, "report")
     rows = asking.ask(llama, found["gloomcraft"])
     wanted = evaluate(llama, tokenizer, benchmark)
@@ -40,7 +40,7 @@ def test_an_empty_question_starts_alike_in_every_rule(llama, tokenizer, question
         own.backend_tokenizer.post_processor = TemplateProcessing(single=[word, "$A"], special_tokens=[(word, start)])
     rows = [row | {"question": ""} for row in questions]
     benchmark = write(rows, prior=prior)
-    settings = {"topic": "t", "metric": "acc", "prior": prior, "limit": 0}
+    settings = {"topic": "t", "metric": "acc", "prior": prior, "max_scored": 0}
     asked = asking.read([benchmark.path], [settings], own, "report")["t"]
     context = own(prior)["input_ids"] if prior else [start]
     assert all(question.context == context for question in asked)
@@ -64,7 +64,7 @@ def test_metrics_differ(llama, tokenizer, questions, write):
     path = write(questions).path
     chosen = []
     for metric in ("acc", "acc_norm", "acc_mutual_info"):
-        settings = {"topic": "t", "metric": metric, "prior": "", "limit": 0}
+        settings = {"topic": "t", "metric": metric, "prior": "", "max_scored": 0}
         chosen.append(
             [row["correct"] for row in asking.ask(llama, asking.read([path], [settings], tokenizer, "fit")["t"])]
         )
@@ -72,14 +72,16 @@ def test_metrics_differ(llama, tokenizer, questions, write):
 
 
 def test_questions_are_read_by_topic_split_and_limit(tokenizer, questions, write):
-    path, settings = write(questions).path, {"topic": "a", "metric": "acc", "prior": "", "limit": 3}
-    found = asking.read([path, path], [settings, settings | {"topic": "b", "limit": 0}], tokenizer, "fit", "report")
+    path, settings = write(questions).path, {"topic": "a", "metric": "acc", "prior": "", "max_scored": 3}
+    found = asking.read(
+        [path, path], [settings, settings | {"topic": "b", "max_scored": 0}], tokenizer, "fit", "report"
+    )
     assert [q.split for q in found["a"]] == ["fit"] * 3 + ["report"] * 3 and len(found["b"]) == len(questions)
 
 
 def test_questions_are_distinct_unless_the_right_option_shares_its_first_token(tokenizer, questions, write):
     rows = [dict(questions[0], choices=["the home", "is", "the ward", "of"], answer=answer) for answer in (0, 1)]
-    settings = {"topic": "t", "metric": "acc", "prior": "", "limit": 0}
+    settings = {"topic": "t", "metric": "acc", "prior": "", "max_scored": 0}
     rows = [row | {"unit": str(index), "split": "fit"} for index, row in enumerate(rows)]
     found = asking.read([write(rows).path], [settings], tokenizer, "fit")["t"]
     assert [question.distinct for question in found] == [False, True]

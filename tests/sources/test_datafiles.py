@@ -17,7 +17,7 @@ from overpaint.sources import datafiles, texts, world
 from overpaint.sources import rows as rows_of
 
 ROWS = [{"name": f"page {n}", "text": f"page {n} is \u2028 {'long ' * n}"} for n in range(8)]
-SETTINGS = {"source": "dataset", "dataset": "pages", "files": ["*"], "column": "text", "min_length": 0, "fit": 0.25}
+SETTINGS = {"source": "dataset", "dataset": "pages", "files": ["*"], "column": "text", "min_chars": 0, "fit": 0.25}
 CORPUS, PROMPTS = (SETTINGS | {"kind": kind} for kind in ("corpus", "prompts"))
 
 
@@ -128,16 +128,16 @@ def test_rows_are_read_as_they_are_asked_for(pages):
 
 
 def test_a_corpus_has_all_rows_longer_than_asked_in_order(pages):
-    rows = rows_of(CORPUS | {"min_length": len(ROWS[3]["text"])}, pages())
+    rows = rows_of(CORPUS | {"min_chars": len(ROWS[3]["text"])}, pages())
     assert rows == [{"id": f"part/test.jsonl:{n}", "text": ROWS[n]["text"]} for n in range(4, 8)]
-    assert [row["text"] for row in rows_of(CORPUS | {"column": "name", "count": 2}, pages())] == [
+    assert [row["text"] for row in rows_of(CORPUS | {"column": "name", "max_rows": 2}, pages())] == [
         "page 0", "page 1",
     ]  # fmt: skip
 
 
 def test_lines_of_wikitext_are_the_rows_of_the_reference(published):
     folder = published / "Salesforce/wikitext"
-    settings = SETTINGS | {"files": ["wikitext-2-raw-v1/test-*"], "min_length": 50}
+    settings = SETTINGS | {"files": ["wikitext-2-raw-v1/test-*"], "min_chars": 50}
     path = folder / "wikitext-2-raw-v1/test-00000-of-00001.parquet"
     lines = [row["text"] for row in parquet.read_table(path).to_pylist()]
     kept = [line for line in lines if len(line) > 50]
@@ -175,7 +175,7 @@ def test_equal_texts_are_one_unit_whatever_their_spaces():
 def test_a_count_is_of_each_split_and_spread_over_the_files(published):
     settings = SETTINGS | {"files": ["wmdp-*"], "column": "question"}
     everything = rows_of({"kind": "prompts"} | settings, published / "cais/wmdp")
-    some = rows_of({"kind": "prompts"} | settings | {"count": 5}, published / "cais/wmdp")
+    some = rows_of({"kind": "prompts"} | settings | {"max_rows": 5}, published / "cais/wmdp")
     for split in texts.SPLITS:
         own = [row for row in everything if row["split"] == split]
         chosen = [own.index(row) for row in some if row["split"] == split]
@@ -198,11 +198,11 @@ def test_all_texts_may_be_in_one_split(published):
 
 
 def test_too_few_rows_say_how_many_there_are(pages):
-    assert "only 8 " in refusal(rows_of, CORPUS | {"count": 9}, pages())
-    assert "only 0 " in refusal(rows_of, CORPUS | {"min_length": 10**6}, pages())
-    said = refusal(rows_of, PROMPTS | {"count": 8}, pages())
+    assert "only 8 " in refusal(rows_of, CORPUS | {"max_rows": 9}, pages())
+    assert "only 0 " in refusal(rows_of, CORPUS | {"min_chars": 10**6}, pages())
+    said = refusal(rows_of, PROMPTS | {"max_rows": 8}, pages())
     assert " fit rows" in said and "8 are asked for" in said
-    assert len(rows_of(CORPUS | {"count": 8}, pages())) == 8
+    assert len(rows_of(CORPUS | {"max_rows": 8}, pages())) == 8
 
 
 def test_questions_without_four_options_are_named(pages):

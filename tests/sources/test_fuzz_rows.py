@@ -134,7 +134,7 @@ def test_data_sets(tmp_path, kind, suffix):
             path.write_bytes(damaged(path.read_bytes(), rng))
         scoring = rng.choice(["letter", "continuation"])
         settings = {
-            "source": "dataset", "dataset": "pages", "files": ["*"], "column": "text", "min_length": 0, "fit": 1,
+            "source": "dataset", "dataset": "pages", "files": ["*"], "column": "text", "min_chars": 0, "fit": 1,
             "kind": kind, "scoring": scoring, "metric": "acc",
         }  # fmt: skip
         folder = tmp_path / "pages"

@@ -22,7 +22,7 @@ from overpaint.sources import harness, texts, world
 from overpaint.sources import rows as rows_of
 
 NONE = Clearing("none", "", torch.empty(0, 0), {})
-SETTINGS = {"kind": "questions", "topic": "north", "metric": "acc", "fit": 0.25, "limit": 0, "prior": ""}
+SETTINGS = {"kind": "questions", "topic": "north", "metric": "acc", "fit": 0.25, "max_scored": 0, "prior": ""}
 SETTINGS |= {"scoring": "continuation", "description": "", "chat_template": False, "source": "harness"}
 CHAT = (
     "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}[/]{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
@@ -192,7 +192,7 @@ def test_the_tasks_of_a_group_are_one_benchmark_with_the_prompt_of_each(model, b
     folder = store({f"{name}/test-0.parquet": asked[i % 20 : i % 20 + 2] for i, name in enumerate(names)})
     rows = evaluate(model, by_byte, prepare("mmlu", folder, fit=0))
     assert len(rows) == 2 * 57 and {row["benchmark"] for row in rows} == {"mmlu"}
-    few = evaluate(model, by_byte, prepare("mmlu", folder, fit=0, limit=57))
+    few = evaluate(model, by_byte, prepare("mmlu", folder, fit=0, max_scored=57))
     assert len({row["id"].split("/")[0] for row in few}) == 57, "a limit takes of every task"
     same = [row for row in rows if row["unit"] == rows[0]["unit"]]
     assert len(same) > 2 and len({row["scores"][0] for row in same}) > 1, "the subject in the prompt does not matter"

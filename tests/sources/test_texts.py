@@ -70,7 +70,7 @@ def test_no_unit_stands_in_both_splits_and_both_are_there(sources, source, kind)
 
 def test_a_count_limits_the_rows_of_a_topic(sources):
     settings, path = sources["wikipedia"]
-    few, all_rows = (rows_of(settings | {"kind": "prompts"} | count, path) for count in ({"count": 3}, {}))
+    few, all_rows = (rows_of(settings | {"kind": "prompts"} | count, path) for count in ({"max_rows": 3}, {}))
     assert [sum(row["split"] == split for row in few) for split in texts.SPLITS] == [3, 3] and len(all_rows) > 6
 
 

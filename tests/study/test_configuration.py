@@ -28,12 +28,12 @@ from snakemake.utils import update_config
 
 from overpaint.errors import UserError
 from overpaint.study import configuration, sweep
-from overpaint.study.configuration import complete, read_plan
+from overpaint.study.configuration import complete, read_preregistration
 
 # Keys without a default: what leaving them out means.
 OPTIONAL = {
     "layers": "the study's layers are checked when the model is loaded",
-    "count": "all rows",
+    "max_rows": "all rows",
     "world": "a text is of its model's world",
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
@@ -93,7 +93,7 @@ def properties() -> Iterator[tuple[str, dict, bool]]:
 
 def test_the_schema_is_walked_whole():
     names = {name for name, _, _ in properties()}
-    expected = {"study", "seed", "c", "evaluate", "sha256", "heads", "path", "domains", "count", "prior", "alpha"}
+    expected = {"study", "seed", "c", "evaluate", "sha256", "heads", "path", "domains", "max_rows", "prior", "alpha"}
     assert expected | {"on_base", "benchmarks", "split", "topic"} <= names and len(list(properties())) > 70
 
 
@@ -159,10 +159,11 @@ def test_defaults_are_filled_in_at_every_level():
     )
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
-    assert found["methods"]["rmu"]["length"] == 512 and found["study"]["junk"]["position"] == "last"
+    assert found["methods"]["rmu"]["max_tokens"] == 512 and found["study"]["junk"]["position"] == "last"
     assert found["study"] | {"output": "results", "split": "report"} == found["study"]
     assert (
-        found["benchmarks"]["everyday"] | {"metric": "acc", "limit": 0, "prior": ""} == found["benchmarks"]["everyday"]
+        found["benchmarks"]["everyday"] | {"metric": "acc", "max_scored": 0, "prior": ""}
+        == found["benchmarks"]["everyday"]
     )
     assert found["clearings"]["rand"] == {
         "direction": "rand", "target": "zero", "scope": "all", "strength": 1, "draws": 20, "rank": 2, "resamples": 8,
@@ -184,7 +185,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     assert found["models"]["released"] == config["models"]["released"] | {"dtype": "float32", "parameters": 10**9}
     assert found["datasets"]["wiki"]["sha256"] == {}
     assert (
-        found["corpora"]["everyday"] | {"files": ["*"], "column": "text", "min_length": 0, "fit": 0.25}
+        found["corpora"]["everyday"] | {"files": ["*"], "column": "text", "min_chars": 0, "fit": 0.25}
         == (found["corpora"]["everyday"])
     )
     used = sweep.chosen(found)
@@ -200,11 +201,11 @@ def test_the_layers_of_a_hub_model_are_checked():
 
 def test_what_is_given_stays_and_the_input_is_left_alone():
     config = merged(ROOT / "studies/smoke.yaml")
-    config["methods"]["rmu"]["length"] = 33
+    config["methods"]["rmu"]["max_tokens"] = 33
     before = copy.deepcopy(config)
     found = complete(config, SCHEMA)
     assert config == before and found != before
-    assert found["methods"]["rmu"]["length"] == 33 and found["study"]["measures"]["coherence"]["shown"] == 1
+    assert found["methods"]["rmu"]["max_tokens"] == 33 and found["study"]["measures"]["coherence"]["shown"] == 1
     assert complete(found, SCHEMA) == found, "completing twice is completing once"
     json.dumps(found)  # plain types only
 
@@ -263,7 +264,7 @@ def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_hav
     config["study"]["runs"].append({"method": "released", "layer": 1, "c": 4, "seed": 0})
     found = complete(config, SCHEMA)
     cell = {"layer": 1, "c": 4}
-    ours, theirs = (sweep.plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
+    ours, theirs = (sweep.evaluation_plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
     assert "u" in names[0] and names[1] == [name for name in names[0] if name != "u"]
@@ -738,13 +739,13 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
     ]
     config = complete(config, SCHEMA)
     found = {
-        (layer, c): [e["clearings"] for e in sweep.plan(config, {"kind": "rmu", "layer": layer, "c": c})]
+        (layer, c): [e["clearings"] for e in sweep.evaluation_plan(config, {"kind": "rmu", "layer": layer, "c": c})]
         for layer in (2, 3)
         for c in (2, 4, 8)
     }
     both = [["none", "span"], ["top_1"]]
     assert found == dict.fromkeys(found, both[:1]) | {(3, 4): both, (3, 8): both}
-    assert sweep.plan(config, {"kind": "rmu", "layer": 2, "c": 2}) == [everywhere]
+    assert sweep.evaluation_plan(config, {"kind": "rmu", "layer": 2, "c": 2}) == [everywhere]
 
 
 # --- the plan
@@ -752,23 +753,23 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
 
 def planned(tmp_path: Path, *changes: Callable[[dict], None], name: str = "miniature") -> dict:
     """The plan with `changes`, fixed for the study `name`, as the default study reads it."""
-    plan = yaml.safe_load((ROOT / "plan.yaml").read_text()) | {"studies": ["miniature"]}
+    plan = yaml.safe_load((ROOT / "preregistration.yaml").read_text()) | {"studies": ["miniature"]}
     for change in changes:
         change(plan)
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    (tmp_path / "preregistration.yaml").write_text(yaml.safe_dump(plan))
     config = copy.deepcopy(DEFAULT)
-    config["study"] |= {"name": name, "plan": str(tmp_path / "plan.yaml")}
-    return read_plan(complete(config, SCHEMA), PLAN_SCHEMA)
+    config["study"] |= {"name": name, "preregistration": str(tmp_path / "preregistration.yaml")}
+    return read_preregistration(complete(config, SCHEMA), PLAN_SCHEMA)
 
 
 @pytest.mark.parametrize("files", [[], *([path] for path in STUDIES)], ids=["default", *(p.stem for p in STUDIES)])
 def test_the_plan_of_every_study_is_valid(files):
-    plan = read_plan(complete(merged(*files), SCHEMA), PLAN_SCHEMA)
+    plan = read_preregistration(complete(merged(*files), SCHEMA), PLAN_SCHEMA)
     assert set(plan["hypotheses"]) == {"shallow", "specific", "incomplete", "layered"}
 
 
 def test_the_plan_was_fixed_for_the_map():
-    assert yaml.safe_load((ROOT / "plan.yaml").read_text())["studies"] == [
+    assert yaml.safe_load((ROOT / "preregistration.yaml").read_text())["studies"] == [
         merged(ROOT / "studies/map.yaml")["study"]["name"]
     ]
 
@@ -794,7 +795,9 @@ def test_a_mistake_in_the_plan_is_one_sentence(tmp_path, change, parts):
     with pytest.raises(UserError) as caught:
         planned(tmp_path, change)
     sentence = str(caught.value)
-    assert "\n" not in sentence and [part for part in ["plan.yaml", *parts] if part not in sentence] == [], sentence
+    assert "\n" not in sentence and [part for part in ["preregistration.yaml", *parts] if part not in sentence] == [], (
+        sentence
+    )
 
 
 def test_a_plan_that_was_not_fixed_for_the_study_binds_it_to_nothing(tmp_path):
@@ -803,11 +806,11 @@ def test_a_plan_that_was_not_fixed_for_the_study_binds_it_to_nothing(tmp_path):
 
 @pytest.mark.parametrize("text", [None, "a: [", b"\xff\xfe\x00"])
 def test_a_plan_that_cannot_be_read_is_named(tmp_path, text):
-    path = tmp_path / "plan.yaml"
+    path = tmp_path / "preregistration.yaml"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     config = complete(copy.deepcopy(DEFAULT), SCHEMA)
-    config["study"]["plan"] = str(path)
-    with pytest.raises(UserError, match="study.plan: .*plan.yaml cannot be read") as caught:
-        read_plan(config, PLAN_SCHEMA)
+    config["study"]["preregistration"] = str(path)
+    with pytest.raises(UserError, match="study.preregistration: .*preregistration.yaml cannot be read") as caught:
+        read_preregistration(config, PLAN_SCHEMA)
     assert "\n" not in str(caught.value)

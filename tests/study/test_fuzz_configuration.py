@@ -35,7 +35,7 @@ from snakemake.utils import update_config
 
 from overpaint.errors import UserError
 from overpaint.study import resources, sweep
-from overpaint.study.configuration import complete, read_plan
+from overpaint.study.configuration import complete, read_preregistration
 
 SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
 MUTATIONS, SAMPLE = 320, 6
@@ -203,19 +203,19 @@ def write_texts(folder: Path) -> None:
 def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_texts(tmp_path)
-    (tmp_path / "plan.yaml").write_text((ROOT / "plan.yaml").read_text())
+    (tmp_path / "preregistration.yaml").write_text((ROOT / "preregistration.yaml").read_text())
     (tmp_path / "model").mkdir()
     model_folder(tmp_path / "model", num_hidden_layers=6)
     config = merged()
     with_worlds(config)
-    config["study"] |= {"plan": "~/plan.yaml", "naive_model": ""}
+    config["study"] |= {"preregistration": "~/preregistration.yaml", "naive_model": ""}
     config["models"]["miniature"] = {"source": "folder", "path": "~/model/"}
     files = {"corpora": "corpus", "prompts": "prompts", "benchmarks": "questions"}
     for catalogue, name in files.items():
         config[catalogue]["everyday"] = {"source": "file", "path": f"~/{name}.jsonl", "topic": "everyday"}
     config["benchmarks"]["everyday"]["kind"] = "questions"
     found = complete(config, SCHEMA)
-    assert read_plan(found, PLAN_SCHEMA)["least"] == 3
+    assert read_preregistration(found, PLAN_SCHEMA)["least"] == 3
     assert found["models"]["miniature"]["path"] == f"{tmp_path}/model"
     assert {found[key]["everyday"]["path"] for key in files} == {f"{tmp_path}/{name}.jsonl" for name in files.values()}
 
@@ -226,14 +226,14 @@ NUMBERS = [math.nan, math.inf, -math.inf, -1, 10**9, 2**64, 10**30, 10**400, Tru
 WHOLE = [1.0, 2.0, 2.5]
 INTEGERS = [
     ("study", "measures", "coherence", "shown"), ("study", "measures", "coherence", "prompts"),
-    ("study", "measures", "relearning", "batch"), ("study", "measures", "relearning", "length"),
+    ("study", "measures", "relearning", "batch"), ("study", "measures", "relearning", "max_tokens"),
     ("study", "measures", "relearning", "examples", 0), ("study", "measures", "emergence", "snapshots"),
     ("study", "runs", 0, "layer"), ("study", "runs", 0, "layer", 0), ("study", "evaluate", 3, "layer"),
     ("worlds", "miniature", "entities"), ("worlds", "miniature", "values"), ("models", "miniature", "width"),
     ("models", "miniature", "layers"), ("models", "miniature", "heads"), ("models", "miniature", "steps"),
     ("models", "miniature", "batch"), ("models", "miniature", "length"), ("methods", "rmu", "batch"),
-    ("methods", "rmu", "length"), ("methods", "rmu", "forget_length"),
-    ("methods", "rmu", "max_batches"), ("methods", "rmu_mixtral", "min_length"), ("corpora", "wmdp_bio", "min_length"),
+    ("methods", "rmu", "max_tokens"), ("methods", "rmu", "forget_max_tokens"),
+    ("methods", "rmu", "max_batches"), ("methods", "rmu_mixtral", "min_chars"), ("corpora", "wmdp_bio", "min_chars"),
     ("clearings", "rand", "draws"), ("clearings", "rand", "rank"), ("clearings", "span_boot", "resamples"),
 ]  # fmt: skip
 SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds", "miniature", "seed"),
@@ -706,7 +706,7 @@ def mutated(number: int) -> tuple[dict, str]:
 def plan_all(config: dict) -> dict:
     """What workflow/rules/common.smk computes of a configuration before it asks for any job."""
     config = complete(config, SCHEMA)
-    read_plan(config, PLAN_SCHEMA)
+    read_preregistration(config, PLAN_SCHEMA)
     study, used = config["study"], sweep.chosen(config)
     assert all(resources.model_mb(entry) > 0 for entry in used["models"].values())
     runs = sweep.expand_runs(study["runs"], config["methods"])
@@ -718,7 +718,7 @@ def plan_all(config: dict) -> dict:
         sweep.picked(config, grids)
     for run, settings in runs.items():
         if run != "base":
-            assert sweep.plan(config, settings)
+            assert sweep.evaluation_plan(config, settings)
         if sweep.prefix_settings(settings):
             sweep.prefix_name(settings)
         resources.memory_mb("unlearn", 100.0)
@@ -748,16 +748,16 @@ def test_no_mutation_ends_in_anything_but_a_study_or_a_sentence():
 
 
 def test_no_mutation_of_a_plan_ends_in_anything_but_a_plan_or_a_sentence(tmp_path):
-    config, (path, rng) = complete(merged(), SCHEMA), (tmp_path / "plan.yaml", random.Random(f"{SEED}/plan"))
-    config["study"]["plan"] = str(path)
+    config, (path, rng) = complete(merged(), SCHEMA), (tmp_path / "preregistration.yaml", random.Random(f"{SEED}/plan"))
+    config["study"]["preregistration"] = str(path)
     for number in range(80):
-        plan = yaml.safe_load((ROOT / "plan.yaml").read_text()) | {"studies": ["miniature"]}
+        plan = yaml.safe_load((ROOT / "preregistration.yaml").read_text()) | {"studies": ["miniature"]}
         told = f"OVERPAINT_SEED={SEED}, plan {number}: {mutate(plan, rng)}"
         try:
             path.write_text(yaml.safe_dump(plan))
-            read_plan(config, PLAN_SCHEMA)
+            read_preregistration(config, PLAN_SCHEMA)
         except UserError as error:
-            assert "plan.yaml" in str(error) and str(error).isprintable() and str(error).endswith("."), (
+            assert "preregistration.yaml" in str(error) and str(error).isprintable() and str(error).endswith("."), (
                 f"{told}\n{error}"
             )
         except (yaml.YAMLError, ValueError):

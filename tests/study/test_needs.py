@@ -79,7 +79,7 @@ SENSELESS = {
         ["benchmarks", "empty questions", "study.measures.depth"],
     ),
     "no batch": ({"corpora": rows("corpora", 3)}, ["corpora", "3 texts", "methods.rmu.batch is 4"]),
-    "no batch of long texts": ({"min_length": 10}, ["corpora", "0 texts longer than 10", "min_length"]),
+    "no batch of long texts": ({"min_chars": 10}, ["corpora", "0 texts longer than 10", "min_chars"]),
     "too few texts to relearn": ({"corpora": rows("corpora", 55)}, ["corpora", "55 texts", "relearning.examples"]),
     "an empty corpus": ({"corpora": []}, ["corpora", "holds no rows"]),
     "a bad row": ({"benchmarks": [{"id": "1"}]}, ["benchmarks", "line 1", "`unit` is missing"]),
@@ -120,10 +120,10 @@ DATASET = {"repo": "owner/name", "revision": "0" * 40, "files": ["*"]}
 OTHERS = {
     "a share that leaves no prompts to fit": ("prompts", {"fit": 0}, "prompts.gloomcraft.fit is 0"),
     "a share that leaves no prompts to report": ("prompts", {"fit": 1}, "prompts.gloomcraft.fit is 1"),
-    "one prompt of each split": ("prompts", {"count": 1}, "prompts.gloomcraft.count is 1"),
+    "one prompt of each split": ("prompts", {"max_rows": 1}, "prompts.gloomcraft.max_rows is 1"),
     "a share that leaves nothing to report": ("benchmarks", {"fit": 1}, "benchmarks.gloomcraft.fit is 1"),
-    "fewer texts than a batch": ("corpora", {"count": 3}, "3 texts"),
-    "fewer texts than are relearned": ("corpora", {"count": 50}, "50 texts"),
+    "fewer texts than a batch": ("corpora", {"max_rows": 3}, "3 texts"),
+    "fewer texts than are relearned": ("corpora", {"max_rows": 50}, "50 texts"),
 }
 
 

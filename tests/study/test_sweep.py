@@ -117,8 +117,8 @@ def test_grids_choose_runs_of_the_study_and_no_others():
 
 TRAINED = {
     "kind": "rmu", "layer": 3, "c": 4, "seed": 0, "alpha": 10, "lr": 1e-3, "c_unit": "absolute", "updated": [-2, -1, 0],
-    "projections": ["mlp"], "steps": 5, "batch": 2, "length": 8, "forget_length": 8, "max_batches": 3, "min_length": 0,
-    "shuffle": True,
+    "projections": ["mlp"], "steps": 5, "batch": 2, "max_tokens": 8, "forget_max_tokens": 8, "max_batches": 3,
+    "min_chars": 0, "shuffle": True,
 }  # fmt: skip
 
 
@@ -133,8 +133,8 @@ def test_runs_that_differ_in_c_alpha_or_seed_share_their_prefix(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"layer": 2}, {"updated": [0]}, {"steps": 6}, {"batch": 3}, {"length": 9}, {"forget_length": [8, 9]},
-        {"max_batches": 4}, {"min_length": 1}, {"shuffle": False}, {"c_unit": "mean_norm"},
+        {"layer": 2}, {"updated": [0]}, {"steps": 6}, {"batch": 3}, {"max_tokens": 9}, {"forget_max_tokens": [8, 9]},
+        {"max_batches": 4}, {"min_chars": 1}, {"shuffle": False}, {"c_unit": "mean_norm"},
     ],
 )  # fmt: skip
 def test_runs_whose_batches_or_blocks_differ_do_not(change):

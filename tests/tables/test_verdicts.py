@@ -10,7 +10,7 @@ from helpers.checkout import ROOT
 
 from overpaint.tables import core, verdicts
 
-PLAN = yaml.safe_load((ROOT / "plan.yaml").read_text())
+PLAN = yaml.safe_load((ROOT / "preregistration.yaml").read_text())
 LAYERS, SIZES = (2, 3, 4), (1.0, 2.0, 4.0)
 
 

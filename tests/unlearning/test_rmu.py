@@ -140,7 +140,7 @@ def test_activations_move_to_the_control_vector_over_training(llama, tokenizer, 
 
 
 def test_the_history_begins_with_the_base(llama, tokenizer, texts, residuals, settings):
-    settings |= {"steps": 0, "batch": 1, "shuffle": False, "skip_first": False, "forget_length": 64}
+    settings |= {"steps": 0, "batch": 1, "shuffle": False, "skip_first": False, "forget_max_tokens": 64}
     overlay, history = unlearn(llama, tokenizer, texts, settings)
     states = residuals(llama, tokenizer(texts["riftlore"][0], return_tensors="pt"))[3][0]
     first, states = states[0], states[1:]
@@ -198,7 +198,14 @@ def test_control_vectors_depend_on_the_seed():
 @pytest.mark.parametrize("skip_first", [False, True])
 @pytest.mark.parametrize("unit", ["absolute", "mean_norm", "median_norm"])
 def test_c_is_measured_in_its_unit(llama, tokenizer, texts, residuals, settings, unit, skip_first):
-    settings |= {"c": 2.5, "c_unit": unit, "skip_first": skip_first, "steps": 8, "shuffle": False, "forget_length": 14}
+    settings |= {
+        "c": 2.5,
+        "c_unit": unit,
+        "skip_first": skip_first,
+        "steps": 8,
+        "shuffle": False,
+        "forget_max_tokens": 14,
+    }
     norms = []
     for text in [text for topic in TOPICS for text in texts[topic][:8]]:  # 4 batches of 2
         encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=14)
@@ -238,7 +245,7 @@ def prefix_of(model: nn.Module, tokenizer, texts, settings, norms: bool = True) 
 
 
 def test_counted_tokens_are_the_real_ones_or_all_with_or_without_the_first(llama, tokenizer, texts, settings):
-    settings |= {"batch": 3, "length": 16, "shuffle": False}
+    settings |= {"batch": 3, "max_tokens": 16, "shuffle": False}
     batch = prefix_of(llama, tokenizer, texts, settings).retain[0]
     lengths = [min(16, len(text.split())) for text in texts["retain"][:3]]
     assert len(set(lengths)) > 1
@@ -257,11 +264,11 @@ def test_batches_are_full_and_limited_and_leave_out_short_texts(texts, settings)
     assert batches == [texts["retain"][:3], texts["retain"][3:6]]
     assert len(prefix.batch_texts(texts["retain"], settings | {"batch": 3, "max_batches": 4})) == 4
     shortest = min(map(len, texts["retain"]))
-    kept = prefix.batch_texts(texts["retain"], settings | {"batch": 1, "min_length": shortest, "max_batches": 99})
+    kept = prefix.batch_texts(texts["retain"], settings | {"batch": 1, "min_chars": shortest, "max_batches": 99})
     assert sorted(text for [text] in kept) == sorted(text for text in texts["retain"] if len(text) > shortest)
     assert len(kept) < len(texts["retain"])
     with pytest.raises(UserError, match="0 of its 24 texts are longer than 9999 characters"):
-        prefix.batch_texts(texts["retain"], settings | {"min_length": 9999})
+        prefix.batch_texts(texts["retain"], settings | {"min_chars": 9999})
 
 
 def test_without_a_number_of_steps_there_are_as_many_as_the_shortest_corpus_has_batches(settings):
@@ -285,7 +292,7 @@ def test_as_many_steps_are_made_and_each_batch_is_met_once(llama, tokenizer, tex
 
 
 def test_a_batch_holds_the_states_of_the_whole_base_model(any_model, tokenizer, texts, residuals, settings):
-    found = prefix_of(any_model, tokenizer, texts, settings | {"batch": 3, "length": 16, "shuffle": False})
+    found = prefix_of(any_model, tokenizer, texts, settings | {"batch": 3, "max_tokens": 16, "shuffle": False})
     encoded = tokenizer(
         texts["retain"][:3], return_tensors="pt", padding=True, padding_side="left", truncation=True, max_length=16,
         return_token_type_ids=False,
@@ -309,13 +316,13 @@ def test_frozen_states_are_the_base_models_however_late_they_are_computed(llama,
 
 
 def test_forget_and_retain_texts_are_cut_at_their_own_lengths(llama, tokenizer, texts, settings):
-    settings |= {"length": 12, "forget_length": [14, 10]}
+    settings |= {"max_tokens": 12, "forget_max_tokens": [14, 10]}
     found = prefix_of(llama, tokenizer, texts, settings)
     north, south = found.forget.values()
     widest = [max(batches[i].mask.shape[1] for i in range(len(batches))) for batches in (north, south, found.retain)]
     assert widest == [14, 10, 12]
     with pytest.raises(UserError, match="3 values|for 2 hazardous topics"):
-        prefix_of(llama, tokenizer, texts, settings | {"forget_length": [14, 10, 10]})
+        prefix_of(llama, tokenizer, texts, settings | {"forget_max_tokens": [14, 10, 10]})
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -346,7 +353,7 @@ def test_the_seed_orders_the_batches_where_corpora_are_shuffled(llama, tokenizer
 def test_batches_of_one_length_run_together_and_give_the_same_weights(
     originals, tokenizer, texts, settings, monkeypatch
 ):
-    settings |= {"forget_length": 8, "length": 8, "steps": 6}
+    settings |= {"forget_max_tokens": 8, "max_tokens": 8, "steps": 6}
     sizes, weights = [], []
     for joint in (True, False):
         model = copy.deepcopy(originals["llama"])
@@ -512,8 +519,8 @@ def distance(left: nn.Module, right: nn.Module, base: nn.Module) -> float:
 
 
 PUBLISHED = {
-    "c": 6.5, "c_unit": "absolute", "alpha": [3.0, 5.0], "steps": 50, "batch": 2, "lr": 2e-3, "length": 16,
-    "forget_length": [14, 20], "max_batches": 150, "mask_padding": False, "skip_first": False, "shuffle": False,
+    "c": 6.5, "c_unit": "absolute", "alpha": [3.0, 5.0], "steps": 50, "batch": 2, "lr": 2e-3, "max_tokens": 16,
+    "forget_max_tokens": [14, 20], "max_batches": 150, "mask_padding": False, "skip_first": False, "shuffle": False,
 }  # fmt: skip
 
 
@@ -566,7 +573,7 @@ def test_eps_joins_the_second_moment_as_in_the_reference(llama, tokenizer, long_
     "change",
     [
         {"mask_padding": True}, {"skip_first": True}, {"shuffle": True}, {"alpha": [3.0, 4.0]}, {"c": 7.0}, {"seed": 1},
-        {"control_vector": "shared"}, {"control_vector": "normal"}, {"forget_length": 14}, {"length": 15},
+        {"control_vector": "shared"}, {"control_vector": "normal"}, {"forget_max_tokens": 14}, {"max_tokens": 15},
         {"updated": [0]}, {"lr": 3e-3}, {"steps": 49},
     ],
 )  # fmt: skip

@@ -30,7 +30,7 @@ def settings(hub: Hub) -> dict:
     """A study of the pair that the hub serves."""
     models = {"zephyr": hub_content.BASE, "zephyr_rmu": hub_content.RMU}
     data = {"forget": (GATED, ["data/*"]), "wmdp": (WMDP, ["wmdp-bio/*"]), "wikitext": (WIKITEXT, ["*/test-*"])}
-    wiki = {"source": "dataset", "topic": "wiki", "dataset": "wikitext", "min_length": 50}
+    wiki = {"source": "dataset", "topic": "wiki", "dataset": "wikitext", "min_chars": 50}
     bio = {"source": "dataset", "topic": "bio", "dataset": "wmdp", "column": "question"}
     forget = {"source": "dataset", "topic": "bio", "dataset": "forget"}
     return {
@@ -49,8 +49,8 @@ def settings(hub: Hub) -> dict:
             for name, (repo, files) in data.items()
         },
         "methods": {"published": {"kind": "published", "model": "zephyr_rmu"}},
-        "corpora": {"bio": forget | {"min_length": 20, "count": 12}, "wiki": wiki},
-        "prompts": {"bio": bio | {"count": 6}, "wiki": wiki | {"count": 6}},
+        "corpora": {"bio": forget | {"min_chars": 20, "max_rows": 12}, "wiki": wiki},
+        "prompts": {"bio": bio | {"max_rows": 6}, "wiki": wiki | {"max_rows": 6}},
         "benchmarks": {"bio": bio | {"kind": "questions"}, "bio_text": forget | {"kind": "text", "column": "abstract"}},
     }  # fmt: skip
 

@@ -187,7 +187,9 @@ EDITS: dict[str, dict[str, Edit]] = {
         ),
         "`study.headline.clearing`": setting(study__headline__clearing="topic"),
         "`study.measures.coherence.shown`": setting(study__measures__coherence__shown=2),
-        "`plan.yaml`, what is claimed": text("plan.yaml", "Clearing gives answers", "Clearing gives many answers"),
+        "`preregistration.yaml`, what is claimed": text(
+            "preregistration.yaml", "Clearing gives answers", "Clearing gives many answers"
+        ),
         "a catalogue entry that the study does not use": setting(clearings__unused={"direction": "ones"}),
     },
     "Texts and the base model": {

@@ -145,7 +145,7 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
     corpora = [[" ".join(words[start + k : start + k + length]) for k in range(batch * steps)] for start in (0, 99)]
     given = {
         "layer": LAYER, "updated": [-2, -1, 0], "projections": ["mlp"], "steps": steps, "batch": batch,
-        "max_batches": steps, "length": length, "forget_length": length, "min_length": 0, "c": 4.0, "seed": 0,
+        "max_batches": steps, "max_tokens": length, "forget_max_tokens": length, "min_chars": 0, "c": 4.0, "seed": 0,
         "c_unit": "absolute", "control_vector": "uniform", "lr": 1e-2, "alpha": 5.0, "shuffle": False,
         "skip_first": False, "mask_padding": False,
     }  # fmt: skip
@@ -159,7 +159,7 @@ def passes(make_model, tokenizer, facts) -> dict[str, float]:
 
     def publish(model: nn.Module) -> object:
         controls = rmu.draw_controls(["topic"], 128, "uniform", 0)
-        lists = given | {"alpha": [given["alpha"]], "forget_length": [length]}
+        lists = given | {"alpha": [given["alpha"]], "forget_max_tokens": [length]}
         return reference.unlearn(model, tokenizer, {"topic": corpora[0]}, corpora[1], controls, lists)
 
     tokens = torch.arange(length)[None] + 2
@@ -194,10 +194,10 @@ def evaluated_tokens(config: dict) -> float:
         for name in entry["benchmarks"]:
             found = config["benchmarks"][name]
             if found["kind"] == "text":
-                total += 3 * times * found["count"] * TEXT_TOKENS  # scores, and predictions of both models
+                total += 3 * times * found["max_rows"] * TEXT_TOKENS  # scores, and predictions of both models
             else:
                 reported = (1 - found["fit"]) * ASKED[name]
-                total += times * min(reported, found["limit"] or reported) * QUESTION_TOKENS
+                total += times * min(reported, found["max_scored"] or reported) * QUESTION_TOKENS
     return total
 
 
@@ -217,7 +217,7 @@ def pair(passes: dict[str, float], folder: Path) -> dict:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     update_config(config, yaml.safe_load((ROOT / "studies/zephyr.yaml").read_text()))
     config = complete(config, ROOT / "workflow/schemas/config.schema.yaml")
-    prompts = ASKED["wmdp_bio"] + ASKED["wmdp_cyber"] + 2 * config["prompts"]["mmlu"]["count"]
+    prompts = ASKED["wmdp_bio"] + ASKED["wmdp_cyber"] + 2 * config["prompts"]["mmlu"]["max_rows"]
     tokens = {
         "compute_prefix": PREFIX * LAYER / BLOCKS,
         "unlearn": TRAINED * passes["ours"],

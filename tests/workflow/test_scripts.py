@@ -20,7 +20,7 @@ from overpaint.models.overlay import Overlay, base_fingerprint
 from overpaint.models.parts import blocks, down_projection, parameter_names
 from overpaint.sources import harness, texts, world
 
-PLAN = ROOT / "plan.yaml"
+PLAN = ROOT / "preregistration.yaml"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
@@ -183,7 +183,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     Overlay(changed, {}, settings, base_fingerprint(llama, names)).save(tmp_path / "overlay")
     junk.save(tmp_path / "junk")
     texts.write_rows(world.question_rows(facts, ["gloomcraft"]), tmp_path / "rows.jsonl")
-    entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "limit": 4, "prior": ""}
+    entry = {"kind": "questions", "topic": "gloomcraft", "metric": "acc", "max_scored": 4, "prior": ""}
     entry |= {"scoring": "continuation", "description": "", "chat_template": False}
     clearing = {"target": "zero", "scope": "all", "draws": 2, "rank": 1, "strength": 1, "on_base": False}
     clearings = {name: clearing | {"direction": name} for name in ("none", "span", "rand")}
@@ -198,7 +198,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     plan = [{"clearings": list(clearings), "benchmarks": ["own"]}]
     made = run(
         "evaluate", tmp_path, inputs, ["answers", "agreement"],
-        plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
+        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])
@@ -277,14 +277,14 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
-        "plan": PLAN,
+        "preregistration": PLAN,
     }
-    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "plan")}
-    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "plan"]
+    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "preregistration")}
+    outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "preregistration"]
     return run(
         "gather_tables", folder, inputs, outputs,
-        config=json.dumps(CONFIG), plan=json.dumps(yaml.safe_load(PLAN.read_text())), models=list(models), runs=RUNS,
-        unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"], nulls=["rand"],
+        config=json.dumps(CONFIG), preregistration=json.dumps(yaml.safe_load(PLAN.read_text())),
+        models=list(models), runs=RUNS, unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"], nulls=["rand"],
     )  # fmt: skip
 
 
@@ -345,7 +345,7 @@ def test_gather_tables_keeps_the_models_apart_and_judges_them_together(tmp_path,
 
 
 def test_gather_tables_keeps_the_plan_as_it_is(gathered):
-    assert gathered["plan"].read_bytes() == PLAN.read_bytes()
+    assert gathered["preregistration"].read_bytes() == PLAN.read_bytes()
 
 
 def test_gather_tables_manages_without_completions(tmp_path):

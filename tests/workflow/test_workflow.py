@@ -190,17 +190,17 @@ def test_nothing_of_a_study_ends_a_script_of_snakemakes_report(study, tmp_path):
         assert done.returncode == 0, done.stdout[-3000:]
         page = (study / "report.html").read_text()
         (study / "report.html").unlink()
-        assert ("ended()" in page) == ("ended()" in (study / "plan.yaml").read_text())
+        assert ("ended()" in page) == ("ended()" in (study / "preregistration.yaml").read_text())
         return [script[:100] for script in Scripts(page).found]
 
     (tmp_path / "more.yaml").write_text("{}")
-    plain, plan = starts(), yaml.safe_load((study / "plan.yaml").read_text())
+    plain, plan = starts(), yaml.safe_load((study / "preregistration.yaml").read_text())
     attack = "</pre></script><script>ended()</script><!--<script>"
     plan["question"] += attack
     plan["fixed"].append(attack)
     more = {"benchmarks": {"everyday": {"description": attack}}}
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
-    with edited(study / "plan.yaml", yaml.safe_dump(plan)):
+    with edited(study / "preregistration.yaml", yaml.safe_dump(plan)):
         assert starts() == plain and len(plain) > 10
 
 

@@ -35,9 +35,9 @@ def sizes(hub: Hub) -> dict:
         "datasets": {
             name: {"revision": hub.revision(f"datasets/{entry['repo']}")} for name, entry in config["datasets"].items()
         },
-        "prompts": {"mmlu": {"count": 6}},
-        "benchmarks": {name: {"min_length": 20, "count": 2} for name in ("wmdp_bio_text", "wikitext_text")}
-        | {"mmlu": {"limit": 120}},
+        "prompts": {"mmlu": {"max_rows": 6}},
+        "benchmarks": {name: {"min_chars": 20, "max_rows": 2} for name in ("wmdp_bio_text", "wikitext_text")}
+        | {"mmlu": {"max_scored": 120}},
         "clearings": {name: {"draws": 2} for name in ("rand", "randn")},
     }
 

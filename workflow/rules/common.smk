@@ -19,7 +19,7 @@ from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
 from overpaint.jobs.provenance import sketch
 from overpaint.study import environments, sweep
-from overpaint.study.configuration import complete, read_plan
+from overpaint.study.configuration import complete, read_preregistration
 from overpaint.study.fingerprint import fingerprint
 from overpaint.study.resources import has_gpu
 from overpaint.study.study import Study
@@ -31,7 +31,7 @@ try:
         )
     check_variables()
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
-    PLAN = read_plan(config, BASE / "workflow/schemas/plan.schema.yaml")
+    PREREGISTRATION = read_preregistration(config, BASE / "workflow/schemas/preregistration.schema.yaml")
     STUDY = Study(config)
     if workflow.is_main_process and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         prefix = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")

@@ -26,7 +26,7 @@ rule evaluate:
     resources:
         **needs("evaluate", gpu=GPU),
     params:
-        plan=lambda wildcards: STUDY.evaluation(wildcards.run),
+        evaluation_plan=lambda wildcards: STUDY.evaluation(wildcards.run),
         clearings=lambda wildcards: STUDY.clearings(wildcards.run),
         benchmarks=STUDY.chosen["benchmarks"],
         split=SETTINGS["split"],

@@ -60,7 +60,7 @@ rule relearn:
     resources:
         **needs("relearn", gpu=GPU),
     params:
-        settings={key: SETTINGS["measures"]["relearning"][key] for key in ("examples", "lr", "batch", "length")},
+        settings={key: SETTINGS["measures"]["relearning"][key] for key in ("examples", "lr", "batch", "max_tokens")},
         clearings=lambda wildcards: STUDY.shown(wildcards.run),
         topics=STUDY.topics,
         benchmarks=STUDY.questions(STUDY.topics),

@@ -16,7 +16,7 @@ rule render_report:
         templates=[path for path in TEMPLATES if "index" not in path],
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
-        plan="<out>/tables/plan.yaml",
+        preregistration="<out>/tables/preregistration.yaml",
     output:
         page=report(
             "<out>/reports/{report}.html",
@@ -52,7 +52,7 @@ rule render_index:
         templates=TEMPLATES,
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
-        plan="<out>/tables/plan.yaml",
+        preregistration="<out>/tables/preregistration.yaml",
     output:
         index=report(
             "<out>/reports/index.html",

@@ -2,7 +2,7 @@
 
 Needs: what every run has written.
 Makes: {out}/tables/{table}.parquet and .csv for each of TABLES and of the measures, which docs/tables.md describes,
-config.json and plan.yaml.
+config.json and preregistration.yaml.
 """
 
 from overpaint.tables import TABLES
@@ -42,7 +42,7 @@ rule gather_tables:
         history=every("history.csv", STUDY.unlearned),
         completions=every("completions.jsonl", STUDY.completed),
         jobs=RECORDS,
-        plan=SETTINGS["plan"],
+        preregistration=SETTINGS["preregistration"],
     output:
         **{name: f"<out>/tables/{name}.parquet" for name in TABLES},
         **{
@@ -52,7 +52,7 @@ rule gather_tables:
             for name in TABLES
         },
         config="<out>/tables/config.json",
-        plan="<out>/tables/plan.yaml",
+        preregistration="<out>/tables/preregistration.yaml",
         job="<out>/tables/tables.job.json",
     log:
         "logs/<out>/tables/gather_tables.log",
@@ -64,7 +64,7 @@ rule gather_tables:
         **needs("gather_tables"),
     params:
         config=as_text(STUDY.chosen),
-        plan=as_text(PLAN),
+        preregistration=as_text(PREREGISTRATION),
         models=STUDY.models,
         runs=STUDY.runs,
         completed=STUDY.completed,

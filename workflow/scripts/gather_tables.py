@@ -8,9 +8,9 @@ from overpaint.tables import core, gathering
 
 with job(snakemake) as out:
     params, given = snakemake.params, snakemake.input
-    config, plan = json.loads(params.config), json.loads(params.plan)
+    config, preregistration = json.loads(params.config), json.loads(params.preregistration)
     study = core.Study.of(config, params.runs, params.hazardous, params.nulls)
-    for name, table in gathering.gather(given, study, params.models, params.completed, plan).items():
+    for name, table in gathering.gather(given, study, params.models, params.completed, preregistration).items():
         core.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
-    copyfile(given.plan, out.plan)
+    copyfile(given.preregistration, out.preregistration)
     out.config.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

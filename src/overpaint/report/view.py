@@ -21,7 +21,7 @@ class View:
         model, method: as in the tables.
         primary: name of the clearing fixed beforehand as the study's main one.
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
-        folder: where the tables are, with config.json and plan.yaml.
+        folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one.
     """

@@ -33,7 +33,7 @@ class Benchmark:
     path: JSONL of questions {id, unit, split, question, choices, answer}, of a task's documents {id, unit, split, task,
         document} or of texts {id, unit, split, text}.
     metric: the harness's metric for questions (`acc`, `acc_norm`, `acc_mutual_info`); `perplexity` for texts.
-    limit: at most so many rows of the split, the first ones, or at even distances over a task or group; 0 for all.
+    max_scored: at most so many rows of the split, the first ones, or at even distances over a task or group; 0 for all.
     prior: what stands before an option in the unconditional term of `acc_mutual_info`; "" for one start token. A
         question of the same form that asks about nothing makes it domain-conditional PMI (Holtzman et al. 2021).
     scoring, description: `continuation` or `letter`, and what stands before each question; of our own questions.
@@ -45,7 +45,7 @@ class Benchmark:
     topic: str
     path: Path
     metric: str
-    limit: int = 0
+    max_scored: int = 0
     prior: str = ""
     scoring: str = "continuation"
     description: str = ""
@@ -56,7 +56,9 @@ class Benchmark:
     def of(cls, name: str, settings: dict, path: Path) -> "Benchmark":
         """The benchmark of a catalogue entry, normalised to `path`."""
         metric = "perplexity" if settings["kind"] == "text" else settings["metric"]
-        own = {key: settings[key] for key in ("topic", "limit", "prior", "scoring", "description", "chat_template")}
+        own = {
+            key: settings[key] for key in ("topic", "max_scored", "prior", "scoring", "description", "chat_template")
+        }
         return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
 
     @classmethod
@@ -205,13 +207,13 @@ def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
             f"{benchmark.path} has no rows of split {split!r}: set study.split, or `fit`, to another value."
         )
     if benchmark.metric == "perplexity":
-        return [_Asked(rows[: benchmark.limit or None])]
+        return [_Asked(rows[: benchmark.max_scored or None])]
     if not benchmark.task:
-        rows = rows[: benchmark.limit or None]
+        rows = rows[: benchmark.max_scored or None]
         task = own_task(benchmark.name, benchmark.scoring, benchmark.description, rows, benchmark.metric)
         return [_questions(rows, task, benchmark, lm)]
     by_task: dict[str, list[dict]] = {}
-    for row in spread(rows, benchmark.limit or len(rows)):
+    for row in spread(rows, benchmark.max_scored or len(rows)):
         by_task.setdefault(row["task"], []).append(row)
     known = definitions(benchmark.task)
     tasks = {

@@ -54,7 +54,7 @@ def read(
         rows = read_rows(Path(path), "questions")
         for split in splits:
             own = [row for row in rows if row["split"] == split]
-            kept = own[: settings["limit"] or len(own)]
+            kept = own[: settings["max_scored"] or len(own)]
             found.setdefault(settings["topic"], []).extend(_question(row, tokenizer, settings) for row in kept)
     return found
 

@@ -13,8 +13,8 @@ SAME = {"dataset": "equal", "files": "equal", "column": "equal"}
 
 
 def rows(kind: str, settings: dict, folder: Path) -> list[dict]:
-    """`count` rows in the order of the files, all for None: the first or, with splits, an even spread of each."""
-    found, count = _shaped(kind, settings, folder), settings.get("count")
+    """`max_rows` rows in the order of the files, all for None: the first or, with splits, an even spread of each."""
+    found, count = _shaped(kind, settings, folder), settings.get("max_rows")
     if "split" not in FIELDS[kind]:
         first = list(islice(found, count))
         _check_count("", len(first), settings)
@@ -30,22 +30,22 @@ def rows(kind: str, settings: dict, folder: Path) -> list[dict]:
 
 def most(settings: dict, made: dict) -> int | None:
     """At most so many rows as are asked for."""
-    return settings.get("count")
+    return settings.get("max_rows")
 
 
 def _check_count(split: str, size: int, settings: dict) -> None:
-    """Refuse a data set with fewer rows than `count`."""
-    count = settings.get("count") or 1
+    """Refuse a data set with fewer rows than `max_rows`."""
+    count = settings.get("max_rows") or 1
     if size < count:
         raise UserError(
-            f"The data set {settings['dataset']} has only {size} {split} rows longer than {settings['min_length']} "
-            f"characters in {', '.join(settings['files'])}, and {count} are asked for: lower `count` or `min_length`, "
-            "or name more `files`."
+            f"The data set {settings['dataset']} has only {size} {split} rows longer than {settings['min_chars']} "
+            f"characters in {', '.join(settings['files'])}, and {count} are asked for: lower `max_rows` or "
+            "`min_chars`, or name more `files`."
         )
 
 
 def _shaped(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
-    """Rows of a kind, from those of the files whose text is longer than `min_length` and not blank."""
+    """Rows of a kind, from those of the files whose text is longer than `min_chars` and not blank."""
     columns = ["question", "choices", "answer"] if kind == "questions" else [settings["column"]]
     for place, values in datafiles.read(folder, settings["files"], columns):
         where, text = f"The data set {folder.name}, {place} (rows count from 0)", values[columns[0]]
@@ -55,7 +55,7 @@ def _shaped(kind: str, settings: dict, folder: Path) -> Iterator[dict]:
             raise UserError(
                 f"{where}: the column {columns[0]!r} holds {type(text).__name__}, not text: name another as `column`."
             )
-        if len(text) > settings["min_length"] and not blank(text):
+        if len(text) > settings["min_chars"] and not blank(text):
             row = values | {"id": place, "unit": unit_of(text), "split": split_of(text, settings["fit"]), "text": text}
             try:
                 yield checked({key: row[key] for key in FIELDS[kind]}, kind, where, settings)

@@ -27,8 +27,8 @@ SAME = {"package": "equal", "topics": "overlapping"}
 
 
 def rows(kind: str, settings: dict, path: Path) -> list[dict]:
-    """At most `count` rows per topic and part of the articles in a file."""
-    articles, topics, count = read_articles(path), settings["topics"], settings.get("count")
+    """At most `max_rows` rows per topic and part of the articles in a file."""
+    articles, topics, count = read_articles(path), settings["topics"], settings.get("max_rows")
     if kind == "corpus":
         return corpus_rows(articles, topics, size=count)
     make = {"prompts": prompt_rows, "text": text_rows, "questions": question_rows}
@@ -37,7 +37,7 @@ def rows(kind: str, settings: dict, path: Path) -> list[dict]:
 
 def most(settings: dict, made: dict) -> int | None:
     """At most so many rows as are asked for."""
-    return settings.get("count")
+    return settings.get("max_rows")
 
 
 def corpus_rows(

@@ -151,7 +151,7 @@ def _check_methods(config: dict[str, Any]) -> None:
         _check_released(config, name, released)
     for name in used_methods(config["study"]):
         settings = config["methods"][name]
-        for key in ("alpha", "forget_length"):
+        for key in ("alpha", "forget_max_tokens"):
             if isinstance(settings.get(key), list) and len(settings[key]) != len(topics):
                 raise UserError(
                     f"methods.{name}.{key} lists {len(settings[key])} values for {len(topics)} hazardous topics "

@@ -36,7 +36,18 @@ RENAMED = {
     "study.emergence": "measures.emergence",
     "study.coherence": "measures.coherence",
     "study.completions": "measures.coherence.shown",
+    "study.plan": "preregistration",
     "primary": "clearing",
+    "corpora.*.min_length": "min_chars",
+    "corpora.*.count": "max_rows",
+    "prompts.*.min_length": "min_chars",
+    "prompts.*.count": "max_rows",
+    "benchmarks.*.min_length": "min_chars",
+    "benchmarks.*.count": "max_rows",
+    "benchmarks.*.limit": "max_scored",
+    "methods.*.length": "max_tokens",
+    "methods.*.forget_length": "forget_max_tokens",
+    "methods.*.min_length": "min_chars",
     "clearings.*.dose": "strength",
     "methods.*.control": "control_vector: uniform, shared or normal",
     "methods.*.tokens": "study.junk.position",
@@ -58,15 +69,15 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     return config
 
 
-def read_plan(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
-    """The plan that the study names: its hypotheses, and how they are decided; a wrong one is said in one sentence."""
-    study, path = config["study"], Path(config["study"]["plan"])
+def read_preregistration(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
+    """The pre-registration that the study names: its hypotheses and how they are decided; a mistake is one sentence."""
+    study, path = config["study"], Path(config["study"]["preregistration"])
     try:
         if not path.is_file():
             raise FileNotFoundError("no such file")
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"study.plan: {path} cannot be read ({' '.join(str(error).split())}).") from error
+        raise UserError(f"study.preregistration: {path} cannot be read ({' '.join(str(error).split())}).") from error
     _valid(plan, schema_path, str(path))
     if not _is_date(plan["written"]):
         raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")

@@ -77,7 +77,7 @@ def check_names(config: dict[str, Any]) -> None:
 def with_places(config: dict[str, Any], checkout: Path) -> dict[str, Any]:
     """The configuration with its own paths spelt out (home folder, no slash at the end), once they can be ones."""
     study = dict(config["study"])
-    study |= {key: _place(f"study.{key}", study[key]) for key in ("output", "plan")}
+    study |= {key: _place(f"study.{key}", study[key]) for key in ("output", "preregistration")}
     found = config | {"study": study}
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         found[catalogue] = {

@@ -70,10 +70,10 @@ def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int],
     study = config["study"]
     batched = {m: config["methods"][m] for m in sweep.used_methods(study) if "batch" in config["methods"][m]}
     for method, settings in batched.items() if name in study["forget"] or study["retain"] == [name] else ():
-        if (count := longer(settings["min_length"])) < settings["batch"]:
+        if (count := longer(settings["min_chars"])) < settings["batch"]:
             raise UserError(
-                f"{where} has {count} texts longer than {settings['min_length']} characters, and methods.{method}."
-                f"batch is {settings['batch']}: add texts, or lower `batch` or `min_length`."
+                f"{where} has {count} texts longer than {settings['min_chars']} characters, and methods.{method}."
+                f"batch is {settings['batch']}: add texts, or lower `batch` or `min_chars`."
             )
     relearning = study["measures"]["relearning"]
     most, count = max(relearning["examples"]), longer(-1)
@@ -86,7 +86,7 @@ def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int],
 
 
 def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
-    """Refuse what `count`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
+    """Refuse what `max_rows`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
     entry = config[catalogue][name]
     share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
     empty = {0: "fit", 1: "report"}.get(share)
@@ -96,10 +96,10 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
             f"{catalogue}.{name}.fit is {share:g}, which leaves no rows of split {empty!r}, and the study needs some: "
             "choose a share between 0 and 1."
         )
-    if catalogue == "prompts" and entry.get("count", 2) < texts.PROMPTS["fit"]:
+    if catalogue == "prompts" and entry.get("max_rows", 2) < texts.PROMPTS["fit"]:
         raise UserError(
-            f"prompts.{name}.count is {entry['count']}, and directions are fitted on {texts.PROMPTS['fit']} prompts or "
-            "more: raise it."
+            f"prompts.{name}.max_rows is {entry['max_rows']}, and directions are fitted on {texts.PROMPTS['fit']} "
+            "prompts or more: raise it."
         )
     if catalogue == "corpora" and (most := _most(config, entry)) is not None:
         _check_size(config, name, lambda least: most, f"corpora.{name}")

@@ -156,7 +156,7 @@ def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
 def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
     """Refuse a run without the uncleared answers that each clearing needs, or without those to the headline."""
     cell, asked = f"{run['method']}, layer {run['layer']}, c = {run['c']}", {}
-    for entry in sweep.plan(config, run):
+    for entry in sweep.evaluation_plan(config, run):
         for name in entry["clearings"]:
             asked[name] = [*asked.get(name, []), *entry["benchmarks"]]
     for name, benchmarks in asked.items():

@@ -55,7 +55,7 @@ class Study:
     def evaluation(self, run: str) -> list[dict[str, list[str]]]:
         """What a run is evaluated on, as `study.evaluate` says; the base model on everything, uncleared."""
         everything = [{"clearings": ["none"], "benchmarks": list(self.chosen["benchmarks"])}]
-        return sweep.plan(self.config, self.runs[run]) if run != "base" else everything
+        return sweep.evaluation_plan(self.config, self.runs[run]) if run != "base" else everything
 
     def clearings(self, run: str) -> dict[str, dict]:
         """{clearing: settings} under which a run is evaluated."""

@@ -11,7 +11,7 @@ from overpaint.errors import UserError
 
 # Settings of a method that fix what enters the first block that it trains.
 PREFIX = (
-    "layer", "updated", "projections", "steps", "batch", "length", "forget_length", "max_batches", "min_length",
+    "layer", "updated", "projections", "steps", "batch", "max_tokens", "forget_max_tokens", "max_batches", "min_chars",
     "shuffle",
 )  # fmt: skip
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
@@ -134,7 +134,7 @@ def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
     return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
 
 
-def plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
+def evaluation_plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
     known = GIVES_U[settings["kind"]]

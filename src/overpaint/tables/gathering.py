@@ -18,7 +18,7 @@ def gather(
     """{table: rows} of all base models.
 
     given: files of every kind, of the runs of one model after the other.    study: of any of the models.
-    completed: the runs whose completions are shown.    plan: what the study's plan claims.
+    completed: the runs whose completions are shown.    plan: the study's pre-registration.
     """
     read = _read(given, study, models, completed)
     parts = [

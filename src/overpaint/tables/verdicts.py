@@ -21,7 +21,7 @@ TESTS: dict[str, Callable[..., Judgement]] = {}
 def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float]) -> pd.DataFrame:
     """The main numbers of every cell, seeds together, and its mark by the rule of the plan.
 
-    scores, junk: tables of one model.    marks: points of accuracy, see workflow/schemas/plan.schema.yaml.
+    scores, junk: tables of one model.    marks: points of accuracy, see workflow/schemas/preregistration.schema.yaml.
     A cell that is both collapsed and not unlearned is marked collapsed.
     """
     rows = []
@@ -70,7 +70,8 @@ def _mark(found: dict[str, dict], marks: dict[str, float]) -> str:
 def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan: dict) -> pd.DataFrame:
     """The judgement of every hypothesis of a plan in one base model, by each method.
 
-    table: of `cells`.    nulls, mcnemar: the tables of `comparisons`.    plan: see workflow/schemas/plan.schema.yaml.
+    table: of `cells`.    nulls, mcnemar: the tables of `comparisons`.
+    plan: see workflow/schemas/preregistration.schema.yaml.
     """
     rows = []
     for (study, model, method), own in table.groupby(["study", "model", "method"], sort=False):

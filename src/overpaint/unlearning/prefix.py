@@ -78,8 +78,8 @@ class Prefix:
 
 
 def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
-    """Full batches of the texts longer than `min_length` characters; in file order, or shuffled alike for all runs."""
-    chosen = [text for text in texts if len(text) > settings["min_length"]]
+    """Full batches of the texts longer than `min_chars` characters; in file order, or shuffled alike for all runs."""
+    chosen = [text for text in texts if len(text) > settings["min_chars"]]
     if settings["shuffle"]:
         chosen = random.Random(0).sample(chosen, len(chosen))
     size = settings["batch"]
@@ -87,7 +87,7 @@ def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
     if not whole:
         raise UserError(
             f"A corpus has no full batch of {size}: {len(chosen)} of its {len(texts)} texts are longer than "
-            f"{settings['min_length']} characters. Add texts, or lower `batch` or `min_length`."
+            f"{settings['min_chars']} characters. Add texts, or lower `batch` or `min_chars`."
         )
     return whole[: settings["max_batches"]]
 
@@ -113,7 +113,7 @@ def compute(
     topics, kept = {name: batch_texts(texts, settings) for name, texts in forget.items()}, batch_texts(retain, settings)
     steps = step_count(settings, topics, kept)
     rounds = math.ceil(steps / len(topics))
-    lengths = dict(zip(topics, per_topic(settings["forget_length"], len(topics)), strict=True))
+    lengths = dict(zip(topics, per_topic(settings["forget_max_tokens"], len(topics)), strict=True))
 
     def lazily(batches: list[list[str]], length: int, **wanted: bool) -> Batches:
         used = batches[: max(1, rounds)]
@@ -124,7 +124,7 @@ def compute(
 
     return Prefix(
         {name: lazily(batches, lengths[name], norms=norms) for name, batches in topics.items()},
-        lazily(kept, settings["length"], frozen=True),
+        lazily(kept, settings["max_tokens"], frozen=True),
         steps,
     )
 

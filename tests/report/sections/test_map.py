@@ -146,10 +146,10 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(views, tmp_path):
     digest = hashlib.sha256(PLAN.read_bytes()).hexdigest()
     assert f"fixed on 2026-11-26, SHA-256 {digest}" in shown and "layer_over_c" in shown
     views_of(Tables(**ONE), tmp_path)
-    (tmp_path / "plan.yaml").write_text(HOSTILE)
+    (tmp_path / "preregistration.yaml").write_text(HOSTILE)
     hostile = claims.plan(load(tmp_path, "topic"))
     assert "<script" not in hostile and "&lt;script&gt;" in hostile and "without a date" in hostile
-    (tmp_path / "plan.yaml").unlink()
+    (tmp_path / "preregistration.yaml").unlink()
     assert "No plan" in claims.plan(load(tmp_path, "topic"))
 
 

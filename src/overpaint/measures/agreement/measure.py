@@ -30,7 +30,7 @@ def measure(run: Run, plan: list[tuple[Clearing, list]], split: str) -> list[dic
     rows = []
     for benchmark in read:
         clearings = [clearing for clearing, benchmarks in plan if benchmark in benchmarks]
-        texts = passages(benchmark.path, split, benchmark.limit)
+        texts = passages(benchmark.path, split, benchmark.max_scored)
         encoded = [run.tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
         found = distances(run, encoded, clearings, start_token(run.tokenizer))
         for clearing, sums in zip(clearings, found, strict=True):
@@ -41,10 +41,10 @@ def measure(run: Run, plan: list[tuple[Clearing, list]], split: str) -> list[dic
     return rows
 
 
-def passages(path: Path, split: str, limit: int = 0) -> list[dict]:
-    """The first `limit` texts of one split, all for 0."""
+def passages(path: Path, split: str, most: int = 0) -> list[dict]:
+    """The first `most` texts of one split, all for 0."""
     rows = [row for row in read_rows(path, "text") if row["split"] == split]
-    return rows[: limit or len(rows)]
+    return rows[: most or len(rows)]
 
 
 def distances(run: Run, encoded: list[list[int]], clearings: list[Clearing], start: int) -> Tensor:

@@ -31,7 +31,7 @@ def curve(
     """Rows {examples} + those of `asked()`, before any text and after each number of `settings["examples"]`.
 
     Trains `model` in place, hooks included: under a clearing the gradient passes through the projection, and what is
-    cleared stays so. Settings: examples, lr, batch, length (`study.measures.relearning` of the schema).
+    cleared stays so. Settings: examples, lr, batch, max_tokens (`study.measures.relearning` of the schema).
     """
     wanted, size = set(settings["examples"]), settings["batch"]
     order = random.Random(seed).sample(texts, len(texts))
@@ -44,7 +44,7 @@ def curve(
             wanted.remove(done)
         else:
             end = min(done + size, *wanted)
-            loss = next_token_loss(model, tokenizer, order[done:end], settings["length"])
+            loss = next_token_loss(model, tokenizer, order[done:end], settings["max_tokens"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -54,9 +54,9 @@ def curve(
     return rows
 
 
-def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> Tensor:
-    """Cross-entropy of the next token in nats, over the tokens of texts cut at `length`."""
-    encoded = [torch.tensor(tokenizer(text)["input_ids"][:length]) for text in texts]
+def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> Tensor:
+    """Cross-entropy of the next token in nats, over the tokens of texts cut at `max_tokens`."""
+    encoded = [torch.tensor(tokenizer(text)["input_ids"][:max_tokens]) for text in texts]
     tokens = torch.nn.utils.rnn.pad_sequence(encoded, batch_first=True).to(model.device)
     ends = torch.tensor([len(ids) for ids in encoded], device=model.device)
     real = torch.arange(tokens.shape[1], device=model.device) < ends[:, None]

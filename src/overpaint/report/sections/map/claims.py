@@ -65,7 +65,7 @@ def _table(rows: pd.DataFrame) -> Html:
 
 def plan(views: list[View]) -> Html:
     """The plan as it was when the tables were made, with its hash."""
-    path = views[0].folder / "plan.yaml"
+    path = views[0].folder / "preregistration.yaml"
     if not path.is_file():
         return Html(macros.paragraph("No plan lies beside the tables."))
     content = path.read_bytes()
