@@ -44,7 +44,7 @@ verify: .venv/ready
 
 # Two processes, each with files of its own: some tests run studies on two cores themselves.
 test: .venv/ready lint
-	python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: test .venv/browser .venv/cluster
 	python -m pytest -m "browser or conda or cluster or long"

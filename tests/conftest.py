@@ -39,9 +39,7 @@ torch.set_num_threads(1)  # tensors this small only lose time to more threads
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the tests, a file's go to one of them, those that run studies first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    """The files that run studies come first, so that none of them is left when nothing runs beside it."""
     items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
