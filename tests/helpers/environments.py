@@ -9,7 +9,7 @@ import yaml
 
 from helpers.checkout import ROOT
 from overpaint import measures
-from overpaint.study import fingerprint
+from overpaint.study import fingerprint, sweep
 
 STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem not in ("common", "inputs"))
 # Names that differ between what is imported, the Python registry and conda-forge.
@@ -54,6 +54,7 @@ def closure(rule: str) -> set[Path]:
     """A rule's script and every module of the package that it imports, or finds by a name."""
     others = {
         "unlearn": ["overpaint.unlearning.methods"],
+        "prepare_texts": [f"overpaint.sources.{name}" for name in sweep.TAKES if name != "harness"],
         "render_report": sorted((ROOT / "reports").glob("*.ipynb")),
         "render_index": ["overpaint.report.sections", *measures.modules("page")],
         "gather_measures": measures.modules("table"),

@@ -257,8 +257,9 @@ def _all(folder: Path, below: str) -> list[str]:
 
 
 def modules() -> dict[str, str]:
-    """{module of the library: the first one that the very same scripts, notebooks and methods use}."""
-    apart = ["workflow/scripts/*.py", "reports/*.ipynb", "src/overpaint/unlearning/methods/*.py"]
+    """{module of the library: the first one that the very same scripts, notebooks, methods and sources use}."""
+    apart = ["workflow/scripts/*.py", "reports/*.ipynb"]
+    apart += [f"src/overpaint/{folder}/*.py" for folder in ("unlearning/methods", "sources")]
     users = [fingerprint.files(path) for pattern in apart for path in sorted(ROOT.glob(pattern))]
     users += [closure(rule) for rule in RULES]
     first: dict[tuple[bool, ...], str] = {}
