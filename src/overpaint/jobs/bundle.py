@@ -141,7 +141,7 @@ def main(arguments: list[str]) -> int:
             case ["verify", output]:
                 print(f"{len(verify(Path(output)))} outputs in {output}, each as its job wrote it.")
             case _:
-                raise UserError(f"usage: python -m overpaint.bundle {main.__doc__}")
+                raise UserError(f"usage: python -m overpaint.jobs.bundle {main.__doc__}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
