@@ -14,8 +14,9 @@ RULES = ["generate_world", "pretrain_model", "unlearn"]
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory) -> Path:
-    """A copy in which these rules have run, each in its environment; the channel serves no other."""
-    files = [ROOT / f"envs/{rule}.yaml" for rule in RULES]
+    """A copy in which these rules have run, each in its environment; the channel serves few others."""
+    # The last one has pip, which conda wants beside every Python.
+    files = [ROOT / f"envs/{rule}.yaml" for rule in (*RULES, "download_package")]
     folder = copy_checkout(tmp_path_factory.mktemp("few"))
     done = snakemake(folder, *MADE, "--sdm", "conda", *SMOKE, **on_path(build(cache(files), files)))
     assert done.returncode == 0, done.stdout[-5000:]
