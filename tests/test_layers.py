@@ -26,7 +26,6 @@ SECTIONS = {name for name in FILES if name.startswith("report.sections")}
 ORDER = re.findall(r"^(\w+) {2,}\w", ast.get_docstring(ast.parse(FILES["overpaint"].read_text())), re.MULTILINE)
 HEAVY = {"torch", "pandas", "transformers"}
 TABULAR = {"tables", "report"}
-ROWS = {"measure"}  # of a measure: what makes its rows
 
 
 def folder(name: str) -> str:
