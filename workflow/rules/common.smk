@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 BASE = Path(workflow.basedir)
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 sys.path.insert(0, str(BASE / "src"))
 
 import snakemake_logger_plugin_overpaint
@@ -17,6 +18,7 @@ import snakemake_logger_plugin_overpaint
 from overpaint import measures
 from overpaint.downloads.address import check_variables
 from overpaint.errors import UserError
+from overpaint.jobs import warm
 from overpaint.jobs.provenance import sketch
 from overpaint.study import environments, sweep
 from overpaint.study.configuration import complete, read_preregistration
@@ -33,21 +35,24 @@ try:
     config = complete(config, BASE / "workflow/schemas/config.schema.yaml")
     PREREGISTRATION = read_preregistration(config, BASE / "workflow/schemas/preregistration.schema.yaml")
     STUDY = Study(config)
-    if workflow.is_main_process and DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    if workflow.is_main_process and CONDA:
         prefix = Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
         environments.check(prefix, sorted(BASE.glob("envs/*.yaml")))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# Snakemake puts the path of its interpreter into commands as it stands, which a space or an apostrophe in it breaks.
-sys.executable = shlex.quote(sys.executable)
 # Jobs import the package from this checkout, in every environment, and read and write UTF-8 in every locale; everything
 # after a download is offline.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(f'{BASE}/src')} PYTHONNOUSERSITE=1 PYTHONUTF8=1 "
-    "HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false HF_DATASETS_DISABLE_PROGRESS_BARS=1 "
-    "HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error MPLBACKEND=agg; "
-)
+JOBS = {
+    **{"PYTHONPATH": f"{BASE}/src", "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "MPLBACKEND": "agg"},
+    **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+    **{"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"},
+}
+shell.prefix(f"set -euo pipefail; export {' '.join(f'{name}={shlex.quote(value)}' for name, value in JOBS.items())}; ")
+# Snakemake puts its interpreter into commands as it stands: a space or an apostrophe in its path breaks them, and another
+# command can take its place.
+PYTHON = sys.executable
+sys.executable = shlex.quote(PYTHON)
 
 SETTINGS = STUDY.settings
 OUT = SETTINGS["output"]
@@ -73,6 +78,8 @@ onstart:
     if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
     snakemake_logger_plugin_overpaint.expect(workflow)
+    if workflow.local_exec and not CONDA:
+        sys.executable = warm.start(PYTHON, JOBS)
 
 
 def named(*names):

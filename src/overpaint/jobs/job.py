@@ -1,4 +1,4 @@
-"""The context in which every script runs: log, threads, peak memory, provenance, whole outputs or none."""
+"""The context in which every script runs: log, threads, what it cost, provenance, whole outputs or none."""
 
 import errno
 import glob
@@ -28,7 +28,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     the provenance as the output `job`. An input that its own job did not write so is refused. An error leaves nothing
     but the log, and its last line on the terminal.
     """
-    start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    start, loading, started = time.monotonic(), _cpu_seconds(), datetime.now(UTC).isoformat(timespec="seconds")
     places = {name: Path(path) for name, path in snakemake.output.items()}
     parts = {name: part_folder(path) / path.name for name, path in places.items()}
     log = Path(snakemake.log[0])
@@ -44,6 +44,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(**parts)
             facts["outputs"] = {str(places[name]): sha256(part) for name, part in parts.items() if name != "job"}
             facts |= {"seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
+            facts |= {"cpu_seconds": _cpu_seconds(), "loading_cpu_seconds": loading}
             write_record(facts, parts["job"])
             for name, part in parts.items():
                 if places[name].is_dir():
@@ -125,6 +126,11 @@ def _set_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch:
         torch.set_num_threads(threads)
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and of those it waited for, in seconds."""
+    return round(sum(os.times()[:4]), 2)
 
 
 def _peak_mb() -> int:
