@@ -11,7 +11,7 @@ import pytest
 from helpers.synthetic import HOSTILE, Tables
 
 from overpaint.report.index import render_index
-from overpaint.report.pages import execute_report
+from overpaint.report.notebooks import execute_report
 
 NOTEBOOKS = Path(__file__).parents[2] / "reports"
 LONG = "<script>alert(1)</script>" + "tower" * 20_000  # one line of 100 kB

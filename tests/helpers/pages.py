@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from helpers.checkout import ROOT
-from overpaint.report import pages
+from overpaint.report import notebooks, pages
 
 NOTEBOOKS = ROOT / "reports"
 
@@ -62,5 +62,5 @@ def check_page(path: Path) -> Page:
 def execute(folder: Path, where: Path, name: str, notebook: Path | None = None, **parameters) -> tuple[Path, Path]:
     executed, page = where / "logs" / f"{name}.ipynb", where / "reports" / f"{name}.html"
     values = {"tables": folder, "primary": "topic", "study": "synthetic", **parameters}
-    pages.execute_report(notebook or NOTEBOOKS / f"{name}.ipynb", values, executed, page, name.title())
+    notebooks.execute_report(notebook or NOTEBOOKS / f"{name}.ipynb", values, executed, page, name.title())
     return executed, page

@@ -16,11 +16,11 @@ KILLED = bytes([128 + signal.SIGKILL])  # the status of a process that could not
 def hand(python: str, address: str, *command: str) -> int:
     """The exit status of a script, whose streams, folder and environment are those of this process.
 
-    What is no script, or was given other threads than the libraries were loaded for, runs here.
+    What is no script, or has other threads than the libraries were loaded for, runs here.
     """
     line = socket.socket(socket.AF_UNIX)
     taken = b""
-    if len(command) == 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+    if command[0].endswith(".py") and os.environ.get("OMP_NUM_THREADS") == "1":
         try:
             line.connect(address)
             asked = marshal.dumps((command[0], os.getcwd(), dict(os.environ)))

@@ -30,7 +30,7 @@ PACKAGE = "overpaint"
 
 
 def start(python: str, environment: Mapping[str, str]) -> str:
-    """Start the process, which ends with this one; the command that hands it a script.
+    """Start the process, which ends with this one; the command that stands for `python` and hands it what follows.
 
     environment: variables that all scripts have, since libraries read some of them as they are loaded.
     """
@@ -97,9 +97,9 @@ def _received(line: socket.socket) -> tuple[bytes, list[int]]:
     return asked, list(streams)
 
 
-def load(script: bytes) -> None:
+def load(source: bytes) -> None:
     """Import what a script imports, and forget the modules of this package again."""
-    for node in ast.parse(script).body:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             with suppress(Exception):  # the script will say it
                 exec(compile(ast.Module([node], []), "<imports>", "exec"), {})
@@ -113,7 +113,7 @@ def _forget() -> None:
 
 
 def _become(script: str, place: str, variables: dict[str, str], streams: list[int]) -> None:
-    """Give this process the streams, folder and environment of the one that was to run the script."""
+    """Give this process the arguments, folder, environment and streams of the one that was to run the script."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -124,7 +124,7 @@ def _become(script: str, place: str, variables: dict[str, str], streams: list[in
 
 
 def run(script: str, line: socket.socket) -> None:
-    """Run a script as the main program of this process; it ends when nobody waits for it any more."""
+    """Run a script as the main one of this process; it ends when nobody waits for it any more."""
     threading.Thread(target=_end_with, args=[line], daemon=True).start()
     try:
         runpy.run_path(script, run_name="__main__")
