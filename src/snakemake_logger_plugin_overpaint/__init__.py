@@ -41,7 +41,7 @@ class LogHandler(LogHandlerBase):
             self.own.handle(record)
 
     def expect(self, jobs: dict[str, str], idle: set[str]) -> None:
-        """Tell the view the benchmark file and rule of every job, and the rules whose jobs do nothing."""
+        """Tell the view the job.json and rule of every job, and the rules whose jobs do nothing."""
         if self.view:
             try:
                 self.view.expect(jobs, idle)
@@ -71,7 +71,7 @@ def expect(workflow: Any) -> None:
     """Tell the view, where there is one, of every job that a workflow has planned."""
     for handler in workflow.logger_manager.get_log_handlers():
         if isinstance(handler, LogHandler):
-            jobs = {str(job.benchmark): job.rule.name for job in workflow.dag.jobs if job.benchmark}
+            jobs = {record: job.rule.name for job in workflow.dag.jobs if (record := job.output.get("job"))}
             handler.expect(jobs, {rule.name for rule in workflow.rules if rule.norun})
 
 

@@ -1,6 +1,6 @@
 """What a run has done, what runs now, and how long the rest will take (standard library only)."""
 
-import csv
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -121,15 +121,13 @@ def mean_shares(jobs: Iterable[tuple[str, float, float]]) -> dict[str, float]:
     return {rule: fmean(found) for rule, found in times.items()}
 
 
-def earlier(benchmarks: Mapping[str, str]) -> dict[str, float]:
-    """The mean share of each rule's jobs, from its benchmark files, {path: rule}, written as a job ended."""
+def earlier(records: Mapping[str, str]) -> dict[str, float]:
+    """The mean share of each rule's jobs, from the records of what they cost, {path: rule}, written as a job ended."""
     jobs = []
-    for name, rule in benchmarks.items():
-        with suppress(OSError, ValueError, LookupError, TypeError, csv.Error):
+    for name, rule in records.items():
+        with suppress(OSError, ValueError, LookupError, TypeError):
             path = Path(name)
-            ended = path.stat().st_mtime
-            with path.open(encoding="utf-8", newline="") as file:
-                seconds = sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+            ended, seconds = path.stat().st_mtime, json.loads(path.read_bytes())["seconds"]
             if 0 < seconds < inf:
                 jobs.append((rule, ended - seconds, ended))
     return mean_shares(jobs)

@@ -43,7 +43,7 @@ class View:
             self.say(record)
 
     def expect(self, jobs: dict[str, str], idle: set[str]) -> None:
-        """Learn from the benchmark files of earlier runs; jobs that do nothing take no time."""
+        """Learn from the records of earlier runs; jobs that do nothing take no time."""
         self.progress.earlier = earlier(jobs) | dict.fromkeys(idle, 0.0)
 
     def say(self, record: Any) -> None:

@@ -355,49 +355,25 @@ class Tables:
         return self.frame(rows, ["topic", "role", "clearing", "prompt", "completion"])
 
     def provenance(self) -> pd.DataFrame:
-        rows = []
-        for rule, output in [
-            ("pretrain_model", "results/tiny/checkpoint"),
-            ("train_rmu", "results/tiny/rmu/layer=2/c=1/seed=0"),
-            ("evaluate_model", "results/tiny/rmu/layer=2/c=1/seed=0/answers.parquet"),
-        ]:
-            rows.append(
-                (
-                    "base",
-                    pd.NA,
-                    np.nan,
-                    "",
-                    rule,
-                    output,
-                    61.5,
-                    "2026-01-02T03:04:05",
-                    "0123456789abcdef" * 2 + "01234567",
-                    rule == "train_rmu",
-                    "3.11.7",
-                    json.dumps({"torch": "2.13.0", "numpy": "2.4.6"}),
-                    json.dumps({"machine": "x86_64", "cores": 2, "gpu": None}),
-                    json.dumps({"lr": 0.02, "note": HOSTILE}),
-                    json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
-                    None,
-                )
-            )
-        return self.frame(
-            rows,
-            [
-                "rule",
-                "output",
-                "seconds",
-                "started",
-                "git",
-                "dirty",
-                "python",
-                "packages",
-                "hardware",
-                "settings",
-                "inputs",
-                "cluster_job",
-            ],
-        )
+        made = {
+            "pretrain_model": "results/tiny/checkpoint",
+            "train_rmu": "results/tiny/rmu/layer=2/c=1/seed=0",
+            "evaluate_model": "results/tiny/rmu/layer=2/c=1/seed=0/answers.parquet",
+        }
+        facts = {
+            **{"seconds": 61.5, "cpu_seconds": 60.0, "startup_cpu_seconds": 3.0, "peak_mb": 400},
+            **{"started": "2026-01-02T03:04:05", "git": "0123456789abcdef" * 2 + "01234567", "python": "3.11.7"},
+            "packages": json.dumps({"torch": "2.13.0", "numpy": "2.4.6"}),
+            "hardware": json.dumps({"machine": "x86_64", "cores": 2, "gpu": None}),
+            "settings": json.dumps({"lr": 0.02, "note": HOSTILE}),
+            "inputs": json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
+            "cluster_job": None,
+        }
+        rows = [{"rule": rule, "output": path, "dirty": rule == "train_rmu"} | facts for rule, path in made.items()]
+        return pd.DataFrame(rows)
+
+    def costs(self) -> pd.DataFrame:
+        return core.costs(self.provenance())
 
 
 ONE = {

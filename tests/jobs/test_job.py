@@ -23,7 +23,8 @@ from overpaint.jobs.job import job
 # What the docstrings of `describe_job` and `job` promise.
 FIELDS = {
     "rule", "outputs", "git", "dirty", "python", "prefix", "packages", "hardware", "cluster_job", "settings",
-    "inputs", "started", "seconds", "peak_mb",
+    "inputs", "started", "seconds", "cpu_seconds", "startup_cpu_seconds",
+    "peak_mb",
 }  # fmt: skip
 
 
@@ -152,6 +153,7 @@ def test_provenance_has_every_field_and_true_values(rule):
     assert facts["python"] == platform.python_version() and facts["prefix"] == sys.prefix
     assert facts["packages"]["pytest"] == pytest.__version__
     assert set(facts["hardware"]) == {"machine", "system", "cores", "gpu"}
+    assert 0 < facts["startup_cpu_seconds"] <= facts["cpu_seconds"]
     assert 0 <= facts["seconds"] < 60 and 1 < facts["peak_mb"] < 1e6
     assert facts["started"].endswith("+00:00")
 

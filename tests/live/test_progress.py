@@ -94,18 +94,10 @@ def test_a_job_that_begins_again_was_counted():
     assert progress.times == {"rule": [2.0]} and progress.left(3.0) == (2.0, 0)
 
 
-def test_benchmark_files_tell_the_shares_of_their_rules_and_damaged_ones_nothing(tmp_path):
-    good = "s\th:m:s\n10.0\t-\n"
-    said = {
-        "a": good,
-        "b": good,
-        "c": "s\n",
-        "d": "",
-        "e": "s\nNaN?\n",
-        "f": "t\n1\n",
-        "g": "s\nnan\n",
-        "h": "s\ninf\n",
-    }
+def test_records_tell_the_shares_of_their_rules_and_damaged_ones_nothing(tmp_path):
+    good = '{"seconds": 10.0}'
+    said = {"a": good, "b": good, "c": "{}", "d": "", "e": "[]", "f": good.replace("10.0", '"10"')}
+    said |= {"g": good.replace("10.0", "NaN"), "h": good.replace("10.0", "Infinity"), "i": good[:-1]}
     for name, text in said.items():
         (tmp_path / name).write_text(text)
         os.utime(tmp_path / name, (0, 1000 if name == "a" else 1005))

@@ -21,9 +21,8 @@ rule all:
 
 rule make:
     input: lambda wildcards: "made/a" if wildcards.name == "b" else []
-    output: "made/{{name}}"
+    output: "made/{{name}}", job="made/{{name}}.job.json"
     log: "logs/{{name}}/make.log"
-    benchmark: "logs/{{name}}/make.tsv"
     message: "Making {{wildcards.name}}"
     shell: {shell!r}
 """
@@ -76,10 +75,10 @@ def test_earlier_times_tell_how_long_it_takes_without_colours_and_a_second_run_h
     command, environment, tmp_path
 ):
     for name in "ab":
-        benchmark = tmp_path / f"logs/{name}/make.tsv"
-        benchmark.parent.mkdir(parents=True)
-        benchmark.write_text("s\th:m:s\n30.0\t0:00:30\n")
-        os.utime(benchmark, (0, 1000 + 100 * ord(name)))
+        record = tmp_path / f"made/{name}.job.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text('{"seconds": 30.0}')
+        os.utime(record, (0, 1000 + 100 * ord(name)))
     _, said = on_terminal(command(TRAINS), tmp_path, environment | {"NO_COLOR": "1"})
     assert re.search(r"0 of 3 jobs · \d s · about (59|58) s left", said)
     assert viewed(said.splitlines()) and not COLOUR.search(said)

@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 import yaml
-from helpers.checkout import CACHED, ROOT
+from helpers.checkout import ROOT
 from helpers.environments import (
     COMES_WITH,
     IMPORTED_AS,
@@ -26,7 +26,7 @@ from helpers.environments import (
 
 from overpaint.study import fingerprint
 
-ORDER = ["input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "message", "script"]
+ORDER = ["input", "output", "log", "conda", "threads", "resources", "params", "message", "script"]
 
 
 def provided(rule: str) -> set[str]:
@@ -57,10 +57,9 @@ def test_a_rule_has_all_its_parts_in_order(rule):
     block = RULES[rule]
     assert re.fullmatch(r'""".+\."""', block["docstring"])
     spared = {"input"} if rule.startswith(("generate_", "download_")) else set()
-    spared |= {"benchmark"} if rule in CACHED else set()
     assert set(ORDER) - {"threads"} - spared <= set(block)
     assert "threads" not in block or "  #" in block["threads"], "a job has one thread, unless there is a reason"
-    assert rule not in CACHED or "benchmark" not in block, "Snakemake refuses to cache a rule with a benchmark"
+    assert "benchmark" not in block, "Snakemake would time `overpaint.jobs.hand`, and caches no rule that it times"
     assert [name for name in block if name in ORDER] == [name for name in ORDER if name in block]
 
 
@@ -79,11 +78,7 @@ def test_a_rule_uses_the_script_and_the_environment_of_its_name(rule):
     assert block["conda"].strip() == f'"../../envs/{rule}.yaml"'
     assert re.search(rf'code\("{rule}\.py"', block["params"]), "no fingerprint of its own code"
     assert 'job="<out>/' in block["output"], "no provenance"
-    assert (
-        f"/{rule}.log" in block["log"]
-        and '"logs/' in block["log"]
-        and f"/{rule}.tsv" in block.get("benchmark", f"/{rule}.tsv")
-    )
+    assert f"/{rule}.log" in block["log"] and '"logs/' in block["log"]
 
 
 def test_every_script_and_environment_belongs_to_a_rule():

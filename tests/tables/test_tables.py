@@ -399,7 +399,8 @@ def test_both_formats_hold_the_same_table(scores, tmp_path):
 
 def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
     facts = {
-        "rule": "unlearn", "outputs": {"b": "00"}, "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "rule": "unlearn", "outputs": {"b": "00"}, "cpu_seconds": 2.0, "startup_cpu_seconds": 0.5,
+        "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
         "dirty": None, "python": "3.11", "prefix": "/env", "packages": {"torch": "2"}, "hardware": {"gpu": None},
         "settings": {"lr": 0.1}, "inputs": {"a": "00"}, "cluster_job": None,
     }  # fmt: skip
@@ -409,6 +410,16 @@ def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
     assert list(found.rule) == ["evaluate", "evaluate", "unlearn", "unlearn"]
     assert list(found.output) == [str(tmp_path / name) for name in "adbc"]
     assert json.loads(found.settings[0]) == {"lr": 0.1} and json.loads(found.packages[0]) == {"torch": "2"}
+
+
+def test_costs_add_up_by_rule_and_the_dearest_comes_first():
+    rows = [("a", 1.0, 2.0, 0.5, 30), ("b", 2.0, 9.0, 1.0, 10), ("a", 3.0, 1.0, 0.5, 20)]
+    jobs = pd.DataFrame(rows, columns=["rule", *core.COSTS]).assign(output="x")
+    assert core.costs(jobs).to_dict("split")["data"] == [
+        ["all", 3, 6.0, 12.0, 2.0, 30, pytest.approx(1 / 6)],
+        ["b", 1, 2.0, 9.0, 1.0, 10, pytest.approx(1 / 9)],
+        ["a", 2, 4.0, 3.0, 1.0, 30, pytest.approx(1 / 3)],
+    ]
 
 
 def test_files_are_told_apart_by_model_and_run_and_none_may_be_missing():

@@ -103,7 +103,9 @@ def results(folder: Path) -> dict[str, str]:
     plain = {".safetensors", ".parquet", ".csv", ".jsonl", ".gguf"}
     return {
         str(path.relative_to(folder)): provenance.sha256(path)
-        if path.suffix in plain and "provenance" not in path.name and "logs" not in path.relative_to(folder).parts
+        if path.suffix in plain
+        and path.stem not in ("provenance", "costs")
+        and "logs" not in path.relative_to(folder).parts
         else ""
         for path in files
     }

@@ -24,7 +24,7 @@ PLAN = ROOT / "preregistration.yaml"
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance",
+    "completions", "provenance", "costs",
 ]  # fmt: skip
 
 
@@ -262,7 +262,8 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
     said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
     (source / "completions.jsonl").write_text(said if shown else "")
     facts = {
-        "rule": "unlearn", "outputs": {}, "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
+        "rule": "unlearn", "outputs": {}, "cpu_seconds": 2.0, "startup_cpu_seconds": 0.5,
+        "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
         "dirty": None, "python": "3.11", "packages": {}, "hardware": {}, "settings": {}, "inputs": {},
         "cluster_job": None,
     }  # fmt: skip
@@ -297,7 +298,7 @@ def gathered(tmp_path_factory) -> dict[str, Path]:
 def test_gather_tables_writes_each_table_in_both_formats(gathered, name):
     table = pd.read_parquet(gathered[name])
     assert len(table) > 0 and list(pd.read_csv(gathered[f"{name}_csv"]).columns) == list(table.columns)
-    if name != "provenance":
+    if name not in ("provenance", "costs"):
         assert list(table.columns[:6]) == RUN
         assert set(table.study) == {"small"} and set(table.model) == {"tiny"}
 
@@ -334,7 +335,7 @@ def test_gather_tables_keeps_the_whole_configuration(gathered):
 
 def test_gather_tables_keeps_the_models_apart_and_judges_them_together(tmp_path, gathered):
     both = gather(tmp_path, models=("tiny", "twin"))
-    for name in set(TABLES) - {"provenance", "hypotheses"}:
+    for name in set(TABLES) - {"provenance", "costs", "hypotheses"}:
         table, single = pd.read_parquet(both[name]), pd.read_parquet(gathered[name])
         parts = [table[table.model == model].reset_index(drop=True) for model in ("tiny", "twin")]
         pd.testing.assert_frame_equal(parts[0], single)

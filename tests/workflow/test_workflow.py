@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers.checkout import CACHED, JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
+from helpers.checkout import JOBS, MODEL, OUT, ROOT, RUNS, SMOKE, copy_checkout, edited, planned, snakemake
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
 
@@ -32,7 +32,7 @@ from overpaint.tables import core
 
 TABLES = [
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance",
+    "completions", "provenance", "costs",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]
 SCORES = [*core.RUN, "topic", "role", *core.APPLIED, "benchmark", "metric"]
@@ -252,12 +252,10 @@ def test_a_second_run_has_nothing_to_do(study):
     assert done.returncode == 0 and "Nothing to be done" in done.stdout
 
 
-def test_every_job_has_a_provenance_a_log_and_a_benchmark(study):
+def test_every_job_has_a_provenance_and_a_log(study):
     facts = [json.loads(path.read_text()) for path in (study / "results").rglob("*.job.json")]
     assert Counter(fact["rule"] for fact in facts) == JOBS
     assert Counter(path.stem for path in (study / "logs").rglob("*.log")) == JOBS
-    timed = {rule: count for rule, count in JOBS.items() if rule not in CACHED}
-    assert Counter(path.stem for path in (study / "logs").rglob("*.tsv")) == timed
     assert {path.stem for path in (study / "logs").rglob("*.ipynb")} == set(PAGES)
     for fact in facts:
         assert all((study / path).exists() for path in fact["outputs"])

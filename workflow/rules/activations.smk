@@ -19,8 +19,6 @@ rule collect_activations:
         job="<out>/{model}/{run}/activations/{clearing}.job.json",
     log:
         "logs/<out>/{model}/{run}/{clearing}/collect_activations.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/{clearing}/collect_activations.tsv"
     conda:
         "../../envs/collect_activations.yaml"
     resources:
@@ -52,8 +50,6 @@ rule fit_junk:
         job="<out>/{model}/{run}/junk.job.json",
     log:
         "logs/<out>/{model}/{run}/fit_junk.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/fit_junk.tsv"
     conda:
         "../../envs/fit_junk.yaml"
     resources:

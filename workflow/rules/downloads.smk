@@ -4,7 +4,6 @@ Needs: the models, datasets and packages of the configuration; the hub, or a mir
 gated (HF_TOKEN, which these jobs alone read, from the environment); the Python package registry.
 Makes: {out}/{model}/checkpoint/, {out}/downloads/datasets/{dataset}/, {out}/downloads/{package}.
 What has arrived of an interrupted download lies in a hidden folder beside the output, and the next one goes on from it.
-Rules that `--cache` may be given have no `benchmark:`, which a job taken from the cache could not fill.
 """
 
 

@@ -19,8 +19,6 @@ rule evaluate:
         job="<out>/{model}/{run}/answers.job.json",
     log:
         "logs/<out>/{model}/{run}/evaluate.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/evaluate.tsv"
     conda:
         "../../envs/evaluate.yaml"
     resources:
@@ -52,8 +50,6 @@ rule complete_prompts:
         job="<out>/{model}/{run}/completions.job.json",
     log:
         "logs/<out>/{model}/{run}/complete_prompts.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/complete_prompts.tsv"
     conda:
         "../../envs/complete_prompts.yaml"
     resources:

@@ -16,8 +16,6 @@ rule export_model:
         job="<out>/{model}/{run}/export/{clearing}.job.json",
     log:
         "logs/<out>/{model}/{run}/{clearing}/export_model.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/{clearing}/export_model.tsv"
     conda:
         "../../envs/export_model.yaml"
     resources:

@@ -18,8 +18,6 @@ rule measure_depth:
         job="<out>/{model}/{run}/depth.job.json",
     log:
         "logs/<out>/{model}/{run}/measure_depth.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/measure_depth.tsv"
     conda:
         "../../envs/measure_depth.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
@@ -52,8 +50,6 @@ rule relearn:
         job="<out>/{model}/{run}/relearning.job.json",
     log:
         "logs/<out>/{model}/{run}/relearn.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/relearn.tsv"
     conda:
         "../../envs/relearn.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
@@ -89,8 +85,6 @@ rule trace_emergence:
         job="<out>/{model}/{run}/emergence.job.json",
     log:
         "logs/<out>/{model}/{run}/trace_emergence.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/trace_emergence.tsv"
     conda:
         "../../envs/trace_emergence.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them

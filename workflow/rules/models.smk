@@ -2,7 +2,6 @@
 
 Needs: the models and worlds of the configuration; a downloaded package where a model lies in one.
 Makes: {out}/worlds/{world}.json, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk).
-Rules that `--cache` may be given have no `benchmark:`, which a job taken from the cache could not fill.
 """
 
 
@@ -13,8 +12,6 @@ rule generate_world:
         job="<out>/worlds/{world}.job.json",
     log:
         "logs/<out>/worlds/{world}/generate_world.log",
-    benchmark:
-        "logs/<out>/worlds/{world}/generate_world.tsv"
     conda:
         "../../envs/generate_world.yaml"
     resources:

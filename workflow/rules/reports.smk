@@ -28,8 +28,6 @@ rule render_report:
     log:
         "logs/<out>/reports/{report}/render_report.log",
         notebook="logs/<out>/reports/{report}/{report}.ipynb",
-    benchmark:
-        "logs/<out>/reports/{report}/render_report.tsv"
     wildcard_constraints:
         report=named(*PAGES),
     conda:
@@ -71,8 +69,6 @@ rule render_index:
         job="<out>/reports/index.job.json",
     log:
         "logs/<out>/reports/render_index.log",
-    benchmark:
-        "logs/<out>/reports/render_index.tsv"
     conda:
         "../../envs/render_index.yaml"
     priority: 1  # takes longest of all reports: first, so that the others share the rest

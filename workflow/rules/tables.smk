@@ -56,8 +56,6 @@ rule gather_tables:
         job="<out>/tables/tables.job.json",
     log:
         "logs/<out>/tables/gather_tables.log",
-    benchmark:
-        "logs/<out>/tables/gather_tables.tsv"
     conda:
         "../../envs/gather_tables.yaml"
     resources:
@@ -87,8 +85,6 @@ rule gather_measures:
         job="<out>/tables/measures.job.json",
     log:
         "logs/<out>/tables/gather_measures.log",
-    benchmark:
-        "logs/<out>/tables/gather_measures.tsv"
     conda:
         "../../envs/gather_measures.yaml"
     resources:

@@ -15,8 +15,6 @@ rule prepare_texts:
         job="<out>/{model}/{texts}.job.json",
     log:
         "logs/<out>/{model}/{texts}/prepare_texts.log",
-    benchmark:
-        "logs/<out>/{model}/{texts}/prepare_texts.tsv"
     wildcard_constraints:
         texts=named(*STUDY.texts),
     conda:
@@ -42,8 +40,6 @@ rule prepare_task:
         job="<out>/{model}/benchmarks/{name}.job.json",
     log:
         "logs/<out>/{model}/benchmarks/{name}/prepare_task.log",
-    benchmark:
-        "logs/<out>/{model}/benchmarks/{name}/prepare_task.tsv"
     wildcard_constraints:
         name=named(*(name for name, entry in config["benchmarks"].items() if entry["source"] == "harness")),
     conda:

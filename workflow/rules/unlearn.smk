@@ -51,8 +51,6 @@ rule unlearn:
         job="<out>/{model}/{run}/overlay.job.json",
     log:
         "logs/<out>/{model}/{run}/unlearn.log",
-    benchmark:
-        "logs/<out>/{model}/{run}/unlearn.tsv"
     conda:
         "../../envs/unlearn.yaml"
     resources:

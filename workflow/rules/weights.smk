@@ -16,8 +16,6 @@ rule analyse_weights:
         job="<out>/{model}/weights.job.json",
     log:
         "logs/<out>/{model}/weights/analyse_weights.log",
-    benchmark:
-        "logs/<out>/{model}/weights/analyse_weights.tsv"
     conda:
         "../../envs/analyse_weights.yaml"
     resources:

@@ -28,7 +28,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     the provenance as the output `job`. An input that its own job did not write so is refused. An error leaves nothing
     but the log, and its last line on the terminal.
     """
-    start, loading, started = time.monotonic(), _cpu_seconds(), datetime.now(UTC).isoformat(timespec="seconds")
+    start, startup, started = time.monotonic(), _cpu_seconds(), datetime.now(UTC).isoformat(timespec="seconds")
     places = {name: Path(path) for name, path in snakemake.output.items()}
     parts = {name: part_folder(path) / path.name for name, path in places.items()}
     log = Path(snakemake.log[0])
@@ -44,7 +44,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(**parts)
             facts["outputs"] = {str(places[name]): sha256(part) for name, part in parts.items() if name != "job"}
             facts |= {"seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
-            facts |= {"cpu_seconds": _cpu_seconds(), "loading_cpu_seconds": loading}
+            facts |= {"cpu_seconds": _cpu_seconds(), "startup_cpu_seconds": startup}
             write_record(facts, parts["job"])
             for name, part in parts.items():
                 if places[name].is_dir():

@@ -34,6 +34,8 @@ def start(python: str, environment: Mapping[str, str]) -> str:
 
     environment: variables that all scripts have, since libraries read some of them as they are loaded.
     """
+    if sys.platform != "linux":  # elsewhere libraries do not bear a fork
+        return shlex.quote(python)
     server = subprocess.Popen(
         [python, "-m", "overpaint.jobs.warm"],
         env=os.environ | environment | THREADS,
@@ -99,10 +101,11 @@ def _received(line: socket.socket) -> tuple[bytes, list[int]]:
 
 def load(source: bytes) -> None:
     """Import what a script imports, and forget the modules of this package again."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            with suppress(Exception):  # the script will say it
-                exec(compile(ast.Module([node], []), "<imports>", "exec"), {})
+    with suppress(SyntaxError):  # the script itself will say what is wrong
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                with suppress(Exception):
+                    exec(compile(ast.Module([node], []), "<imports>", "exec"), {})
     _forget()
     gc.freeze()  # or the first collection of every fork would copy all that is loaded
 

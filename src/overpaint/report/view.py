@@ -102,9 +102,8 @@ def _view(
     mine = {
         name: table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
         for name, table in frames.items()
-        if name != "provenance"
+        if "method" in table
     }
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    tables = mine | {"provenance": frames["provenance"]}
-    return View(model, method, primary, cell, cell == main, folder, clearings, tables)
+    return View(model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine})

@@ -3,5 +3,5 @@
 # The tables that every study has, beside those of what it measures.
 TABLES = (
     "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance",
+    "completions", "provenance", "costs",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from overpaint.jobs.provenance import RECORD, read_record
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 APPLIED = ["clearing", "kind", "draw", "other_topic"]  # the columns that tell how a model was cleared
+COSTS = ("seconds", "cpu_seconds", "startup_cpu_seconds", "peak_mb")  # what a job's record says of them
 TOGETHER = -1  # instead of the number of a draw or refit: all of them together
 # Columns of the tables that are gathered from files of jobs, so that names are text, whatever they look like.
 RANGES = {f"{name}{end}": float for name in ("norm", "cosine") for end in ("", "_low", "_high")}
@@ -191,7 +192,17 @@ def provenance(paths: Iterable[str | Path]) -> pd.DataFrame:
     for path in paths:
         facts = read_record(Path(path))
         row = {"rule": facts["rule"], "output": str(path).removesuffix(RECORD)}
-        row |= {key: facts[key] for key in ("seconds", "peak_mb", "started", "git", "dirty", "python", "cluster_job")}
+        row |= {key: facts[key] for key in (*COSTS, "started", "git", "dirty", "python", "cluster_job")}
         row |= {key: json.dumps(facts[key], sort_keys=True) for key in ("packages", "hardware", "settings", "inputs")}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["rule", "output"], ignore_index=True)
+
+
+def costs(jobs: pd.DataFrame) -> pd.DataFrame:
+    """A row per rule, the dearest first, and one of all, from the rows of `provenance`."""
+    kinds = {key: "max" if key == "peak_mb" else "sum" for key in COSTS}
+    rules = jobs.groupby("rule").agg({"output": "size"} | kinds).reset_index()
+    together = jobs.assign(rule="all").groupby("rule").agg({"output": "size"} | kinds).reset_index()
+    rows = pd.concat([together, rules.sort_values("cpu_seconds", ascending=False)], ignore_index=True)
+    rows["startup_share"] = rows.startup_cpu_seconds / rows.cpu_seconds
+    return rows.rename(columns={"output": "jobs"})

@@ -27,7 +27,8 @@ def gather(
     ]
     made = {name: core.joined(part[name] for part in parts) for name in parts[0]}
     made["hypotheses"] = verdicts.together(made["hypotheses"])
-    return made | {"provenance": core.provenance(given["jobs"])}
+    jobs = core.provenance(given["jobs"])
+    return made | {"provenance": jobs, "costs": core.costs(jobs)}
 
 
 def _read(given: Mapping[str, list[str]], study: Study, models: list[str], completed: list[str]) -> dict[str, Frames]:

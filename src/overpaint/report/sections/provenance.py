@@ -41,6 +41,14 @@ def jobs(views: list[View]) -> Html:
     return Html(table(rows.rename(columns=names), "jobs", {"seconds": "{:.1f}".format, "output": breakable}))
 
 
+def costs(views: list[View]) -> Html:
+    """Table of what each rule cost: jobs, wall and processor seconds, the share of start-up, peak memory."""
+    names = {"seconds": "wall seconds", "cpu_seconds": "CPU seconds", "startup_share": "start-up", "peak_mb": "peak MB"}
+    rows = views[0].costs[["rule", "jobs", *names]].rename(columns=names)
+    formats = dict.fromkeys(["wall seconds", "CPU seconds"], "{:.1f}".format) | {"start-up": "{:.0%}".format}
+    return Html(table(rows, "costs", formats))
+
+
 def environment(views: list[View]) -> Html:
     """Package versions and hardware, once per distinct record, with the rules that ran under it."""
     blocks = []
