@@ -84,6 +84,7 @@ def test_its_end_is_told(python, script, tmp_path, text, status):
     done = run(script(text, python), tmp_path)
     assert done.returncode == status
     assert ("ZeroDivisionError" in done.stderr) == (text == "1 / 0")
+    assert (done.stderr == "no\n") == ("'no'" in text)
     assert ancestry(script(PARENT, python), tmp_path) == served != os.getpid(), "the process serves on"
 
 
@@ -123,20 +124,39 @@ def test_who_kills_the_one_that_waits_kills_the_script(python, script, tmp_path)
             time.sleep(0.1)
 
 
-def test_an_interrupt_lets_the_script_clean_up(script, tmp_path):
+@pytest.fixture
+def main(script, tmp_path):
+    """Start a process that hands on a script, interrupt it as a terminal does after its word, and tell what it said."""
     (tmp_path / "main.py").write_text(
         "import os, subprocess, sys\nfrom overpaint.jobs import warm\n"
         f"python = warm.start({sys.executable!r}, {{}})\n"
         "try: subprocess.run(f'{python} script.py', shell=True)\nexcept KeyboardInterrupt: sys.exit(5)"
     )
-    script("import time\nprint('begun', flush=True)\ntry: time.sleep(60)\nfinally: time.sleep(1); print('cleaned')", "")
-    command = ["env", "--default-signal=INT", sys.executable, "main.py"]
-    said = {"env": os.environ | ALONE, "cwd": tmp_path, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, start_new_session=True, **said) as main:
-        assert main.stdout.readline() == "begun\n"
-        os.killpg(main.pid, signal.SIGINT)
-        assert main.stdout.read() == "cleaned\n"
-    assert main.returncode == 5
+
+    def interrupted(text: str) -> str:
+        script(text, "")
+        command = ["env", "--default-signal=INT", sys.executable, "main.py"]
+        said = {"env": os.environ | ALONE, "cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, start_new_session=True, **said) as process:
+            assert process.stderr.readline() == "begun\n"
+            os.killpg(process.pid, signal.SIGINT)
+            rest = process.communicate(timeout=30)[1]
+        assert process.returncode == 5
+        return rest
+
+    return interrupted
+
+
+BEGUN = "import sys, time\nprint('begun', file=sys.stderr, flush=True)\n"
+
+
+def test_an_interrupt_lets_the_script_clean_up(main):
+    assert main(f"{BEGUN}try: time.sleep(60)\nfinally: time.sleep(1); sys.exit('cleaned')") == "cleaned\n"
+
+
+def test_an_interrupt_while_libraries_are_loaded_ends_the_script_that_waits_for_them(main, tmp_path):
+    (tmp_path / "slow.py").write_text(f"{BEGUN}time.sleep(1)")
+    assert "cleaned" not in main("import time\nimport slow\ntime.sleep(60)\nprint('cleaned', flush=True)")
 
 
 def test_imports_that_fail_are_the_scripts_own(python, script, tmp_path):

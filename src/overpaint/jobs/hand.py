@@ -19,19 +19,23 @@ def hand(python: str, address: str, *command: str) -> int:
     What is no script, or has other threads than the libraries were loaded for, runs here.
     """
     line = socket.socket(socket.AF_UNIX)
-    taken = b""
+    process, stopped = b"", []
+    # The terminal interrupts the script as well, which cleans up; unless it has not begun yet.
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
     if command[0].endswith(".py") and os.environ.get("OMP_NUM_THREADS") == "1":
         try:
             line.connect(address)
             asked = marshal.dumps((command[0], os.getcwd(), dict(os.environ)))
             socket.send_fds(line, [len(asked).to_bytes(8, "big")], [0, 1, 2])
             line.sendall(asked)
-            taken = line.recv(1)
+            process = line.recv(8)
         except OSError:
             pass
-    if not taken:
+    if not process:
+        signal.signal(signal.SIGINT, before)
         os.execv(python, [python, *command])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the script as well, which cleans up
+    if stopped:
+        os.kill(int.from_bytes(process, "big"), signal.SIGINT)
     status = line.recv(1)
     line.recv(1)  # nothing, when the process has ended
     return (status or KILLED)[0]

@@ -61,13 +61,13 @@ def serve() -> None:
     door.bind(f"{folder}/door")
     door.listen(64)
     print(f"{folder}/door", flush=True)
+    os.dup2(2, 1)  # nobody reads on what libraries might print
     while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:
         line, _ = door.accept()
         with suppress(OSError, EOFError, ValueError):  # who asked may be gone
             asked, streams = _received(line)
             script, place, variables = marshal.loads(asked)
             load(Path(script).read_bytes())
-            line.send(b"\1")
             if fork := os.fork():
                 forks.add(fork)
             else:
@@ -75,6 +75,7 @@ def serve() -> None:
                 signal.signal(signal.SIGINT, interrupted)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _become(script, place, variables, streams)
+                line.send(os.getpid().to_bytes(8, "big"))
                 return run(script, line)
             for stream in streams:
                 os.close(stream)
@@ -134,6 +135,8 @@ def run(script: str, line: socket.socket) -> None:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if status and status is not error.code:
+            print(error.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1
