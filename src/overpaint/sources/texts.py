@@ -14,6 +14,7 @@ import json
 import reprlib
 import string
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
     return rows
 
 
+def check(rows: list[dict], kind: str, batches: dict[str, tuple[int, int]], where: str) -> None:
+    """Refuse prompts and corpora, from `where` is said, that are too few; batches: as `check_batches` takes them."""
+    if kind == "prompts":
+        check_splits(rows, PROMPTS, where)
+    if kind == "corpus":
+        check_batches(longer(rows), batches, where)
+
+
 def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
     """Refuse rows, from `where` is said, of which fewer than `needed` are in a split."""
     for split, least in needed.items():
@@ -60,6 +69,25 @@ def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
             raise UserError(
                 f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
                 "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+            )
+
+
+def longer(rows: list[dict]) -> Callable[[int], int]:
+    """n -> how many rows of a corpus have more than n characters."""
+    sizes = [len(row["text"]) for row in rows]
+    return lambda least: sum(size > least for size in sizes)
+
+
+def check_batches(longer: Callable[[int], int], batches: dict[str, tuple[int, int]], where: str) -> None:
+    """Refuse corpora, from `where` is said, that fill no batch of a method.
+
+    longer: n -> their texts of more than n characters; batches: {method: texts of a batch, n}.
+    """
+    for method, (batch, least) in batches.items():
+        if (count := longer(least)) < batch:
+            raise UserError(
+                f"{where} has {count} texts longer than {least} characters, and methods.{method}.batch is {batch}: add "
+                "texts, or lower `batch` or `min_chars`."
             )
 
 

@@ -167,6 +167,18 @@ def used_methods(study: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
 
 
+def batches(config: dict[str, Any], corpora: list[str]) -> dict[str, tuple[int, int]]:
+    """{method: texts of a batch, characters that each has more than} of those methods that need one of these corpora.
+
+    A batch to forget is of one corpus, one to retain of all of them.
+    """
+    study = config["study"]
+    if corpora not in ([name] for name in study["forget"]) and corpora != study["retain"]:
+        return {}
+    used = {method: config["methods"][method] for method in used_methods(study)}
+    return {method: (own["batch"], own["min_chars"]) for method, own in used.items() if "batch" in own}
+
+
 def released(config: dict[str, Any]) -> dict[str, str]:
     """{method: the released model that it compares with the base}, of the methods that the study runs and do so."""
     used = {name: config["methods"][name] for name in used_methods(config["study"])}
