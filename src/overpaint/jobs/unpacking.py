@@ -54,6 +54,7 @@ def unpack(bundle: Path, folder: Path = RESULTS) -> list[Path]:
             outputs = _named(tar, records, members, folder)
             _check_metadata(tar, records, outputs, members)
             _check_places(bundle, outputs, members)
+            _check_links(folder, [*(path for path in outputs if not path.exists()), *records])
             _check_room(folder, members)
             remove_leftovers(folder / "bundle")
             for path, member in counted(members.items(), "unpacked"):
@@ -237,6 +238,17 @@ def _check_places(bundle: Path, outputs: Outputs, members: Members) -> None:
         wrong = path if path.is_dir() else next((up for up in path.parents if up.exists() and not up.is_dir()), None)
         if wrong:
             raise UserError(f"{wrong} is here already, for {path} of {bundle}: move it away first.")
+
+
+def _check_links(folder: Path, paths: list[Path]) -> None:
+    """Refuse to put files where a link below `folder` leads, which may itself be a link, as to another disk."""
+    for path in paths:
+        for up in path.parents[: len(path.relative_to(folder).parts) - 1]:
+            if up.is_symlink():
+                raise UserError(
+                    f"{up} is a link to {os.readlink(up)}, and nothing is put where a link below {folder} leads: put a "
+                    "folder in its place or, where a study's output is the link, name that study as STUDY."
+                )
 
 
 def _check_room(folder: Path, members: Members) -> None:
