@@ -99,7 +99,7 @@ def traced(llama, tokenizer, texts, settings, facts, tmp_path) -> dict:
     for topic in TOPICS:
         write_rows(world.question_rows(facts, [topic]), tmp_path / f"{topic}.jsonl")
     files = [tmp_path / f"{topic}.jsonl" for topic in TOPICS]
-    asked = questions.read(files, [entry | {"topic": topic} for topic in TOPICS], tokenizer, "report")
+    asked = questions.read(files, [entry | {"topic": topic} for topic in TOPICS], tokenizer, "test")
     prompts = {t: [row["text"] for row in world.prompt_rows(facts, [t])[:8]] for t in (*TOPICS, "rivers")}
     base = {name: collect(llama, tokenizer, own) for name, own in prompts.items()}
     hazardous = {name: prompts[name] for name in TOPICS}

@@ -29,7 +29,7 @@ def rows(kind: str, count: int = 60) -> Rows:
         "prompts": {"text": "Some"},
         "benchmarks": {"question": "Which?", "choices": ["x", "y"], "answer": 0},
     }
-    heads = ({"id": f"{n}", "unit": f"{n}", "split": "report" if n % 3 else "fit"} for n in range(count))
+    heads = ({"id": f"{n}", "unit": f"{n}", "split": "test" if n % 3 else "fit"} for n in range(count))
     asked = (
         {"question": f"Which is {n}?", "choices": [f"x{n}", "y"]} if kind == "benchmarks" else {} for n in range(count)
     )
@@ -63,17 +63,17 @@ def of(split: str, count: int, kind: str = "prompts") -> Rows:
 
 
 SENSELESS = {
-    "no prompts to fit": ({"prompts": of("report", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
-    "one prompt to fit": ({"prompts": of("fit", 1) + of("report", 9)}, ["prompts", "1 of the 2 or more"]),
+    "no prompts to fit": ({"prompts": of("test", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
+    "one prompt to fit": ({"prompts": of("fit", 1) + of("test", 9)}, ["prompts", "1 of the 2 or more"]),
     "one question as two facts": (
         {"benchmarks": rows("benchmarks") + [rows("benchmarks")[0] | {"unit": "again", "choices": ["y", "x0"]}]},
         ["benchmarks", "'Which is 0?'", "'again'", "'0'", "two facts"],
     ),
-    "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'report'"]),
-    "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'report'"]),
-    "no questions that probes fit": ({"benchmarks": of("report", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
+    "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'test'"]),
+    "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'test'"]),
+    "no questions that probes fit": ({"benchmarks": of("test", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
     "no questions of the split shown": (
-        {"benchmarks": of("report", 9, "benchmarks"), "split": "fit", "measures": {"depth": {"runs": []}}},
+        {"benchmarks": of("test", 9, "benchmarks"), "split": "fit", "measures": {"depth": {"runs": []}}},
         ["benchmarks", "split 'fit'"],
     ),
     "empty questions that are read at every depth": (
@@ -137,9 +137,9 @@ def test_a_file_that_the_study_cannot_use_is_refused_by_its_path(planned, tmp_pa
 
 ENOUGH = {
     "the whole": {},
-    "two prompts to fit": {"prompts": of("fit", 2) + of("report", 1)},
+    "two prompts to fit": {"prompts": of("fit", 2) + of("test", 1)},
     "questions of the split that is shown, where no probe is fitted": {
-        "benchmarks": of("report", 1, "benchmarks"), "measures": {"depth": {"runs": []}},
+        "benchmarks": of("test", 1, "benchmarks"), "measures": {"depth": {"runs": []}},
     },
     "empty questions that are only scored": {
         "benchmarks": [row | {"question": ""} for row in rows("benchmarks")], "measures": {"depth": {"runs": []}},
@@ -192,8 +192,8 @@ def test_a_fictional_corpus_that_is_too_small_is_refused():
 
 
 def test_prompts_of_any_source_are_looked_at_before_they_are_written():
-    texts.check_splits(of("fit", 2) + of("report", 1), texts.PROMPTS, "the data set pages")
-    with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'report'"):
+    texts.check_splits(of("fit", 2) + of("test", 1), texts.PROMPTS, "the data set pages")
+    with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'test'"):
         texts.check_splits(of("fit", 2), texts.PROMPTS, "the data set pages")
 
 

@@ -131,7 +131,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
     for split in texts.SPLITS:
         for topic, name in [*TOPICS.items(), ("calm", "calm_prompts")]:
             base[split, name] = random_activations(generator)
-            along = torch.eye(WIDTH)[0] if split == "report" else controls.get(topic, torch.zeros(WIDTH))
+            along = torch.eye(WIDTH)[0] if split == "test" else controls.get(topic, torch.zeros(WIDTH))
             moved[split, name] = shifted(base[split, name], 5 * along)
     activations.save(base, tmp_path / "base.safetensors")
     activations.save(moved, tmp_path / "run.safetensors")
@@ -215,7 +215,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     plan = [{"clearings": list(clearings), "benchmarks": ["own"]}]
     made = run(
         "evaluate", tmp_path, inputs, ["answers", "agreement"],
-        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
+        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="test", dtype="float32",
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])

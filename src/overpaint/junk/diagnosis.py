@@ -15,10 +15,12 @@ NOTHING = (math.nan, math.nan)
 Value = tuple[float, float, float]
 
 
-def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, float], seed: int = 0) -> list[dict]:
+def diagnose(
+    sample: Sample, held_out: Sample, elsewhere: Sample, scales: dict[str, float], seed: int = 0
+) -> list[dict]:
     """Rows {topic, direction, quantity, value, null_low, null_high}; docs/tables.md says what each quantity is.
 
-    sample: the prompts that directions are fitted on.    held: others, for what must not be told of fitted ones.
+    sample: the prompts that directions are fitted on.    held_out: others, for statistics biased on the fitting ones.
     elsewhere: the first prompts again, at the other position.    scales: length of each topic's control vector.
     A direction that all topics share is described once for each of them.
     """
@@ -33,7 +35,7 @@ def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, 
                 continue
             values = described.setdefault(name, {})
             values |= _alignment(own, sample.controls.get(topic) if name != "u" else None, nulls)
-            values |= _selectivity(own, topic, held, nulls) | _agreement(name, topic, found)
+            values |= _selectivity(own, topic, held_out, nulls) | _agreement(name, topic, found)
             if name != "u":  # which is not fitted
                 values["split_half"] = (_cosine(*(_of(half[name], topic) for half in halves)), *NOTHING)
                 values["cos_tokens"] = (_cosine(own, _of(other[name], topic)), *NOTHING)
@@ -128,16 +130,16 @@ def _alignment(own: Tensor, u: Tensor | None, nulls: Tensor) -> dict[str, Value]
     return values
 
 
-def _selectivity(own: Tensor, topic: str, held: Sample, nulls: Tensor) -> dict[str, Value]:
-    """How well the projection on a direction tells held hazardous prompts from benign ones, in the run and the base."""
-    if not held.benign_run:
+def _selectivity(own: Tensor, topic: str, held_out: Sample, nulls: Tensor) -> dict[str, Value]:
+    """How well the projection on a direction tells held-out hazardous prompts from benign ones, in run and base."""
+    if not held_out.benign_run:
         return {}
     directions = torch.cat([own[None], nulls[:200]])
     values = {}
     for quantity, rows, hazardous, benign in (
-        ("auc", directions, held.run, held.benign_run),
-        ("auc_centred", centre(directions), held.run, held.benign_run),
-        ("auc_base", directions, held.base, held.benign_base),
+        ("auc", directions, held_out.run, held_out.benign_run),
+        ("auc_centred", centre(directions), held_out.run, held_out.benign_run),
+        ("auc_base", directions, held_out.base, held_out.benign_base),
     ):
         found = auc(hazardous[topic] @ rows.T, torch.cat(list(benign.values())) @ rows.T)
         values[quantity] = with_null(found[0], found[1:])

@@ -18,7 +18,7 @@ from overpaint.sources.texts import read_rows
 class Question:
     """One question.
 
-    unit: the fact or article that it asks about; split: `fit` or `report`; answer: number of the right option.
+    unit: the fact or article that it asks about; split: `fit` or `test`; answer: number of the right option.
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.

@@ -110,9 +110,9 @@ def rows(kind: str, settings: dict[str, Any], folder: Path) -> list[dict[str, An
             found.append(head | {"document": document})
     if left_out:
         print(f"{left_out} documents name no right answer among their options, or name it twice: left out")
-    if not any(row["split"] == "report" for row in found):
+    if not any(row["split"] == "test" for row in found):
         raise UserError(
-            f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'report': name "
+            f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'test': name "
             "more `files` of it, or lower `fit`."
         )
     return found

@@ -6,7 +6,7 @@ prompts      {id, unit, split, text}
 questions    {id, unit, split, question, choices, answer}
 text         {id, unit, split, text}
 (of a task of lm-evaluation-harness, `harness.py` makes {id, unit, split, task, document})
-`split` is `fit` or `report`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
+`split` is `fit` or `test`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ FIELDS = {
     "questions": {"id": str, "unit": str, "split": str, "question": str, "choices": list, "answer": int},
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
-SPLITS = ("fit", "report")
+SPLITS = ("fit", "test")
 # Prompts that a study needs by split: directions are compared with those of either half of their rows.
-PROMPTS = {"fit": 2, "report": 1}
+PROMPTS = {"fit": 2, "test": 1}
 LETTERS = string.ascii_uppercase
 
 
@@ -48,7 +48,7 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
     shared = set.intersection(*units.values()) if units else set()
     if shared:
         raise UserError(
-            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `report`."
+            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `test`."
         )
     return rows
 
@@ -68,7 +68,7 @@ def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
         if count < least:
             raise UserError(
                 f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
-                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+                "Directions and probes are fitted on `fit` rows, and `test` rows are shown."
             )
 
 
@@ -111,7 +111,7 @@ def prompts_of(path: Path | str, split: str) -> list[dict]:
     """The rows of prompts of one split."""
     prompts = [row for row in read_rows(Path(path), "prompts") if row["split"] == split]
     if not prompts:
-        raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `report` rows.")
+        raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `test` rows.")
     return prompts
 
 
@@ -121,7 +121,7 @@ def spread(items: list, count: int) -> list:
 
 
 def split_of(text: str, fit: float) -> str:
-    """`fit` for a share `fit` of all texts, `report` for the others, by a hash of the text.
+    """`fit` for a share `fit` of all texts, `test` for the others, by a hash of the text.
 
     So two files that ask about the same text put it into the same split. Of two shares, the texts of the smaller one
     are all among those of the larger one.
@@ -151,7 +151,7 @@ def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
         if type_ is str and blank(value) and not (key == "question" and value == ""):
             raise UserError(f"{where}: `{key}` is {reprlib.repr(value)}, which says nothing: fill it in.")
     if row.get("split", "fit") not in SPLITS:
-        raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or report.")
+        raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or test.")
     if kind == "questions":
         _check_question(row, where, settings)
     return row

@@ -1,7 +1,7 @@
 """Fictional worlds: invented entities with attributes, in domains of which some play the hazardous ones.
 
 Nothing in it is real and nothing is dangerous. A world is a list of facts; entities are split into two
-halves, `fit` (directions are fitted and settings chosen on it) and `report` (only reported).
+halves, `fit` (directions are fitted and settings chosen on it) and `test` (only reported).
 """
 
 import json
@@ -69,7 +69,7 @@ def generate(seed: int = 0, entities: int = 24, values: int = 12) -> list[Fact]:
     for domain, own in DOMAINS.items():
         pools |= {attribute: [next(names) for _ in range(values)] for attribute in own}
         for index in range(entities):
-            entity, split = next(names), ("fit", "report")[index % 2]
+            entity, split = next(names), ("fit", "test")[index % 2]
             for attribute in (*SHARED, *own):
                 fact_id = f"{domain}/{entity}/{attribute}"
                 facts.append(Fact(fact_id, domain, entity, attribute, rng.choice(pools[attribute]), split))

@@ -52,6 +52,8 @@ RENAMED = {
     "methods.*.control": "control_vector: uniform, shared or normal",
     "methods.*.tokens": "study.junk.position",
 }
+# Values by the names that they had before, and what they are now.
+RENAMED_VALUES = {"study.split": {"report": "test"}}
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
@@ -127,12 +129,16 @@ def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
 
 
 def _check_renamed(data: Any, name: str) -> None:
-    """Refuse a key by the name that it had before."""
+    """Refuse a key or a value by the name that it had before."""
     for old, new in RENAMED.items():
         *levels, key = old.split(".")
         for where, entry in _entries(data, levels):
             if isinstance(entry, dict) and key in entry:
                 raise UserError(f"{name}: {where or 'the file'} has the key {key!r}, which is now {new}.")
+    for old, names in RENAMED_VALUES.items():
+        for where, value in _entries(data, old.split(".")):
+            if isinstance(value, str) and value in names:
+                raise UserError(f"{name}: {where} is {value!r}, which is now {names[value]!r}.")
 
 
 def _entries(data: Any, levels: list[str], where: str = "") -> Iterator[tuple[str, Any]]:

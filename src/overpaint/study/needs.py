@@ -99,7 +99,7 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
     """Refuse what `max_rows`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
     entry = config[catalogue][name]
     share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
-    empty = {0: "fit", 1: "report"}.get(share)
+    empty = {0: "fit", 1: "test"}.get(share)
     needed = texts.PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
     if empty in needed:
         raise UserError(

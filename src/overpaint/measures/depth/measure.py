@@ -16,7 +16,7 @@ from overpaint.models.hooks import unembed
 from overpaint.scoring.likelihood import LOGITS
 from overpaint.scoring.questions import Question
 
-# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fitting half of
+# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fit split of
 # the default study, accuracies were the same within their errors from 0.0003 to 0.1.
 RIDGE = 0.01
 SHUFFLES = 10  # of the answers, over which the probe's control is averaged

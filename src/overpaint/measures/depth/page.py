@@ -27,7 +27,7 @@ def show(view: View, shown: Shown) -> Markup:
     caption = (
         f"What can be read off the last token of a question at the start of each block, {shown.where}; bands: 95 % "
         f"bootstrap intervals; {shown.n} units. The last depth is the final residual. "
-        "Probes are fitted on facts of the fitting part and asked about the others. Dashed: chance, 0.25; the "
+        "Probes are fitted on facts of the fit split and asked about the others. Dashed: chance, 0.25; the "
         f"vertical dotted line: output of block {shown.cell.layer}, where unlearning pushed."
     )
     return macros.paragraph(sentence(view)) + markup.figure(draw(view), caption) + _final_residual(view)

@@ -26,8 +26,8 @@ def show(view: View) -> Markup:
     else:
         verdict = f"above its null range ({two(row.null_low)} to {two(row.null_high)}) in {row.above} of {row['of']}"
     text = (
-        f"At {view.cell}, all-ones component removed, the chance that a held hazardous prompt of the unlearned model "
-        f"projects further on the direction '{row.direction}' than a held benign one is {two(row['mean'])} "
+        f"At {view.cell}, all-ones component removed, the chance that a held-out hazardous prompt of the unlearned "
+        f"model projects further on the direction '{row.direction}' than a held-out benign one is {two(row['mean'])} "
         f"({two(row['min'])} to {two(row['max'])} over topics and seeds): {verdict}."
     )
     return macros.paragraph(text) + markup.table(table, "selectivity", dict.fromkeys(table.columns[1:6], two))
