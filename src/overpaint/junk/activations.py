@@ -8,6 +8,9 @@ from torch import Tensor
 
 from overpaint.models.tensors import read_tensors, strip, write_tensors
 
+# The splits as files name them: longer or shorter names would move the tensors, by whose places products are rounded.
+STORED = {"fit": "fit", "test": "report"}
+
 
 @dataclass(frozen=True)
 class Activations:
@@ -69,7 +72,7 @@ def save(sets: dict[tuple[str, str], Activations], path: Path, depths: tuple[int
     """
     tensors = {}
     for (split, name), found in sets.items():
-        key, kept = f"{split}/{name}", slice(None) if depths is None else list(depths)
+        key, kept = f"{STORED[split]}/{name}", slice(None) if depths is None else list(depths)
         tensors |= {f"{key}/last": found.last[:, kept], f"{key}/mean": found.mean[:, kept], f"{key}/first": found.first}
         tensors |= {f"{key}/sites/{site}": tensor for site, tensor in found.sites.items()}
     write_tensors(tensors, path, depths=depths)
@@ -80,8 +83,8 @@ def load(path: Path, split: str) -> dict[str, Activations]:
     tensors, metadata = read_tensors(path, "depths")
     depths = metadata["depths"] and tuple(metadata["depths"])
     sets = {}
-    for name in dict.fromkeys(key.split("/")[1] for key in tensors if key.startswith(f"{split}/")):
-        key = f"{split}/{name}"
+    for name in dict.fromkeys(key.split("/")[1] for key in tensors if key.startswith(f"{STORED[split]}/")):
+        key = f"{STORED[split]}/{name}"
         found = strip(tensors, f"{key}/")
         sets[name] = Activations(found["last"], found["mean"], found["first"], strip(found, "sites/"), depths)
     return sets
