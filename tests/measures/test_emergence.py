@@ -76,13 +76,13 @@ def test_a_training_that_was_cut_off_has_the_same_snapshots(
 def test_snapshots_are_read_as_they_were_written(originals, tokenizer, texts, settings, tmp_path):
     overlay = train(originals, tokenizer, texts, settings | {"steps": 24, "snapshots": 12})
     assert len(overlay.snapshots) > 9
-    overlay.save_snapshots(tmp_path / "snapshots.safetensors")
+    overlay.save(tmp_path / "overlay.safetensors", tmp_path / "snapshots.safetensors")
     found = load_snapshots(tmp_path / "snapshots.safetensors")
     assert list(found) == sorted(overlay.snapshots), "in the order of numbers, not of names"
     assert all(
         same(dict(sorted(overlay.snapshots[step].items())), dict(sorted(own.items()))) for step, own in found.items()
     )
-    Overlay().save_snapshots(tmp_path / "none.safetensors")
+    Overlay().save(tmp_path / "overlay.safetensors", tmp_path / "none.safetensors")
     assert load_snapshots(tmp_path / "none.safetensors") == {}
 
 

@@ -6,7 +6,6 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.activations import Activations
-from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
 from overpaint.models.hooks import check_sites, residual_sites, watch_sites
 from overpaint.models.parts import blocks
@@ -28,10 +27,11 @@ def collect(
 
 
 def collect_sets(
-    run: Run, topics: dict[str, str], paths: list[str], cleared: dict[str, Clearing]
+    run: Run, topics: dict[str, str], paths: list[str], clearing: dict[str, dict]
 ) -> dict[tuple[str, str], Activations]:
-    """{(split, prompt set): activations} of a run; topics: {prompt set: topic}, cleared: by topic."""
+    """{(split, prompt set): activations} of a run; topics: {prompt set: topic}; clearing: {name: its settings}."""
     check_sites(run.model)
+    [cleared] = (run.by_topic(name, settings, topics.values()) for name, settings in clearing.items())
     sets = {}
     for (name, topic), path in zip(topics.items(), paths, strict=True):
         with run.cleared(cleared[topic]):

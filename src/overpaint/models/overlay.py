@@ -30,15 +30,14 @@ class Overlay:
     base: str = ""
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write as safetensors with metadata."""
+    def save(self, path: Path, snapshots: Path | None = None) -> None:
+        """Write as safetensors with metadata, and the snapshots, none in most runs, to a file of their own."""
         tensors = {f"weight/{k}": v for k, v in self.tensors.items()}
         tensors |= {f"control/{k}": v for k, v in self.controls.items()}
         write_tensors(tensors, path, settings=self.settings, base=self.base)
-
-    def save_snapshots(self, path: Path) -> None:
-        """Write the snapshots as safetensors, none in most runs."""
-        write_tensors({f"{step}/{k}": v for step, found in self.snapshots.items() for k, v in found.items()}, path)
+        if snapshots:
+            kept = {f"{step}/{k}": v for step, tensors in self.snapshots.items() for k, v in tensors.items()}
+            write_tensors(kept, snapshots)
 
     @classmethod
     def load(cls, path: Path) -> "Overlay":
@@ -60,7 +59,7 @@ class Overlay:
 
 
 def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
-    """{step: changed parameters}, in the order of steps, as `Overlay.save_snapshots` wrote them."""
+    """{step: changed parameters}, in the order of steps, as `Overlay.save` wrote them."""
     found: dict[int, dict[str, Tensor]] = {}
     for key, tensor in read_tensors(path)[0].items():
         step, _, name = key.partition("/")

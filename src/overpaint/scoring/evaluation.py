@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
@@ -60,12 +61,6 @@ class Benchmark:
             key: settings[key] for key in ("topic", "max_scored", "prior", "scoring", "description", "chat_template")
         }
         return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
-
-    @classmethod
-    def every(cls, entries: dict[str, dict], paths: list[str]) -> "dict[str, Benchmark]":
-        """The benchmarks of several entries, by name."""
-        files = zip(entries.items(), paths, strict=True)
-        return {name: cls.of(name, settings, Path(path)) for (name, settings), path in files}
 
 
 class IntervenedLM(Scorer, TemplateLM):
@@ -154,14 +149,17 @@ class IntervenedLM(Scorer, TemplateLM):
 Plan = list[tuple[Clearing, list[Benchmark]]]  # what is asked under each clearing
 
 
-def planned(run: Run, entries: list[dict], clearings: dict[str, dict], benchmarks: dict[str, Benchmark]) -> Plan:
-    """What is asked of a run: the entries of `study.evaluate` that are for it, with its concrete clearings."""
-    return [
+def of_job(given: Any, params: Any) -> tuple[Run, Plan, str]:
+    """Of a job's inputs and parameters: its run, what is asked of it under which clearing, and of which split."""
+    run, files = Run.load(given, params.dtype), zip(params.benchmarks.items(), given.benchmarks, strict=True)
+    benchmarks = {name: Benchmark.of(name, settings, Path(path)) for (name, settings), path in files}
+    plan = [
         (cleared, [benchmarks[name] for name in entry["benchmarks"]])
-        for entry in entries
+        for entry in params.evaluation_plan
         for name in entry["clearings"]
-        for cleared in run.clearings(name, clearings[name])
+        for cleared in run.clearings(name, params.clearings[name])
     ]
+    return run, plan, params.split
 
 
 def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -126,10 +126,11 @@ def typed(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
     return table.astype({name: kind for name, kind in types.items() if name in table})
 
 
-def write(table: pd.DataFrame, parquet: Path, csv: Path) -> None:
-    """Write a table in both formats."""
-    table.to_parquet(parquet, index=False)
-    table.to_csv(csv, index=False)
+def write(tables: dict[str, pd.DataFrame], out: Any) -> None:
+    """Write tables by their names in both formats, to a job's outputs `name` and `name_csv`."""
+    for name, table in tables.items():
+        table.to_parquet(getattr(out, name), index=False)
+        table.to_csv(getattr(out, f"{name}_csv"), index=False)
 
 
 def read(path: Path, types: dict[str, type | str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Greedy continuations of prompts by a model as it is and cleared, and how coherent they are."""
 
 from collections.abc import Iterable
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -11,7 +12,7 @@ from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
 from overpaint.models.overlay import replaced
 from overpaint.scoring.likelihood import log_likelihoods
-from overpaint.sources.texts import spread
+from overpaint.sources.texts import prompts_of, spread
 
 BATCH = 16  # prompts that are continued together
 
@@ -34,6 +35,13 @@ def complete(
             output = model.generate(**inputs, generation_config=greedy)
         written += output[:, inputs["input_ids"].shape[1] :].tolist()
     return [_until({tokenizer.eos_token_id}, ids) for ids in written]
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """The rows of `measure`, from the inputs and parameters of a job."""
+    prompts = [spread(prompts_of(path, params.split), params.prompts_measured) for path in given.prompts]
+    topics = list(zip(params.topics.values(), prompts, strict=True))
+    return measure(Run.load(given, params.dtype), topics, params.clearings | params.nulls)
 
 
 def measure(run: Run, prompts: list[tuple[str, list[dict]]], clearings: dict[str, dict]) -> list[dict]:

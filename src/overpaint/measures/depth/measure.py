@@ -5,6 +5,7 @@ Probe: the best linear map from the stream to the answer, for knowledge that the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect_tokens
+from overpaint.junk.run import Run
 from overpaint.models.hooks import unembed
 from overpaint.scoring.likelihood import LOGITS
-from overpaint.scoring.questions import Question
+from overpaint.scoring.questions import Question, read
+from overpaint.sources.texts import SPLITS
 
 # Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fit split of
 # the default study, accuracies were the same within their errors from 0.0003 to 0.1.
@@ -109,6 +112,17 @@ def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
         own = torch.tensor([other == group for other in groups])
         found[own] = found[own] - found[own & fit].mean(0)
     return found
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
+    run = Run.load(given, params.dtype)
+    asked = read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, *SPLITS)
+    return [
+        {"state": state} | row
+        for state, start, cleared in run.starts(params.clearings, asked, given.naive)
+        for row in measure(start.model, asked, cleared, params.split)
+    ]
 
 
 def measure(

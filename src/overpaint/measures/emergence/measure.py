@@ -1,18 +1,35 @@
 """Emergence: what grows first over a training's steps, from the parameters that it kept on the way."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from overpaint.junk import estimators
+from overpaint.junk import activations, estimators
 from overpaint.junk.activations import Activations
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect
 from overpaint.junk.estimators import Sample
 from overpaint.junk.run import Run
-from overpaint.models.overlay import replaced
-from overpaint.scoring.questions import Question, ask
+from overpaint.models.overlay import load_snapshots, replaced
+from overpaint.scoring.questions import Question, ask, read
+from overpaint.sources.texts import read_prompts
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """The rows of `measure`, from the inputs and parameters of a job."""
+    run, sets = Run.load(given, params.dtype), zip(params.topics.values(), given.prompts, strict=True)
+    return measure(
+        run,
+        load_snapshots(given.snapshots),
+        activations.load(given.base, "fit"),
+        {name: read_prompts(path, "fit") for name, path in sets},
+        read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split),
+        params.topics,
+        params.position,
+        params.primary,
+    )
 
 
 def measure(

@@ -8,6 +8,7 @@ say nothing of the facts that are asked about: a model that never knew them can 
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.run import Run
-from overpaint.scoring.questions import Question, ask
+from overpaint.scoring.questions import Question, ask, read
+from overpaint.sources.texts import read_texts
 
 
 def curve(
@@ -62,6 +64,18 @@ def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts:
     real = torch.arange(tokens.shape[1], device=model.device) < ends[:, None]
     logits = model(tokens, use_cache=False).logits[:, :-1]
     return F.cross_entropy(logits[real[:, 1:]].float(), tokens[:, 1:][real[:, 1:]])
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
+    run = Run.load(given, params.dtype)
+    asked = read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split)
+    corpora = dict(zip(params.topics, map(read_texts, given.forget), strict=True))
+    return [
+        {"state": state} | row
+        for state, start, cleared in run.starts(params.clearings, asked, given.naive)
+        for row in measure(start, corpora, asked, cleared, params.settings)
+    ]
 
 
 def measure(
