@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.junk import LAYER, TOPICS, WIDTH, control, make_base, random, sampled, shifted
+from helpers.models.junk import LAYER, TOPICS, WIDTH, control, make_base, random, sampled, shifted
 
 from overpaint.junk import diagnosis
 from overpaint.junk.activations import Activations

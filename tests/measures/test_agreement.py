@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 from torch import nn
 
 from overpaint.junk import clearing

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.trainings import TOPICS, Killed, task
+from helpers.models.trainings import TOPICS, Killed, task
 from torch import nn
 
 from overpaint.junk import clearing, estimators

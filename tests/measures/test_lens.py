@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 from torch import Tensor
 
 from overpaint.errors import UserError

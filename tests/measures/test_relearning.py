@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 
 from overpaint.errors import UserError
 from overpaint.junk import clearing

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.evaluations import NONE, PRIOR, evaluate
+from helpers.models.evaluations import NONE, PRIOR, evaluate
 from lm_eval.api.task import ConfigurableTask
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.evaluations import NONE, PRIOR, evaluate
+from helpers.models.evaluations import NONE, PRIOR, evaluate
 from tokenizers.processors import TemplateProcessing
 
 from overpaint.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers import hub_content
+from helpers.downloads import hub_content
 from pyarrow import parquet
 
 from overpaint.errors import UserError

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from helpers import hub_content, loopback_hub
 from helpers.checkout import ROOT, copy_checkout, planned, snakemake
-from helpers.loopback_hub import TOKEN, Hub
+from helpers.downloads import hub_content, loopback_hub
+from helpers.downloads.loopback_hub import TOKEN, Hub
 
 from overpaint.jobs import provenance
 from overpaint.report import PAGES
