@@ -1,4 +1,4 @@
-"""Agreement with the base: KL and first choices equal a direct computation, and vanish for the base itself."""
+"""Agreement with the base: KL and top-1 tokens equal a direct computation, and vanish for the base itself."""
 
 import copy
 

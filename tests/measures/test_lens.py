@@ -179,7 +179,7 @@ def test_ties_are_shared():
 
 @torch.no_grad()
 def test_probes_find_what_a_model_writes_into_the_stream(llama, tokenizer, asked):
-    """A model whose first block adds the right answer's embedding, turned, is read by probes from depth 1 on."""
+    """A model whose first block adds the correct answer's embedding, turned, is read by probes from depth 1 on."""
     turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
     right = {tuple(q.context): q.first[q.answer] for found in asked.values() for q in found}
     embedding, current = llama.get_output_embeddings().weight, []

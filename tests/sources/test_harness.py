@@ -159,7 +159,7 @@ def test_rows_keep_the_documents_as_they_are_and_split_them_by_question(wmdp, as
 def test_documents_without_a_right_answer_are_left_out(store, asked, capsys):
     folder = store({"wmdp-bio/test-0.parquet": [*asked[:3], asked[3] | {"answer": 7}]})
     assert len(harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, folder)) == 3
-    assert "1 documents name no right answer" in capsys.readouterr().out
+    assert "1 documents name no correct answer" in capsys.readouterr().out
 
 
 def test_a_data_set_without_the_files_of_a_task_is_refused(wmdp, store, asked):

@@ -217,11 +217,15 @@ SENSELESS = {
     "a fraction": ("questions", {"answer": 1.0}, ["write 1, not 1.0"]),
     "a letter": ("questions", {"answer": "B"}, ['write 1, not "B"']),
     "many digits in quotes": ("questions", {"answer": "1" * 5000}, ["write 1111", 'not "1111']),
-    "a letter of which there is no capital": ("questions", {"answer": "ß"}, ["the number of the right option"]),
-    "the right option's text": ("questions", {"answer": "why"}, ["the number of the right option, from 0", '"why"']),
-    "true": ("questions", {"answer": True}, ["the number of the right option, from 0", "true"]),
+    "a letter of which there is no capital": ("questions", {"answer": "ß"}, ["the number of the correct option"]),
+    "the correct option's text": (
+        "questions",
+        {"answer": "why"},
+        ["the number of the correct option, from 0", '"why"'],
+    ),
+    "true": ("questions", {"answer": True}, ["the number of the correct option, from 0", "true"]),
     "no answer": ("questions", {"answer": None}, ["`answer` is missing or no int", "null"]),
-    "a list of answers": ("questions", {"answer": [0]}, ["the number of the right option"]),
+    "a list of answers": ("questions", {"answer": [0]}, ["the number of the correct option"]),
 }
 
 

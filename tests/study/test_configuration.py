@@ -684,7 +684,7 @@ def test_a_text_is_of_its_models_world_unless_it_names_one():
     config["prompts"]["everyday"]["world"] = "miniature"
     config = complete(config, SCHEMA)
     of = {
-        (catalogue, model): sweep.of_model(config, config[catalogue]["everyday"], model).get("world")
+        (catalogue, model): sweep.entry_for_model(config, config[catalogue]["everyday"], model).get("world")
         for catalogue in ("corpora", "prompts")
         for model in ("miniature", "twin")
     }
@@ -694,7 +694,7 @@ def test_a_text_is_of_its_models_world_unless_it_names_one():
         ("prompts", "miniature"): "miniature",
         ("prompts", "twin"): "miniature",
     }
-    assert "world" not in sweep.of_model(config, config["corpora"]["wikitext"], "twin")
+    assert "world" not in sweep.entry_for_model(config, config["corpora"]["wikitext"], "twin")
 
 
 def test_a_fictional_text_for_a_model_of_no_world_must_name_one():

@@ -60,11 +60,11 @@ class Overlay:
 
 def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
     """{step: changed parameters}, in the order of steps, as `Overlay.save` wrote them."""
-    found: dict[int, dict[str, Tensor]] = {}
+    snapshots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in read_tensors(path)[0].items():
         step, _, name = key.partition("/")
-        found.setdefault(int(step), {})[name] = tensor
-    return dict(sorted(found.items()))
+        snapshots.setdefault(int(step), {})[name] = tensor
+    return dict(sorted(snapshots.items()))
 
 
 def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -79,12 +79,12 @@ def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 def replaced(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
     """Within the context `model` has `tensors` in place of its parameters of the same names."""
     parameters = dict(model.named_parameters())
-    own = {name: parameters[name].detach().clone() for name in tensors}
+    before = {name: parameters[name].detach().clone() for name in tensors}
     restore(model, tensors)
     try:
         yield
     finally:
-        restore(model, own)
+        restore(model, before)
 
 
 def base_fingerprint(model: nn.Module, names: list[str]) -> str:

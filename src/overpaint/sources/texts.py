@@ -34,7 +34,7 @@ LETTERS = string.ascii_uppercase
 
 
 def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]:
-    """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence.
+    """Rows of a JSONL file. Raises UserError for a row that does not have the fields of its kind.
 
     settings: of a benchmark that asks these questions, `scoring` and `metric`.
     """
@@ -139,7 +139,7 @@ def _digest(text: str) -> bytes:
 
 
 def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
-    """A row that has the fields of its kind; others are one sentence."""
+    """A row, if it has the fields of its kind. Raises UserError otherwise."""
     fields = FIELDS[kind]
     for key, type_ in fields.items():
         value = row.get(key) if isinstance(row, dict) else None
@@ -176,7 +176,7 @@ def _as_place(value: Any) -> str:
     """The number of an option that was meant by something else."""
     text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
     letter = LETTERS.find(text.upper()) if len(text) == 1 else -1
-    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the right option, from 0"
+    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the correct option, from 0"
 
 
 def _json(value: Any) -> str:

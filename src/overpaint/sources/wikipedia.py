@@ -97,7 +97,7 @@ def question_rows(
 
     Distractors are descriptions of articles of the same topic and split. No choice shares a content word with
     the title (a model could match letters instead of knowing), and none says as much as another of its row
-    ("Species of plant" beside "Species of flowering plant"). The right answer is equally often at each place.
+    ("Species of plant" beside "Species of flowering plant"). The correct answer is equally often at each place.
 
     Score them by PMI with the prior `Question: What is this?\\nAnswer:` (domain-conditional, Holtzman et al. 2021,
     arXiv 2104.08315): SmolLM2-135M-Instruct then has .79 of 120 questions of `fit` right, and .51 after one
@@ -126,9 +126,9 @@ def question_rows(
 def _topics(articles: Sequence[Article], topics: str | Sequence[str]) -> list[str]:
     """`topics` as a list, checked against the articles'."""
     names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
-    known = topic_names(articles)
-    if unknown := [name for name in names if name not in known] or ([] if names else ["(none given)"]):
-        raise UserError(f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(known)}.")
+    valid = topic_names(articles)
+    if unknown := [name for name in names if name not in valid] or ([] if names else ["(none given)"]):
+        raise UserError(f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(valid)}.")
     return names
 
 
@@ -199,13 +199,13 @@ def _both_splits(
 
 def _limited(rows: Iterable[dict[str, Any]], size: int | None, what: str) -> list[dict[str, Any]]:
     """The first `size` rows (all for None); UserError where there are fewer, or none."""
-    found = list(islice(rows, size))
-    if len(found) < (1 if size is None else size):
+    first = list(islice(rows, size))
+    if len(first) < (1 if size is None else size):
         raise UserError(
-            f"Only {len(found)} {what} can be made and {'at least 1' if size is None else size} are "
+            f"Only {len(first)} {what} can be made and {'at least 1' if size is None else size} are "
             "asked for: ask for fewer, or name more topics."
         )
-    return found
+    return first
 
 
 def _listed(topics: str | Sequence[str]) -> str:

@@ -16,7 +16,7 @@ Corpus = tuple[str, Callable[[int], int]]  # what is said of its place, and n ->
 
 def check_own(config: dict[str, Any]) -> None:
     """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
-    asked: dict[tuple, tuple[str, str]] = {}
+    units: dict[tuple, tuple[str, str]] = {}
     corpora: dict[str, Corpus] = {}
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name in dict.fromkeys(names):
@@ -28,7 +28,7 @@ def check_own(config: dict[str, Any]) -> None:
                     corpora[name] = where, texts.longer(rows)
                     continue
                 _check_rows(config, catalogue, name, rows, where)
-                _check_units(asked, entry["topic"], [row for row in rows if "question" in row], where)
+                _check_units(units, entry["topic"], [row for row in rows if "question" in row], where)
             else:
                 _check_settings(config, catalogue, name)
                 if catalogue == "corpora" and (most := _most(config, entry)) is not None:
@@ -46,11 +46,11 @@ def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[di
         )
 
 
-def _check_units(asked: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
-    """Refuse a question of two units, which would count as two facts; asked: unit and place of those before."""
+def _check_units(units: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
+    """Refuse a question of two units, which would count as two facts; units: unit and place of those before."""
     for row in questions:
         key = (topic, " ".join(row["question"].split()), *sorted(row["choices"]))
-        unit, place = asked.setdefault(key, (row["unit"], where))
+        unit, place = units.setdefault(key, (row["unit"], where))
         if unit != row["unit"]:
             raise UserError(
                 f"{where} asks {reprlib.repr(row['question'])} as unit {reprlib.repr(row['unit'])}, and {place} as "
@@ -87,8 +87,8 @@ def _check_relearned(config: dict[str, Any], name: str, count: int, where: str) 
     """Refuse a corpus to forget with fewer texts than are relearned."""
     relearning = config["study"]["measures"]["relearning"]
     most = max(relearning["examples"])
-    asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
-    if count < most and asked and sweep.picked(config, relearning["runs"]):
+    questions = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
+    if count < most and questions and sweep.picked(config, relearning["runs"]):
         raise UserError(
             f"{where} has {count} texts, and study.measures.relearning.examples asks for {most}: lower it, or add "
             "texts."
@@ -118,6 +118,6 @@ def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
     if entry["source"] not in defining("sources", "most"):
         return None
     most = sources.get(entry["source"]).most
-    entries = [sweep.of_model(config, entry, model) for model in sweep.as_list(config["study"]["model"])]
-    sizes = [most(own, config["worlds"].get(own.get("world"), {})) for own in entries]
+    entries = [sweep.entry_for_model(config, entry, model) for model in sweep.as_list(config["study"]["model"])]
+    sizes = [most(settings, config["worlds"].get(settings.get("world"), {})) for settings in entries]
     return None if None in sizes else min(sizes)

@@ -131,4 +131,4 @@ class Study:
 
     def source(self, texts: str, model: str) -> dict[str, Any]:
         """The entry of `texts` for one model, which names what it is made from."""
-        return sweep.of_model(self.config, self.texts[texts], model)
+        return sweep.entry_for_model(self.config, self.texts[texts], model)

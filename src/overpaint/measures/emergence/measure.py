@@ -55,25 +55,25 @@ def measure(
     """
     model, settings, rows = run.model, run.overlay.settings, []
     with replaced(model, run.base_tensors):
-        known = {topic: ask(model, own) for topic, own in questions.items()}
+        answers = {topic: ask(model, listed) for topic, listed in questions.items()}
     for step, tensors in ({0: run.base_tensors} | snapshots).items():
         with replaced(model, tensors):
-            own = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
-            same, depth = {name: base[name] for name in own}, settings["layer"] + 1
-            sample = Sample.of(same, own, topics, run.overlay.controls, depth, position)
+            collected = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
+            same, depth = {name: base[name] for name in collected}, settings["layer"] + 1
+            sample = Sample.of(same, collected, topics, run.overlay.controls, depth, position)
             here = replace(run, junk=estimators.fit(sample, base, settings["layer"]))
             cleared = here.by_topic(*next(iter(primary.items())), questions)
             for topic in questions:
-                found = _moved(sample, topic)
-                found += _answers(model, cleared[topic], questions[topic], known[topic])
-                rows += [{"step": step, "topic": topic} | row for row in found]
+                measured = _moved(sample, topic)
+                measured += _answers(model, cleared[topic], questions[topic], answers[topic])
+                rows += [{"step": step, "topic": topic} | row for row in measured]
         print("traced step", step, flush=True)
     return rows
 
 
-def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], known: list[dict]) -> list[dict]:
-    """Rows of correct_base, whose answers are `known`, correct_unlearned and correct_cleared."""
-    states = {"base": known, "unlearned": ask(model, questions)}
+def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], of_base: list[dict]) -> list[dict]:
+    """Rows of correct_base, whose answers are `of_base`, correct_unlearned and correct_cleared."""
+    states = {"base": of_base, "unlearned": ask(model, questions)}
     with clear(model, cleared):
         states["cleared"] = ask(model, questions)
     return [

@@ -40,9 +40,9 @@ def selectivity(junk: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     """
     rows = in_cell(junk, cell) if cell else junk.iloc[:0]
     rows = rows[(rows.quantity == "auc_centred") & rows.value.notna()]
-    found = []
+    shares = []
     for direction, here in rows.groupby("direction", sort=False):
         ends = here.value.mean(), here.value.min(), here.value.max(), here.null_low.min(), here.null_high.max()
-        found.append((direction, *ends, int((here.value > here.null_high).sum()), int(here.null_high.notna().sum())))
+        shares.append((direction, *ends, int((here.value > here.null_high).sum()), int(here.null_high.notna().sum())))
     columns = ["direction", "mean", "min", "max", "null_low", "null_high", "above", "of"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(shares, columns=columns)
