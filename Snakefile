@@ -50,4 +50,4 @@ rule all:
     default_target: True
     input:
         pages=expand("<out>/reports/{report}.html", report=["index", *PAGES]),
-        runs=every("overlay.safetensors") + every("answers.parquet"),
+        runs=per_run("overlay.safetensors") + per_run("answers.parquet"),

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import torch
-from helpers import reference
+from helpers.models import reference
 from torch import nn
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedTokenizerBase
 

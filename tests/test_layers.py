@@ -146,7 +146,7 @@ def by_locale(path: Path) -> list[int]:
 
 
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
-HELPERS = {*(ROOT / "tests").glob("*.py"), *(ROOT / "tests/helpers").glob("*.py")} - {*TESTS}
+HELPERS = {*(ROOT / "tests").glob("*.py"), *(ROOT / "tests/helpers").rglob("*.py")} - {*TESTS}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,13 @@ def test_imports_run_downwards_only():
 def test_a_folder_has_few_files_and_a_file_few_lines(path):
     files = [file for file in path.glob("*.py")]
     assert len(files) <= 12 and all(len(file.read_text().splitlines()) <= 300 for file in files)
+
+
+def test_scripts_are_short_and_helpers_of_tests_are_in_folders():
+    scripts, helpers = ROOT / "workflow/scripts", ROOT / "tests/helpers"
+    lengths = {path.name: len(path.read_text().splitlines()) for path in scripts.glob("*.py")}
+    assert lengths and {name for name, count in lengths.items() if count > 15} == set()
+    assert all(len([*folder.glob("*.py")]) <= 12 for folder in (helpers, *helpers.glob("*/")))
 
 
 def test_a_section_imports_no_other_section():

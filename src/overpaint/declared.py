@@ -14,23 +14,23 @@ PACKAGE = Path(__file__).parent
 @cache
 def declared(folder: str, name: str) -> dict[str, Any]:
     """{module: the literal that it assigns to `name`}, of those modules of a folder of the package that do."""
-    found = {}
+    literals = {}
     for path in _files(folder):
         for node in _tree(path).body:
             if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
-                found[path.stem] = ast.literal_eval(node.value)
-    return found
+                literals[path.stem] = ast.literal_eval(node.value)
+    return literals
 
 
 @cache
 def decorated(file: str, decorator: str) -> dict[str, dict[str, Any]]:
     """{function: keywords of its decorator}, of those functions of a file that have it, in their order."""
     return {
-        node.name: {key.arg: ast.literal_eval(key.value) for key in own.keywords}
+        node.name: {key.arg: ast.literal_eval(key.value) for key in call.keywords}
         for node in _tree(PACKAGE / file).body
         if isinstance(node, ast.FunctionDef)
-        for own in node.decorator_list
-        if isinstance(own, ast.Call) and ast.unparse(own.func) == decorator
+        for call in node.decorator_list
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == decorator
     }
 
 

@@ -1,4 +1,4 @@
-"""The one exception that a user can cause: its text is a whole sentence for the terminal."""
+"""An error that the user can mend; its message is one full sentence."""
 
 
 class UserError(Exception):

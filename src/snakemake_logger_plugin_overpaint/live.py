@@ -39,10 +39,10 @@ class Caught:
         """The lines that have come to an end since, and at the `last` time what has none."""
         size = os.fstat(self.file.fileno()).st_size
         self.shown = min(self.shown, size)
-        found = os.pread(self.file.fileno(), size - self.shown, self.shown)
-        found = found if last else found[: found.rfind(b"\n") + 1]
-        self.shown += len(found)
-        return found.decode("utf-8", errors="replace").splitlines()
+        content = os.pread(self.file.fileno(), size - self.shown, self.shown)
+        content = content if last else content[: content.rfind(b"\n") + 1]
+        self.shown += len(content)
+        return content.decode("utf-8", errors="replace").splitlines()
 
     def release(self) -> None:
         """Let what is written reach the terminal again."""
@@ -115,8 +115,8 @@ class LiveView(View):
 
     def _tell(self, last: bool = False) -> None:
         """Put what was caught above the view."""
-        if found := self.caught.new(last):
-            self.lines("\n".join(found))
+        if caught := self.caught.new(last):
+            self.lines("\n".join(caught))
 
     def _print(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)

@@ -118,9 +118,9 @@ def failures(failed: Collection[Job]) -> str:
 def last_lines(log: str, since: float = 0.0) -> list[str]:
     """Lines at the end of a log that are not empty, as a terminal shows them; none of a log older than `since`."""
     with suppress(OSError), open(log, "rb") as file:
-        found = os.fstat(file.fileno())
-        file.seek(max(0, found.st_size - LAST_BYTES))
-        text = file.read().decode("utf-8", errors="replace") if found.st_mtime >= since else ""
+        stat = os.fstat(file.fileno())
+        file.seek(max(0, stat.st_size - LAST_BYTES))
+        text = file.read().decode("utf-8", errors="replace") if stat.st_mtime >= since else ""
         lines = (printable(line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in text.split("\n"))
         return [line for line in lines if line]
     return []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGUFValueType
-from helpers.gguf import SPECIAL, TOKENS, gguf_tensors, make_llama, write_gguf
+from helpers.downloads.gguf import SPECIAL, TOKENS, gguf_tensors, make_llama, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from overpaint.downloads.gguf import convert_gguf

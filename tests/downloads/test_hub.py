@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import hub_content, loopback_hub
-from helpers.loopback_hub import TOKEN, Fault, Hub
+from helpers.downloads import hub_content, loopback_hub
+from helpers.downloads.loopback_hub import TOKEN, Fault, Hub
 from huggingface_hub import constants, snapshot_download
 
 from overpaint.downloads import address

@@ -18,7 +18,7 @@ VARIANTS = {
     "on_base": WHOLE,
     "rand": [{"draw": draw} for draw in range(3)],
 }
-# How often the right option is chosen, by clearing; 0.9 by the base.
+# How often the correct option is chosen, by clearing; 0.9 by the base.
 SKILL = {"none": 0.3, "span": 0.6, "topic": 0.7, "on_base": 0.9, "rand": 0.35}
 UNITS = 24
 RUNS = {

@@ -157,19 +157,42 @@ def test_snakemakes_records_have_the_fields_that_are_checked():
         assert not unpacking._is_snakemakes(json.dumps(whole.model_dump() | wrong).encode(), "a")
 
 
-def test_results_on_another_disk_and_a_link_inside_are_filled(here, tmp_path):
+def test_results_on_another_disk_are_filled(here, tmp_path):
     disk = Path("/dev/shm") if os.stat("/dev/shm").st_dev != os.stat(tmp_path).st_dev else tmp_path
     elsewhere = disk / f"overpaint-{os.getpid()}"
     try:
         (elsewhere / "m").mkdir(parents=True)
         Path("results").mkdir()
         Path(OUT).symlink_to(elsewhere)
-        bundle.unpack(Path("../../x.tar"))
+        bundle.unpack(Path("../../x.tar"), Path(OUT))
         assert (elsewhere / "m/checkpoint/model.bin").read_text() == "train wrote model" and Path(OUT).is_symlink()
         assert bundle.verify(Path(OUT)) and not list(elsewhere.rglob("*-part")) and not list(here.rglob("*-part"))
         assert len(bundle.verify(Path("results"))) == 6
     finally:
         shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+@pytest.mark.parametrize("place", ["results/x", "results/x/m", "results/x/reports"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_below_the_output_folder_is_not_followed(here, tmp_path, place, inside):
+    target = (Path("results") if inside else tmp_path) / "elsewhere"
+    target.mkdir(parents=True)
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    Path(place).symlink_to(target.resolve())
+    assert f"{place} is a link to {target.resolve()}" in refused(Path("../../x.tar"))
+    assert not list(target.iterdir()) and Path(place).is_symlink()
+    Path(place).unlink()
+    assert len(bundle.unpack(Path("../../x.tar"))) == 6 and not Path(place).is_symlink()
+
+
+def test_what_is_here_already_by_a_link_stays(here, tmp_path):
+    """So Snakemake's cache between studies gives folders."""
+    bundle.unpack(Path("../../x.tar"))
+    Path(f"{OUT}/m/checkpoint").rename(tmp_path / "cached")
+    Path(f"{OUT}/m/checkpoint").symlink_to(tmp_path / "cached")
+    before = content(tmp_path / "cached")
+    assert bundle.unpack(Path("../../x.tar")) and content(tmp_path / "cached") == before
+    assert Path(f"{OUT}/m/checkpoint").is_symlink()
 
 
 def test_an_absolute_output_folder_is_unpacked_only_where_it_is_named(there, tmp_path, monkeypatch):

@@ -123,11 +123,11 @@ def test_activations_are_those_of_the_model_as_it_is_edited(llama, tokenizer, pr
 
 def test_activations_survive_saving_by_split_and_prompt_set(llama, tokenizer, prompts, tmp_path):
     parts = {
-        ("fit", "north"): prompts[:3], ("report", "north"): prompts[3:5], ("report", "south"): prompts[5:]
+        ("fit", "north"): prompts[:3], ("test", "north"): prompts[3:5], ("test", "south"): prompts[5:]
     }  # fmt: skip
     sets = {key: collect(llama, tokenizer, chosen) for key, chosen in parts.items()}
     activations.save(sets, tmp_path / "activations.safetensors")
-    for split, names in (("fit", ["north"]), ("report", ["north", "south"])):
+    for split, names in (("fit", ["north"]), ("test", ["north", "south"])):
         loaded = activations.load(tmp_path / "activations.safetensors", split)
         assert sorted(loaded) == names
         for name in names:

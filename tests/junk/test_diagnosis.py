@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.junk import LAYER, TOPICS, WIDTH, control, make_base, random, sampled, shifted
+from helpers.models.junk import LAYER, TOPICS, WIDTH, control, make_base, random, sampled, shifted
 
 from overpaint.junk import diagnosis
 from overpaint.junk.activations import Activations
@@ -44,10 +44,10 @@ def test_the_energy_of_the_first_k_is_that_of_the_planted_rank():
     signs = (random(400, 4, seed=1) > 0) * 2.0 - 1
     planted = signs @ torch.diag(torch.tensor([2.0, 2.0, 1.0, 1.0])) @ torch.eye(WIDTH)[:4]
     for k, share in ((1, 0.4), (2, 0.8), (4, 1.0), (8, 1.0)):
-        assert diagnosis.energy(planted, k) == pytest.approx(share, abs=0.04)
-    assert diagnosis.energy(control().expand(40, WIDTH), 1) == pytest.approx(1)
-    assert diagnosis.energy(random(400, WIDTH), 8) < 0.2
-    assert math.isnan(diagnosis.energy(torch.zeros(4, WIDTH), 1))
+        assert diagnosis.explained(planted, k) == pytest.approx(share, abs=0.04)
+    assert diagnosis.explained(control().expand(40, WIDTH), 1) == pytest.approx(1)
+    assert diagnosis.explained(random(400, WIDTH), 8) < 0.2
+    assert math.isnan(diagnosis.explained(torch.zeros(4, WIDTH), 1))
 
 
 def test_halves_agree_on_a_constant_shift_and_not_on_random_ones(base):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.junk import LAYER, SETS, TOPICS, WIDTH, control, make_base, random, sampled, shifted
+from helpers.models.junk import LAYER, SETS, TOPICS, WIDTH, control, make_base, random, sampled, shifted
 from safetensors.torch import load_file
 from torch import Tensor
 

@@ -1,10 +1,10 @@
-"""Agreement with the base: KL and first choices equal a direct computation, and vanish for the base itself."""
+"""Agreement with the base: KL and top-1 tokens equal a direct computation, and vanish for the base itself."""
 
 import copy
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 from torch import nn
 
 from overpaint.junk import clearing
@@ -50,9 +50,9 @@ def logs(model: nn.Module, ids: list[int]) -> torch.Tensor:
 def test_distances_are_those_of_whole_distributions_text_by_text(edited, originals, tokenizer, benchmarks, junk):
     model, before = edited
     rows = agreement.measure(
-        Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks), (span(junk), benchmarks)], "report"
+        Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks), (span(junk), benchmarks)], "test"
     )
-    texts = agreement.passages(benchmarks[0].path, "report", 3)
+    texts = agreement.passages(benchmarks[0].path, "test", 3)
     assert [(row["clearing"], row["id"]) for row in rows] == [(c, t["id"]) for c in ("none", "span") for t in texts]
     assert all(set(row) == set(agreement.COLUMNS) for row in rows)
     for row, text in zip(rows, texts * 2, strict=True):
@@ -68,8 +68,8 @@ def test_distances_are_those_of_whole_distributions_text_by_text(edited, origina
 def test_a_model_agrees_with_itself_and_the_base_is_left_as_it_was(edited, tokenizer, benchmarks):
     model, before = edited
     state = copy.deepcopy(model.state_dict())
-    [other, *_] = agreement.measure(Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks)], "report")
-    rows = agreement.measure(Run(model, tokenizer), [(NONE, benchmarks)], "report")
+    [other, *_] = agreement.measure(Run(model, tokenizer, base_tensors=before), [(NONE, benchmarks)], "test")
+    rows = agreement.measure(Run(model, tokenizer), [(NONE, benchmarks)], "test")
     assert all(row["kl"] == 0 and row["agreed"] == row["tokens"] for row in rows) and other["kl"] > 0
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
@@ -78,9 +78,9 @@ def test_a_clearing_of_the_base_is_compared_with_the_base_alone(edited, original
     model, before = edited
     plain = copy.deepcopy(originals["llama"])
     found = agreement.measure(
-        Run(model, tokenizer, base_tensors=before), [(span(junk, on_base=True), benchmarks)], "report"
+        Run(model, tokenizer, base_tensors=before), [(span(junk, on_base=True), benchmarks)], "test"
     )
-    wanted = agreement.measure(Run(plain, tokenizer), [(span(junk), benchmarks)], "report")
+    wanted = agreement.measure(Run(plain, tokenizer), [(span(junk), benchmarks)], "test")
     assert [row["kl"] for row in found] == pytest.approx([row["kl"] for row in wanted]) and found[0]["kl"] > 0
 
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 from transformers import GenerationConfig
 
 from overpaint.junk import clearing

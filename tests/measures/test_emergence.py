@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.trainings import TOPICS, Killed, task
+from helpers.models.trainings import TOPICS, Killed, task
 from torch import nn
 
 from overpaint.junk import clearing, estimators
@@ -76,13 +76,13 @@ def test_a_training_that_was_cut_off_has_the_same_snapshots(
 def test_snapshots_are_read_as_they_were_written(originals, tokenizer, texts, settings, tmp_path):
     overlay = train(originals, tokenizer, texts, settings | {"steps": 24, "snapshots": 12})
     assert len(overlay.snapshots) > 9
-    overlay.save_snapshots(tmp_path / "snapshots.safetensors")
+    overlay.save(tmp_path / "overlay.safetensors", tmp_path / "snapshots.safetensors")
     found = load_snapshots(tmp_path / "snapshots.safetensors")
     assert list(found) == sorted(overlay.snapshots), "in the order of numbers, not of names"
     assert all(
         same(dict(sorted(overlay.snapshots[step].items())), dict(sorted(own.items()))) for step, own in found.items()
     )
-    Overlay().save_snapshots(tmp_path / "none.safetensors")
+    Overlay().save(tmp_path / "overlay.safetensors", tmp_path / "none.safetensors")
     assert load_snapshots(tmp_path / "none.safetensors") == {}
 
 
@@ -99,7 +99,7 @@ def traced(llama, tokenizer, texts, settings, facts, tmp_path) -> dict:
     for topic in TOPICS:
         write_rows(world.question_rows(facts, [topic]), tmp_path / f"{topic}.jsonl")
     files = [tmp_path / f"{topic}.jsonl" for topic in TOPICS]
-    asked = questions.read(files, [entry | {"topic": topic} for topic in TOPICS], tokenizer, "report")
+    asked = questions.read(files, [entry | {"topic": topic} for topic in TOPICS], tokenizer, "test")
     prompts = {t: [row["text"] for row in world.prompt_rows(facts, [t])[:8]] for t in (*TOPICS, "rivers")}
     base = {name: collect(llama, tokenizer, own) for name, own in prompts.items()}
     hazardous = {name: prompts[name] for name in TOPICS}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 from torch import Tensor
 
 from overpaint.errors import UserError
@@ -25,7 +25,7 @@ def asked(facts, tokenizer, tmp_path_factory) -> dict[str, list[questions.Questi
     for topic, domains in topics.items():
         write_rows(world.question_rows(facts, domains), folder / f"{topic}.jsonl")
     entries = [settings | {"topic": topic} for topic in topics]
-    return questions.read([folder / f"{topic}.jsonl" for topic in topics], entries, tokenizer, "fit", "report")
+    return questions.read([folder / f"{topic}.jsonl" for topic in topics], entries, tokenizer, "fit", "test")
 
 
 def values(rows: list[dict], quantity: str, depth: int, topic: str) -> Tensor:
@@ -78,22 +78,22 @@ def test_options_of_questions_of_different_lengths(asked):
 
 @torch.no_grad()
 def test_rows_at_the_last_depth_are_the_models_own_answers(llama, tokenizer, asked):
-    rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
+    rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "test")
     for topic, found in asked.items():
         own = questions.ask(
-            llama, [q for q in found if q.split == "report"]
+            llama, [q for q in found if q.split == "test"]
         )  # options of one word: all of their likelihood
         assert all(len(option) == 1 for question in found for option in question.options)
         assert values(rows, "lens_accuracy", 4, topic).tolist() == [float(row["correct"]) for row in own]
-    assert {row["unit"] for row in rows} == {q.unit for found in asked.values() for q in found if q.split == "report"}
+    assert {row["unit"] for row in rows} == {q.unit for found in asked.values() for q in found if q.split == "test"}
     assert {row["depth"] for row in rows} == set(range(5)) and len({row["quantity"] for row in rows}) == 4
 
 
 def test_clearing_changes_what_is_read_and_only_of_its_topic(llama, tokenizer, asked, junk):
     settings = {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False}
     variants = clearing.expand("topic", settings, junk, 2, 0)
-    plain = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
-    some = lens.measure(llama, asked, {"gloomcraft": variants[0], "everyday": NONE}, "report")
+    plain = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "test")
+    some = lens.measure(llama, asked, {"gloomcraft": variants[0], "everyday": NONE}, "test")
     for topic, same in (("gloomcraft", False), ("everyday", True)):
         pair = [values(rows, "lens_probability", 2, topic) for rows in (plain, some)]
         assert torch.equal(*pair) == same
@@ -179,7 +179,7 @@ def test_ties_are_shared():
 
 @torch.no_grad()
 def test_probes_find_what_a_model_writes_into_the_stream(llama, tokenizer, asked):
-    """A model whose first block adds the right answer's embedding, turned, is read by probes from depth 1 on."""
+    """A model whose first block adds the correct answer's embedding, turned, is read by probes from depth 1 on."""
     turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
     right = {tuple(q.context): q.first[q.answer] for found in asked.values() for q in found}
     embedding, current = llama.get_output_embeddings().weight, []
@@ -197,7 +197,7 @@ def test_probes_find_what_a_model_writes_into_the_stream(llama, tokenizer, asked
         with_kwargs=True,
     )
     with hooks.edit_output(mlp(blocks(llama)[0]), write):
-        rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "report")
+        rows = lens.measure(llama, asked, dict.fromkeys(asked, NONE), "test")
     see.remove()
     for topic in asked:
         assert values(rows, "probe_accuracy", 0, topic).mean() < 0.6

@@ -51,7 +51,7 @@ def given(facts, tokenizer, tmp_path_factory) -> dict:
 
 def relearned(folder: Path, given: dict, **changes) -> pd.DataFrame:
     settings = {"examples": [0, 3], "lr": 1e-2, "batch": 2, "max_tokens": 64}
-    params = {"settings": settings, "clearings": CLEARINGS, "topics": ["gloomcraft", "riftlore"], "split": "report"}
+    params = {"settings": settings, "clearings": CLEARINGS, "topics": ["gloomcraft", "riftlore"], "split": "test"}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in params["topics"]}
     made = run("relearn", folder, given | changes, ["relearning"], **params, dtype="float32")
     return pd.read_parquet(made["relearning"])
@@ -71,7 +71,7 @@ def test_relearn_manages_without_a_control(tmp_path, given):
 
 def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
     inputs = {key: path for key, path in (given | changes).items() if key != "forget"}
-    params = {"clearings": clearings, "split": "report", "dtype": "float32"}
+    params = {"clearings": clearings, "split": "test", "dtype": "float32"}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
     return pd.read_parquet(run("measure_depth", folder, inputs, ["depth"], **params)["depth"])
 

@@ -19,8 +19,8 @@ RUNS = {
 CLEARINGS = {n: {"direction": n, "on_base": False} for n in ("none", "topic", "rand")}
 STUDY = Study("study", "model", RUNS, ["fire", "ice"], CLEARINGS, "topic", ["rand"])
 TOPICS = ("fire", "ice", "calm")
-KEYS = {name: module.KEYS for name, module in measures.every("table").items()}
-TABLE = {name: module.table for name, module in measures.every("table").items()}
+KEYS = {name: module.KEYS for name, module in measures.discovered("table").items()}
+TABLE = {name: module.table for name, module in measures.discovered("table").items()}
 
 
 def check(table: pd.DataFrame, name: str) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers.evaluations import NONE
+from helpers.models.evaluations import NONE
 
 from overpaint.errors import UserError
 from overpaint.junk import clearing
@@ -28,7 +28,7 @@ def asked(facts, tokenizer, tmp_path_factory) -> list[questions.Question]:
     path = tmp_path_factory.mktemp("questions") / "rows.jsonl"
     write_rows(world.question_rows(facts, ["gloomcraft"]), path)
     settings = {"topic": "t", "metric": "acc", "prior": "", "max_scored": 0}
-    return questions.read([path], [settings], tokenizer, "report")["t"]
+    return questions.read([path], [settings], tokenizer, "test")["t"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from helpers.synthetic import Tables
 from overpaint import measures
 from overpaint.report.view import View, load
 
-measures.every("page")  # for their figures
+measures.discovered("page")  # for their figures
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.evaluations import NONE, PRIOR, evaluate
+from helpers.models.evaluations import NONE, PRIOR, evaluate
 from lm_eval.api.task import ConfigurableTask
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
@@ -188,7 +188,7 @@ def stock(model: nn.Module, tokenizer, **changes):
 
 @pytest.mark.parametrize("metric", ["acc", "acc_norm", "acc_mutual_info"])
 def test_questions_are_scored_as_by_the_harness_with_its_own_model(llama, tokenizer, questions, write, metric):
-    rows = [row | {"split": "report"} for row in questions[:24]]
+    rows = [row | {"split": "test"} for row in questions[:24]]
     benchmark = write(rows, metric=metric)
     task = ConfigurableTask(
         config={
@@ -294,7 +294,7 @@ def test_generation_is_refused(llama, tokenizer):
 def test_one_row_is_kept_per_question_of_the_split(llama, tokenizer, questions, write):
     benchmark = write(questions)
     lm = IntervenedLM(llama, tokenizer)
-    for split in ("fit", "report"):
+    for split in ("fit", "test"):
         found = evaluate(llama, tokenizer, benchmark, split=split)
         asked = [row for row in questions if row["split"] == split]
         assert [row["id"] for row in found] == [row["id"] for row in asked] and 0 < len(asked) < len(questions)
@@ -311,7 +311,7 @@ def test_one_row_is_kept_per_question_of_the_split(llama, tokenizer, questions, 
 
 def test_one_row_is_kept_per_text_with_its_likelihood_and_length(llama, tokenizer, passages, write):
     found = evaluate(llama, tokenizer, write(passages, metric="perplexity"))
-    asked = [row for row in passages if row["split"] == "report"]
+    asked = [row for row in passages if row["split"] == "test"]
     assert [(row["id"], row["unit"]) for row in found] == [(row["id"], row["unit"]) for row in asked]
     for row, text in zip(found, asked, strict=True):
         tokens = tuple(tokenizer(text["text"])["input_ids"])
@@ -324,7 +324,7 @@ def test_one_row_is_kept_per_text_with_its_likelihood_and_length(llama, tokenize
 @pytest.mark.parametrize(("limit", "count"), [(3, 3), (0, 32), (1000, 32)])
 def test_a_limit_keeps_the_first_rows_of_the_split(llama, tokenizer, questions, write, limit, count):
     found = evaluate(llama, tokenizer, write(questions, max_scored=limit))
-    asked = [row["id"] for row in questions if row["split"] == "report"]
+    asked = [row["id"] for row in questions if row["split"] == "test"]
     assert len(asked) == 32 and [row["id"] for row in found] == asked[:count]
 
 
@@ -427,7 +427,7 @@ def test_mutual_information_takes_away_what_an_option_has_without_the_question(l
         (tuple(tokenizer(c)["input_ids"]) or (0,), tuple(tokenizer(o)["input_ids"])): s for (c, o), s in scores.items()
     }
     monkeypatch.setattr(IntervenedLM, "score", lambda self, pairs: [(encoded[pair], False) for pair in pairs])
-    row = {"id": "1", "unit": "1", "split": "report", "question": PRIOR, "choices": ["home", "ward"]}
+    row = {"id": "1", "unit": "1", "split": "test", "question": PRIOR, "choices": ["home", "ward"]}
     for answer, acc, mutual in ((0, True, False), (1, False, True)):
         for metric, correct in (("acc", acc), ("acc_mutual_info", mutual)):
             [found] = evaluate(llama, tokenizer, write([row | {"answer": answer}], metric=metric))
@@ -440,7 +440,7 @@ def test_accuracy_follows_from_the_likelihoods_with_and_without_the_question(lla
     lm = IntervenedLM(llama, tokenizer)
     plain_rows = evaluate(llama, tokenizer, write(questions))
     mutual_rows = evaluate(llama, tokenizer, write(questions, metric="acc_mutual_info", prior=prior))
-    asked = [row for row in questions if row["split"] == "report"]
+    asked = [row for row in questions if row["split"] == "test"]
     for row, own, question in zip(plain_rows, mutual_rows, asked, strict=True):
         lm.prior = prior
         without = [s for s, _ in lm.loglikelihood(requests(*(("", f" {c}") for c in question["choices"])), True)]

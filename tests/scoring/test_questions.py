@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers.evaluations import NONE, PRIOR, evaluate
+from helpers.models.evaluations import NONE, PRIOR, evaluate
 from tokenizers.processors import TemplateProcessing
 
 from overpaint.errors import UserError
@@ -21,7 +21,7 @@ from overpaint.scoring.likelihood import log_likelihoods
 def test_answers_equal_the_harness(llama, tokenizer, questions, write, metric, prior):
     benchmark = write(questions, metric=metric, prior=prior, max_scored=30)
     settings = {"topic": "gloomcraft", "metric": metric, "prior": prior, "max_scored": 30}
-    found = asking.read([benchmark.path], [settings], tokenizer, "report")
+    found = asking.read([benchmark.path], [settings], tokenizer, "test")
     rows = asking.ask(llama, found["gloomcraft"])
     wanted = evaluate(llama, tokenizer, benchmark)
     assert len(rows) == len(wanted) == 30
@@ -41,7 +41,7 @@ def test_an_empty_question_starts_alike_in_every_rule(llama, tokenizer, question
     rows = [row | {"question": ""} for row in questions]
     benchmark = write(rows, prior=prior)
     settings = {"topic": "t", "metric": "acc", "prior": prior, "max_scored": 0}
-    asked = asking.read([benchmark.path], [settings], own, "report")["t"]
+    asked = asking.read([benchmark.path], [settings], own, "test")["t"]
     context = own(prior)["input_ids"] if prior else [start]
     assert all(question.context == context for question in asked)
     wanted = evaluate(llama, own, benchmark)
@@ -73,10 +73,8 @@ def test_metrics_differ(llama, tokenizer, questions, write):
 
 def test_questions_are_read_by_topic_split_and_limit(tokenizer, questions, write):
     path, settings = write(questions).path, {"topic": "a", "metric": "acc", "prior": "", "max_scored": 3}
-    found = asking.read(
-        [path, path], [settings, settings | {"topic": "b", "max_scored": 0}], tokenizer, "fit", "report"
-    )
-    assert [q.split for q in found["a"]] == ["fit"] * 3 + ["report"] * 3 and len(found["b"]) == len(questions)
+    found = asking.read([path, path], [settings, settings | {"topic": "b", "max_scored": 0}], tokenizer, "fit", "test")
+    assert [q.split for q in found["a"]] == ["fit"] * 3 + ["test"] * 3 and len(found["b"]) == len(questions)
 
 
 def test_questions_are_distinct_unless_the_right_option_shares_its_first_token(tokenizer, questions, write):

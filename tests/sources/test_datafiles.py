@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers import hub_content
+from helpers.downloads import hub_content
 from pyarrow import parquet
 
 from overpaint.errors import UserError
@@ -192,7 +192,7 @@ def test_rows_of_a_data_set_are_accepted_when_they_are_read(published, tmp_path,
 
 def test_all_texts_may_be_in_one_split(published):
     settings = SETTINGS | {"kind": "questions", "files": ["wmdp-*"]}
-    for fit, split in ((0, "report"), (1, "fit")):
+    for fit, split in ((0, "test"), (1, "fit")):
         rows = rows_of(settings | {"fit": fit}, published / "cais/wmdp")
         assert {row["split"] for row in rows} == {split} and len(rows) == 3 * 64
 

@@ -88,7 +88,7 @@ def prepare(tmp_path_factory) -> Callable[..., Benchmark]:
     return make
 
 
-def evaluate(model, by_byte, *benchmarks: Benchmark, split: str = "report") -> list[dict]:
+def evaluate(model, by_byte, *benchmarks: Benchmark, split: str = "test") -> list[dict]:
     return evaluate_clearings(Run(model, by_byte), [(NONE, list(benchmarks))], split)
 
 
@@ -149,17 +149,17 @@ def test_rows_keep_the_documents_as_they_are_and_split_them_by_question(wmdp, as
     rows = harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, wmdp)
     assert [row["document"] for row in rows] == asked
     assert [row["split"] for row in rows] == [texts.split_of(row["question"], 0.25) for row in asked]
-    assert {row["split"] for row in rows} == {"fit", "report"} and {row["task"] for row in rows} == {"wmdp_bio"}
+    assert {row["split"] for row in rows} == {"fit", "test"} and {row["task"] for row in rows} == {"wmdp_bio"}
     units = [row["unit"] for row in rows]
     assert units[0] == units[-1] and len(set(units)) == len(rows) - 1 and len({row["id"] for row in rows}) == len(rows)
     whole = harness.rows("questions", SETTINGS | {"task": "wmdp_bio", "fit": 0}, wmdp)
-    assert {row["split"] for row in whole} == {"report"}
+    assert {row["split"] for row in whole} == {"test"}
 
 
 def test_documents_without_a_right_answer_are_left_out(store, asked, capsys):
     folder = store({"wmdp-bio/test-0.parquet": [*asked[:3], asked[3] | {"answer": 7}]})
     assert len(harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, folder)) == 3
-    assert "1 documents name no right answer" in capsys.readouterr().out
+    assert "1 documents name no correct answer" in capsys.readouterr().out
 
 
 def test_a_data_set_without_the_files_of_a_task_is_refused(wmdp, store, asked):
@@ -250,7 +250,7 @@ def test_a_split_without_rows_is_refused(model, by_byte, wmdp, prepare):
 
 
 def own_file(rows: list[dict], path: Path, **changes) -> Benchmark:
-    heads = [{"id": str(number), "unit": str(number), "split": "report"} for number in range(len(rows))]
+    heads = [{"id": str(number), "unit": str(number), "split": "test"} for number in range(len(rows))]
     texts.write_rows([head | row for head, row in zip(heads, rows, strict=True)], path)
     settings = {key: value for key, value in SETTINGS.items() if key != "task"}
     return Benchmark.of("own", settings | changes, path)
@@ -336,7 +336,7 @@ def test_a_tokenizer_without_chat_template_is_refused(model, by_byte, wmdp, prep
 def test_definitions_are_read_once_for_many_clearings(model, by_byte, wmdp, prepare, monkeypatch):
     calls, benchmark = [], prepare("wmdp_bio", wmdp)
     monkeypatch.setattr(evaluation, "definitions", lambda name: calls.append(name) or harness.definitions(name))
-    rows = evaluate_clearings(Run(model, by_byte), [(NONE, [benchmark])] * 3, "report")
+    rows = evaluate_clearings(Run(model, by_byte), [(NONE, [benchmark])] * 3, "test")
     assert calls == ["wmdp_bio"] and len(rows) == 3 * len({row["id"] for row in rows})
 
 
@@ -353,7 +353,7 @@ LITERAL = [
 @pytest.mark.parametrize("text", LITERAL)
 def test_no_text_of_a_study_or_its_rows_is_a_template(tmp_path, scoring, text):
     text = text % (tmp_path / "pwned") if "%s" in text else text
-    row = {"id": text, "unit": text, "split": "report", "question": text, "choices": [text, f"not {text}"], "answer": 1}
+    row = {"id": text, "unit": text, "split": "test", "question": text, "choices": [text, f"not {text}"], "answer": 1}
     [row] = rows_of(
         {"source": "file", "kind": "questions", "scoring": scoring}, own_file([row], tmp_path / "own.jsonl").path
     )
@@ -434,5 +434,5 @@ def test_a_file_of_documents_that_cannot_be_read_is_refused(tmp_path):
 
 def test_a_task_without_a_question_to_report_is_refused(store, asked):
     one = next(row for row in asked if texts.split_of(row["question"], 0.25) == "fit")
-    with pytest.raises(UserError, match="no question of the task 'wmdp_bio' in the split 'report'"):
+    with pytest.raises(UserError, match="no question of the task 'wmdp_bio' in the split 'test'"):
         harness.rows("questions", SETTINGS | {"task": "wmdp_bio"}, store({"wmdp-bio/test-0.parquet": [one]}))

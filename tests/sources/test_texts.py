@@ -96,9 +96,9 @@ def test_each_field_of_a_row_is_needed_and_typed(tmp_path, kind):
 
 def test_a_unit_in_both_splits_is_refused_and_one_that_is_twice_in_a_split_is_not(tmp_path):
     path, row = tmp_path / "own.jsonl", ROWS["prompts"]
-    texts.write_rows([row, row | {"unit": "b", "split": "report"}, row], path)
+    texts.write_rows([row, row | {"unit": "b", "split": "test"}, row], path)
     assert len(texts.read_rows(path, "prompts")) == 3
-    texts.write_rows([row, row | {"split": "report"}], path)
+    texts.write_rows([row, row | {"split": "test"}], path)
     with pytest.raises(UserError, match="unit 'a' in both splits"):
         texts.read_rows(path, "prompts")
 
@@ -108,15 +108,15 @@ def test_prompts_are_read_by_split_and_texts_in_their_order(tmp_path):
     rows = [{"id": str(i), "unit": str(i), "split": texts.SPLITS[i % 2], "text": f"text {i}"} for i in range(5)]
     texts.write_rows(rows, path)
     assert texts.read_prompts(path, "fit") == ["text 0", "text 2", "text 4"]
-    assert texts.read_prompts(str(path), "report") == ["text 1", "text 3"]
+    assert texts.read_prompts(str(path), "test") == ["text 1", "text 3"]
     assert texts.read_texts(path) == [f"text {i}" for i in range(5)]
 
 
 def test_prompts_of_one_split_alone_are_refused_where_the_other_is_read(tmp_path):
     texts.write_rows([ROWS["prompts"]], tmp_path / "own.jsonl")
     assert texts.read_prompts(tmp_path / "own.jsonl", "fit") == ["one"]
-    with pytest.raises(UserError, match="no prompts of split 'report'"):
-        texts.read_prompts(tmp_path / "own.jsonl", "report")
+    with pytest.raises(UserError, match="no prompts of split 'test'"):
+        texts.read_prompts(tmp_path / "own.jsonl", "test")
 
 
 def test_text_of_every_script_survives_writing_and_reading(tmp_path):
@@ -152,7 +152,7 @@ def test_a_text_is_in_the_same_split_wherever_it_stands():
     small, large = ({q for q in questions if texts.split_of(q, share) == "fit"} for share in (0.2, 0.3))
     assert small < large  # nested, so that fit prompts of one share never are report questions of a larger one
     assert 0.17 < len(small) / 2000 < 0.23 and 0.27 < len(large) / 2000 < 0.33
-    assert {texts.split_of(q, 0) for q in questions} == {"report"} and {texts.split_of(q, 1) for q in questions} == {
+    assert {texts.split_of(q, 0) for q in questions} == {"test"} and {texts.split_of(q, 1) for q in questions} == {
         "fit"
     }
     assert all(texts.split_of(f"  {q}\n", 0.2) == texts.split_of(q, 0.2) for q in questions)
@@ -187,7 +187,7 @@ SENSELESS = {
     "an empty id": ("corpus", {"id": ""}, ["`id` is ''"]),
     "a number for an id": ("corpus", {"id": 7}, ['write "7", not 7']),
     "a blank unit": ("text", {"unit": "  "}, ["`unit`", "says nothing"]),
-    "an unknown split": ("text", {"split": "train"}, ["`split` is 'train'", "fit or report"]),
+    "an unknown split": ("text", {"split": "train"}, ["`split` is 'train'", "fit or test"]),
     "a split in capitals": ("text", {"split": "Fit"}, ["`split` is 'Fit'"]),
     "a list for a split": ("text", {"split": ["fit"]}, ["`split` is missing or no str"]),
     "a blank question": ("questions", {"question": " \n"}, ["`question`", "says nothing"]),
@@ -217,11 +217,15 @@ SENSELESS = {
     "a fraction": ("questions", {"answer": 1.0}, ["write 1, not 1.0"]),
     "a letter": ("questions", {"answer": "B"}, ['write 1, not "B"']),
     "many digits in quotes": ("questions", {"answer": "1" * 5000}, ["write 1111", 'not "1111']),
-    "a letter of which there is no capital": ("questions", {"answer": "ß"}, ["the number of the right option"]),
-    "the right option's text": ("questions", {"answer": "why"}, ["the number of the right option, from 0", '"why"']),
-    "true": ("questions", {"answer": True}, ["the number of the right option, from 0", "true"]),
+    "a letter of which there is no capital": ("questions", {"answer": "ß"}, ["the number of the correct option"]),
+    "the correct option's text": (
+        "questions",
+        {"answer": "why"},
+        ["the number of the correct option, from 0", '"why"'],
+    ),
+    "true": ("questions", {"answer": True}, ["the number of the correct option, from 0", "true"]),
     "no answer": ("questions", {"answer": None}, ["`answer` is missing or no int", "null"]),
-    "a list of answers": ("questions", {"answer": [0]}, ["the number of the right option"]),
+    "a list of answers": ("questions", {"answer": [0]}, ["the number of the correct option"]),
 }
 
 

@@ -67,14 +67,14 @@ def test_reading_drops_the_unsorted_and_debris_and_keeps_the_rest(tmp_path: Path
 
 
 def test_every_article_is_in_one_part_whatever_the_seed(articles):
-    corpora, others = set(), {"fit": set(), "report": set()}
+    corpora, others = set(), {"fit": set(), "test": set()}
     for seed in (0, 1):
         corpora |= {row["id"].split("#")[0] for row in corpus_rows(articles, TOPICS, seed=seed)}
         for make in (prompt_rows, text_rows, question_rows):
             rows = make(articles, TOPICS, seed=seed)
             for split in others:
                 others[split] |= split_units(rows, split)
-    parts = [corpora, others["fit"], others["report"]]
+    parts = [corpora, others["fit"], others["test"]]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(articles)
     assert [round(len(part) / len(articles), 1) for part in parts] == [0.5, 0.2, 0.3]
 
@@ -144,10 +144,18 @@ def test_choices_are_the_articles_and_three_of_the_same_topic_and_split(articles
 
 def test_the_right_place_is_balanced_in_each_split_and_any_first_rows(articles):
     for size in (11, 20):
-        rows = question_rows(articles, "Gems", fit=size, report=size)
-        for split in ("fit", "report"):
+        rows = question_rows(articles, "Gems", fit=size, test=size)
+        for split in ("fit", "test"):
             counts = Counter(row["answer"] for row in rows if row["split"] == split)
             assert len(counts) == 4 and max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_the_places_of_right_answers_are_the_ones_that_were_always_drawn(articles):
+    """A draw by other words would be another study: every number of it would change."""
+    rows = question_rows(articles, "Gems", fit=8, test=8)
+    assert [row["answer"] for row in rows] == [2, 3, 1, 0, 3, 0, 2, 1, 0, 3, 2, 1, 2, 1, 3, 0]
+    others = [row["answer"] for row in question_rows(articles, "Gems", fit=8, test=8, seed=1)]
+    assert others != [row["answer"] for row in rows]
 
 
 def test_words_shared_with_the_title_are_filtered(tmp_path: Path):
@@ -200,8 +208,8 @@ def test_more_rows_than_there_are_is_refused(articles):
     assert len(corpus_rows(articles, "Gems", size=available)) == available
     with pytest.raises(UserError, match=f"Only {available} corpus rows of Gems"):
         corpus_rows(articles, "Gems", size=available + 1)
-    with pytest.raises(UserError, match="report questions of Gems"):
-        question_rows(articles, "Gems", report=10_000)
+    with pytest.raises(UserError, match="test questions of Gems"):
+        question_rows(articles, "Gems", test=10_000)
 
 
 def test_too_few_articles_for_four_choices(tmp_path: Path):

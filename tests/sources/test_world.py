@@ -36,9 +36,9 @@ def test_a_world_has_a_value_for_every_attribute_of_every_entity(facts):
 
 
 def test_entities_are_split_into_equal_halves_that_share_none(facts):
-    assert not entities(facts, "fit") & entities(facts, "report")
+    assert not entities(facts, "fit") & entities(facts, "test")
     for domain in ALL:
-        assert Counter(f.split for f in facts if f.domain == domain) == {"fit": 24, "report": 24}
+        assert Counter(f.split for f in facts if f.domain == domain) == {"fit": 24, "test": 24}
 
 
 def test_names_are_distinct_and_an_attribute_draws_from_its_own_pool(facts):
@@ -60,10 +60,10 @@ def test_saving_and_loading_changes_nothing(facts, tmp_path):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_no_unit_stands_in_both_splits_and_both_are_there(facts, kind):
     rows = MAKERS[kind](facts, ALL)
-    units = {split: {row["unit"] for row in rows if row["split"] == split} for split in ("fit", "report")}
-    assert units["fit"] and units["report"] and not units["fit"] & units["report"]
+    units = {split: {row["unit"] for row in rows if row["split"] == split} for split in ("fit", "test")}
+    assert units["fit"] and units["test"] and not units["fit"] & units["test"]
     assert len({row["id"] for row in rows}) == len(rows)
-    shared = {row["unit"].split("/")[1] for row in rows if row["split"] == "fit"} & entities(facts, "report")
+    shared = {row["unit"].split("/")[1] for row in rows if row["split"] == "fit"} & entities(facts, "test")
     assert not shared, "an entity stands in both halves"
 
 
@@ -98,7 +98,7 @@ def test_the_right_answer_stands_in_every_place_about_as_often(facts):
 
 
 def test_answers_cannot_be_told_by_how_often_a_choice_is_right_elsewhere(facts):
-    rows = [row for row in world.question_rows(facts, ALL) if row["split"] == "report"]
+    rows = [row for row in world.question_rows(facts, ALL) if row["split"] == "test"]
     frequent = Counter(row["choices"][row["answer"]] for row in rows)
     guesses = [max(row["choices"], key=frequent.__getitem__) == row["choices"][row["answer"]] for row in rows]
     assert sum(guesses) / len(guesses) < 0.6, "the values of the world are too uneven for its questions"

@@ -131,6 +131,15 @@ def test_a_key_by_its_former_name_is_told_the_present_one(old):
     assert refusal(put(*path, key, value=1)) == said
 
 
+@pytest.mark.parametrize("where", configuration.RENAMED_VALUES)
+def test_a_value_by_its_former_name_is_told_the_present_one(where):
+    for old, new in configuration.RENAMED_VALUES[where].items():
+        *path, key = where.split(".")
+        said = f"Configuration: {where} is {old!r}, which is now {new!r}."
+        assert refusal(put(*path, key, value=old)) == said
+        put(*path, key, value=new)
+
+
 def test_defaults_that_a_key_names_are_valid_for_it():
     from jsonschema import Draft202012Validator
 
@@ -160,7 +169,7 @@ def test_defaults_are_filled_in_at_every_level():
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
     assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
     assert found["methods"]["rmu"]["max_tokens"] == 512 and found["study"]["junk"]["position"] == "last"
-    assert found["study"] | {"output": "results", "split": "report"} == found["study"]
+    assert found["study"] | {"output": "results", "split": "test"} == found["study"]
     assert (
         found["benchmarks"]["everyday"] | {"metric": "acc", "max_scored": 0, "prior": ""}
         == found["benchmarks"]["everyday"]
@@ -557,10 +566,10 @@ def test_a_corpus_is_no_task():
 
 PROMPTS = [
     {"id": "1", "unit": "a", "split": "fit", "text": "one"},
-    {"id": "2", "unit": "b", "split": "report", "text": "two"},
+    {"id": "2", "unit": "b", "split": "test", "text": "two"},
     {"id": "3", "unit": "c", "split": "fit", "text": "three"},
 ]
-QUESTION = {"id": "1", "unit": "a", "split": "report", "question": "?", "choices": ["x", "y"], "answer": 1}
+QUESTION = {"id": "1", "unit": "a", "split": "test", "question": "?", "choices": ["x", "y"], "answer": 1}
 
 
 def own_file(tmp_path: Path, rows: list | str, catalogue: str, **more: str) -> Callable[[dict], None]:
@@ -597,7 +606,7 @@ BAD_ROWS = {
     "no object": ("[1, 2]", ["`id` is missing", "id, unit, split, text"]),
     "a missing field": (json.dumps({key: PROMPTS[1][key] for key in ("id", "unit", "split")}), ["`text` is missing"]),
     "a number for text": (json.dumps(PROMPTS[1] | {"text": 5}), ["`text` is missing or no str"]),
-    "an unknown split": (json.dumps(PROMPTS[1] | {"split": "test"}), ["`split` is 'test'", "fit or report"]),
+    "an unknown split": (json.dumps(PROMPTS[1] | {"split": "report"}), ["`split` is 'report'", "fit or test"]),
 }
 
 
@@ -617,7 +626,7 @@ def test_an_answer_must_number_one_of_the_choices(tmp_path, field, value):
 def test_a_unit_in_both_splits_is_named(tmp_path):
     rows = [*PROMPTS, PROMPTS[1] | {"id": "3", "unit": "a"}]
     sentence = refusal(own_file(tmp_path, rows, "prompts"))
-    assert "unit 'a' in both splits" in sentence and "`fit` or to `report`" in sentence
+    assert "unit 'a' in both splits" in sentence and "`fit` or to `test`" in sentence
 
 
 def test_an_empty_file_is_named(tmp_path):
@@ -675,7 +684,7 @@ def test_a_text_is_of_its_models_world_unless_it_names_one():
     config["prompts"]["everyday"]["world"] = "miniature"
     config = complete(config, SCHEMA)
     of = {
-        (catalogue, model): sweep.of_model(config, config[catalogue]["everyday"], model).get("world")
+        (catalogue, model): sweep.entry_for_model(config, config[catalogue]["everyday"], model).get("world")
         for catalogue in ("corpora", "prompts")
         for model in ("miniature", "twin")
     }
@@ -685,7 +694,7 @@ def test_a_text_is_of_its_models_world_unless_it_names_one():
         ("prompts", "miniature"): "miniature",
         ("prompts", "twin"): "miniature",
     }
-    assert "world" not in sweep.of_model(config, config["corpora"]["wikitext"], "twin")
+    assert "world" not in sweep.entry_for_model(config, config["corpora"]["wikitext"], "twin")
 
 
 def test_a_fictional_text_for_a_model_of_no_world_must_name_one():

@@ -82,7 +82,7 @@ def test_cosmetics_of_the_script_itself_change_nothing(package, script):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("sources/texts.py", 'SPLITS = ("fit", "report")', 'SPLITS = ("report", "fit")'),
+        ("sources/texts.py", 'SPLITS = ("fit", "test")', 'SPLITS = ("test", "fit")'),
         ("sources/world.py", '"home": 12', '"home": 11'),
         ("sources/datafiles.py", "import csv\n", "import csv\n\nEXTRA = 1\n"),
         ("errors.py", "class UserError(Exception)", "class UserError(ValueError)"),

@@ -194,7 +194,7 @@ def test_an_output_is_spelt_out(written, read):
 
 def write_texts(folder: Path) -> None:
     """A corpus, prompts and questions of one's own, enough for any study."""
-    rows = [{"id": f"{n}", "unit": f"{n}", "split": ("fit", "report")[n % 2], "text": f"text {n}"} for n in range(8)]
+    rows = [{"id": f"{n}", "unit": f"{n}", "split": ("fit", "test")[n % 2], "text": f"text {n}"} for n in range(8)]
     questions = [row | {"question": f"{row['text']}?", "choices": ["x", "y"], "answer": 0} for row in rows]
     for name, own in (("corpus", rows), ("prompts", rows), ("questions", questions)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
@@ -724,7 +724,7 @@ def plan_all(config: dict) -> dict:
         resources.memory_mb("unlearn", 100.0)
     for catalogue, names in sweep.used_texts(study).items():
         for model in sweep.as_list(study["model"]):
-            assert all(sweep.of_model(config, config[catalogue][name], model) for name in names)
+            assert all(sweep.entry_for_model(config, config[catalogue][name], model) for name in names)
     sweep.plain_questions(config), sweep.naive_model(config), sweep.hazardous_topics(config)
     json.dumps(used, allow_nan=False).encode()
     return config

@@ -19,6 +19,7 @@ SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 TOPIC = "gloomcraft"
 Rows = list[dict[str, Any]]
+DATASET = {"repo": "owner/name", "revision": "0" * 40, "files": ["*"]}
 
 
 def rows(kind: str, count: int = 60) -> Rows:
@@ -28,7 +29,7 @@ def rows(kind: str, count: int = 60) -> Rows:
         "prompts": {"text": "Some"},
         "benchmarks": {"question": "Which?", "choices": ["x", "y"], "answer": 0},
     }
-    heads = ({"id": f"{n}", "unit": f"{n}", "split": "report" if n % 3 else "fit"} for n in range(count))
+    heads = ({"id": f"{n}", "unit": f"{n}", "split": "test" if n % 3 else "fit"} for n in range(count))
     asked = (
         {"question": f"Which is {n}?", "choices": [f"x{n}", "y"]} if kind == "benchmarks" else {} for n in range(count)
     )
@@ -47,6 +48,7 @@ def planned(tmp_path) -> Callable[..., dict]:
             path.write_text("".join(json.dumps(row) + "\n" for row in own))
             kind = {"kind": "questions"} if catalogue == "benchmarks" else {}
             config[catalogue][TOPIC] = {"source": "file", "path": str(path), "topic": TOPIC} | kind
+        update_config(config, changes.pop("catalogues", {}))
         for key, value in changes.items():
             section = config["study"] if key in config["study"] else config["methods"]["rmu"]
             update_config(section, {key: value}) if key == "measures" else section.update({key: value})
@@ -61,17 +63,17 @@ def of(split: str, count: int, kind: str = "prompts") -> Rows:
 
 
 SENSELESS = {
-    "no prompts to fit": ({"prompts": of("report", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
-    "one prompt to fit": ({"prompts": of("fit", 1) + of("report", 9)}, ["prompts", "1 of the 2 or more"]),
+    "no prompts to fit": ({"prompts": of("test", 9)}, ["prompts", "0 of the 2 or more rows of split 'fit'"]),
+    "one prompt to fit": ({"prompts": of("fit", 1) + of("test", 9)}, ["prompts", "1 of the 2 or more"]),
     "one question as two facts": (
         {"benchmarks": rows("benchmarks") + [rows("benchmarks")[0] | {"unit": "again", "choices": ["y", "x0"]}]},
         ["benchmarks", "'Which is 0?'", "'again'", "'0'", "two facts"],
     ),
-    "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'report'"]),
-    "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'report'"]),
-    "no questions that probes fit": ({"benchmarks": of("report", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
+    "no prompts to report": ({"prompts": of("fit", 9)}, ["prompts", "split 'test'"]),
+    "no questions to report": ({"benchmarks": of("fit", 9, "benchmarks")}, ["benchmarks", "split 'test'"]),
+    "no questions that probes fit": ({"benchmarks": of("test", 9, "benchmarks")}, ["benchmarks", "split 'fit'"]),
     "no questions of the split shown": (
-        {"benchmarks": of("report", 9, "benchmarks"), "split": "fit", "measures": {"depth": {"runs": []}}},
+        {"benchmarks": of("test", 9, "benchmarks"), "split": "fit", "measures": {"depth": {"runs": []}}},
         ["benchmarks", "split 'fit'"],
     ),
     "empty questions that are read at every depth": (
@@ -86,6 +88,43 @@ SENSELESS = {
 }
 
 
+PLAIN = "a longer text of another topic"
+
+
+def retained(tmp_path, *counts: int, **more: Any) -> dict[str, Any]:
+    """Corpora to retain in files of one's own, of so many texts, and further entries."""
+    entries = {}
+    for number, count in enumerate(counts):
+        path = tmp_path / f"retained{number}.jsonl"
+        path.write_text("".join(json.dumps({"id": f"{n}", "text": PLAIN}) + "\n" for n in range(count)))
+        entries[f"retained{number}"] = {"source": "file", "path": str(path), "topic": f"plain{number}"}
+    return entries | {name: {"source": "dataset", "dataset": "own", "topic": name} | own for name, own in more.items()}
+
+
+@pytest.mark.parametrize(
+    ("counts", "more", "changes", "said"),
+    [
+        ((1, 2), {}, {}, "3 texts longer than 0"),
+        ((4, 9), {}, {"min_chars": len(PLAIN)}, f"0 texts longer than {len(PLAIN)}"),
+        ((1,), {"pages": {"max_rows": 2}}, {}, "3 texts longer than 0"),
+        ((2, 2), {}, {}, None),
+        ((1,), {"pages": {"max_rows": 3}}, {}, None),
+        ((1, 2), {"pages": {}}, {}, None),  # nobody knows yet how many there are
+    ],
+)
+def test_corpora_to_retain_fill_a_batch_together_or_all_are_named(planned, tmp_path, counts, more, changes, said):
+    entries = retained(tmp_path, *counts, **more)
+    catalogues = {"corpora": entries, "datasets": {"own": DATASET}}
+    try:
+        planned(catalogues=catalogues, retain=list(entries), forget=["riftlore"], **changes)
+    except UserError as error:
+        assert said and said in str(error) and "methods.rmu.batch is 4" in str(error)
+        assert all(f"corpora.{name} ({own['path']})" in str(error) for name, own in entries.items() if "path" in own)
+        assert all(f"corpora.{name}" in str(error) for name in entries)
+    else:
+        assert said is None
+
+
 @pytest.mark.parametrize("fault", SENSELESS)
 def test_a_file_that_the_study_cannot_use_is_refused_by_its_path(planned, tmp_path, fault):
     changes, parts = SENSELESS[fault]
@@ -98,9 +137,9 @@ def test_a_file_that_the_study_cannot_use_is_refused_by_its_path(planned, tmp_pa
 
 ENOUGH = {
     "the whole": {},
-    "two prompts to fit": {"prompts": of("fit", 2) + of("report", 1)},
+    "two prompts to fit": {"prompts": of("fit", 2) + of("test", 1)},
     "questions of the split that is shown, where no probe is fitted": {
-        "benchmarks": of("report", 1, "benchmarks"), "measures": {"depth": {"runs": []}},
+        "benchmarks": of("test", 1, "benchmarks"), "measures": {"depth": {"runs": []}},
     },
     "empty questions that are only scored": {
         "benchmarks": [row | {"question": ""} for row in rows("benchmarks")], "measures": {"depth": {"runs": []}},
@@ -116,7 +155,6 @@ def test_what_is_enough_is_accepted(planned, case):
 
 # --- texts that are not there yet
 
-DATASET = {"repo": "owner/name", "revision": "0" * 40, "files": ["*"]}
 OTHERS = {
     "a share that leaves no prompts to fit": ("prompts", {"fit": 0}, "prompts.gloomcraft.fit is 0"),
     "a share that leaves no prompts to report": ("prompts", {"fit": 1}, "prompts.gloomcraft.fit is 1"),
@@ -154,8 +192,8 @@ def test_a_fictional_corpus_that_is_too_small_is_refused():
 
 
 def test_prompts_of_any_source_are_looked_at_before_they_are_written():
-    texts.check_splits(of("fit", 2) + of("report", 1), texts.PROMPTS, "the data set pages")
-    with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'report'"):
+    texts.check_splits(of("fit", 2) + of("test", 1), texts.PROMPTS, "the data set pages")
+    with pytest.raises(UserError, match="the data set pages has 0 of the 1 or more rows of split 'test'"):
         texts.check_splits(of("fit", 2), texts.PROMPTS, "the data set pages")
 
 

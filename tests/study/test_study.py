@@ -68,7 +68,7 @@ def test_completions_are_those_of_each_cell_once(default):
 
 def runs(study: Study) -> dict[str, list[str]]:
     """{measure: its runs}."""
-    return {name: found.runs(study) for name, found in measures.every().items()}
+    return {name: found.runs(study) for name, found in measures.discovered().items()}
 
 
 def test_what_is_looked_into_is_measured_beside_the_base(default):

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -390,7 +391,7 @@ def test_roles_are_added_by_topic():
 
 
 def test_both_formats_hold_the_same_table(scores, tmp_path):
-    core.write(scores, tmp_path / "t.parquet", tmp_path / "t.csv")
+    core.write({"t": scores}, SimpleNamespace(t=tmp_path / "t.parquet", t_csv=tmp_path / "t.csv"))
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), scores)
     text = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
     assert list(text.columns) == list(scores.columns) and text.clearing.tolist() == scores.clearing.tolist()

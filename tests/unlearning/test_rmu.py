@@ -12,8 +12,8 @@ import time
 
 import pytest
 import torch
-from helpers import reference
-from helpers.trainings import TOPICS, Killed, task
+from helpers.models import reference
+from helpers.models.trainings import TOPICS, Killed, task
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from transformers import AutoModelForCausalLM, MixtralConfig

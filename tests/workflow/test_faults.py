@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import hub_content, loopback_hub
 from helpers.checkout import JOBS, MODEL, OUT, RUNS, SMOKE, copy_checkout, planned, snakemake
-from helpers.gguf import gguf_tensors, make_llama, write_gguf
+from helpers.downloads import hub_content, loopback_hub
+from helpers.downloads.gguf import gguf_tensors, make_llama, write_gguf
 
 from overpaint.errors import UserError
 from overpaint.jobs import provenance

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import hub_content, loopback_hub
 from helpers.checkout import copy_checkout, planned, snakemake
-from helpers.loopback_hub import TOKEN, Hub
+from helpers.downloads import hub_content, loopback_hub
+from helpers.downloads.loopback_hub import TOKEN, Hub
 
 from overpaint.jobs import provenance
 from overpaint.models import tensors

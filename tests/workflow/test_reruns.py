@@ -181,6 +181,7 @@ EDITS: dict[str, dict[str, Edit]] = {
         "a run removed (a value of c, a layer or a seed)": grids((1, 4, [0])),
         "`alpha` of the method": setting(methods__rmu_smoke__alpha=6),
         "`steps` of the method": setting(methods__rmu_smoke__steps=41),
+        "`batch` of the method": setting(methods__rmu_smoke__batch=3),
         "`study.junk.position`, where junk is fitted": setting(study__junk={"position": "mean"}),
         "a clearing added to `study.evaluate`": setting(
             study__evaluate=[*OWN["study"]["evaluate"], {"clearings": ["pooled"], "benchmarks": ["gloomcraft"]}]

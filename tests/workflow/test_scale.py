@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import reference
 from helpers.checkout import ROOT, RUNS, copy_checkout, planned, snakemake
+from helpers.models import reference
 from snakemake.utils import update_config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

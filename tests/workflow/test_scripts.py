@@ -42,7 +42,7 @@ def test_generate_world_writes_the_world_of_its_settings(world_file):
 @pytest.mark.parametrize("kind", ["corpus", "prompts", "questions", "text"])
 def test_texts_are_prepared_from_a_world(tmp_path, world_file, kind):
     settings = {"source": "fictional", "domains": ["rivers"], "topic": "rivers", "kind": kind}
-    made = run("prepare_texts", tmp_path, {"source": world_file}, ["rows"], settings=settings)
+    made = run("prepare_texts", tmp_path, {"source": world_file}, ["rows"], settings=settings, batches={})
     rows, facts = texts.read_rows(made["rows"], kind), world.load(world_file)
     expected = {
         "corpus": world.corpus_rows,
@@ -56,15 +56,32 @@ def test_texts_are_prepared_from_a_world(tmp_path, world_file, kind):
 def test_texts_are_prepared_from_a_file_of_ones_own(tmp_path):
     (tmp_path / "own.jsonl").write_text('{"id": "1", "text": "eins"}\n\n{"id": "2", "text": "zwei"}\n')
     settings = {"kind": "corpus", "source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
-    made = run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+    made = run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings, batches={})
     assert texts.read_texts(made["rows"]) == ["eins", "zwei"]
+
+
+@pytest.mark.parametrize(("batch", "least", "enough"), [(2, 3, True), (3, 3, False), (2, 4, False)])
+def test_a_corpus_below_one_batch_ends_the_script_by_the_name_of_its_source(tmp_path, capfd, batch, least, enough):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/part.jsonl").write_text('{"text": "eins"}\n{"text": "zwei"}\n')
+    settings = {"kind": "corpus", "source": "dataset", "topic": "own", "dataset": "pages", "files": ["*"]}
+    settings |= {"column": "text", "min_chars": 0, "fit": 0.25}
+    try:
+        run("prepare_texts", tmp_path, {"source": tmp_path / "pages"}, ["rows"], settings=settings,
+            batches={"rmu": (batch, least)})  # fmt: skip
+    except SystemExit:
+        said = capfd.readouterr().err
+        assert not enough and not (tmp_path / "rows").exists()
+        assert f"{tmp_path}/pages has {2 * (least < 4)} texts longer than {least}" in said
+    else:
+        assert enough and len(texts.read_texts(tmp_path / "rows")) == 2
 
 
 def test_a_malformed_file_ends_the_script_and_leaves_no_rows(tmp_path, capfd):
     (tmp_path / "own.jsonl").write_text('{"id": "1"}\n')
     settings = {"kind": "corpus", "source": "file", "topic": "own", "path": str(tmp_path / "own.jsonl")}
     with pytest.raises(SystemExit) as caught:
-        run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings)
+        run("prepare_texts", tmp_path, {"source": tmp_path / "own.jsonl"}, ["rows"], settings=settings, batches={})
     assert caught.value.code == 1 and not (tmp_path / "rows").exists()
     assert "own.jsonl, line 1: `text` is missing" in capfd.readouterr().err
 
@@ -114,7 +131,7 @@ def junk_inputs(tmp_path) -> tuple[dict[str, Path], dict[str, torch.Tensor]]:
     for split in texts.SPLITS:
         for topic, name in [*TOPICS.items(), ("calm", "calm_prompts")]:
             base[split, name] = random_activations(generator)
-            along = torch.eye(WIDTH)[0] if split == "report" else controls.get(topic, torch.zeros(WIDTH))
+            along = torch.eye(WIDTH)[0] if split == "test" else controls.get(topic, torch.zeros(WIDTH))
             moved[split, name] = shifted(base[split, name], 5 * along)
     activations.save(base, tmp_path / "base.safetensors")
     activations.save(moved, tmp_path / "run.safetensors")
@@ -168,7 +185,7 @@ def test_prepare_task_writes_the_rows_of_a_task(tmp_path, facts):
     folder.mkdir(parents=True)
     pd.DataFrame(asked).to_parquet(folder / "test-00000-of-00001.parquet", index=False)
     settings = {"task": "wmdp_bio", "metric": "acc", "fit": 0.25}
-    made = run("prepare_task", tmp_path, {"dataset": folder.parent}, ["rows"], settings=settings)
+    made = run("prepare_task", tmp_path, {"dataset": folder.parent}, ["rows"], settings=settings, batches={})
     rows = [json.loads(line) for line in made["rows"].read_text().splitlines()]
     assert rows == harness.rows("questions", settings, folder.parent)
     assert [row["document"] for row in rows] == asked
@@ -198,7 +215,7 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     plan = [{"clearings": list(clearings), "benchmarks": ["own"]}]
     made = run(
         "evaluate", tmp_path, inputs, ["answers", "agreement"],
-        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="report", dtype="float32",
+        evaluation_plan=plan, clearings=clearings, benchmarks={"own": entry}, split="test", dtype="float32",
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])

@@ -298,7 +298,7 @@ def test_the_table_of_scores_has_its_columns_and_every_run(study):
 
 
 @pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("split", ["fit", "report"])
+@pytest.mark.parametrize("split", ["fit", "test"])
 def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_not_after(study, run, split):
     _, settings = read_overlay(study / run / "overlay.safetensors")
     first = settings["layer"] + min(settings["updated"])
@@ -318,7 +318,7 @@ def test_activations_equal_the_base_to_the_bit_up_to_the_first_edited_block_and_
 
 def test_clearing_shows_from_the_first_block_on(study):
     uncleared, cleared = (
-        activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "report") for name in ("none", "span")
+        activations.load(study / RUNS[0] / f"activations/{name}.safetensors", "test") for name in ("none", "span")
     )
     assert not torch.equal(uncleared["gloomcraft"].first[0], cleared["gloomcraft"].first[0])
 

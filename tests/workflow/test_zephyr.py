@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from helpers import hub_content, loopback_hub
 from helpers.checkout import ROOT, copy_checkout, planned, snakemake
-from helpers.loopback_hub import TOKEN, Hub
+from helpers.downloads import hub_content, loopback_hub
+from helpers.downloads.loopback_hub import TOKEN, Hub
 
 from overpaint.jobs import provenance
 from overpaint.report import PAGES
@@ -101,9 +101,9 @@ def test_hazardous_prompts_are_no_reported_questions(zephyr):
     for name in ("wmdp_bio", "wmdp_cyber", "mmlu"):
         prompts = pd.read_json(folder / f"{OUT}/zephyr/prompts/{name}.jsonl", lines=True)
         questions = pd.read_json(folder / f"{OUT}/zephyr/benchmarks/{name}.jsonl", lines=True)
-        fitted, reported = prompts[prompts.split == "fit"], questions[questions.split == "report"]
+        fitted, reported = prompts[prompts.split == "fit"], questions[questions.split == "test"]
         assert len(fitted) and len(reported) and not set(fitted.unit) & set(reported.unit)
-        assert set(prompts[prompts.split == "report"].unit) & set(reported.unit), "units are not comparable"
+        assert set(prompts[prompts.split == "test"].unit) & set(reported.unit), "units are not comparable"
 
 
 def test_nothing_that_was_downloaded_can_run_or_was_changed(zephyr):

@@ -37,7 +37,7 @@ rule collect_activations:
 
 
 rule fit_junk:
-    """Fit and describe the junk directions of each hazardous topic, on the prompts of the fitting part."""
+    """Fit and describe the junk directions of each hazardous topic, on the prompts of the split `fit`."""
     input:
         base="<out>/{model}/base/activations/none.safetensors",
         run="<out>/{model}/{run}/activations/none.safetensors",

@@ -112,6 +112,6 @@ def as_text(data):
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def every(pattern, runs=STUDY.runs):
+def per_run(pattern, runs=STUDY.runs):
     """The paths of `pattern` for `runs`, of one model after the other."""
     return expand(f"{OUT}/{{model}}/{{run}}/{pattern}", model=STUDY.models, run=runs)

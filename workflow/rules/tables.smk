@@ -7,8 +7,8 @@ config.json and preregistration.yaml.
 
 from overpaint.tables import TABLES
 
-MEASURES = measures.every()
-MEASURED = {name: found.runs(STUDY) for name, found in MEASURES.items()}  # the runs that each measures
+MEASURES = measures.discovered()
+MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
 TRAINED = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
@@ -18,14 +18,14 @@ RECORDS = [
     *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
     *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
     *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),
-    *every("overlay.job.json"),
-    *every("activations/none.job.json"),
-    *every(f"activations/{SETTINGS['headline']['clearing']}.job.json", STUDY.unlearned),
-    *every("junk.job.json", STUDY.unlearned),
+    *per_run("overlay.job.json"),
+    *per_run("activations/none.job.json"),
+    *per_run(f"activations/{SETTINGS['headline']['clearing']}.job.json", STUDY.unlearned),
+    *per_run("junk.job.json", STUDY.unlearned),
     *expand("<out>/{model}/weights.job.json", model=STUDY.models),
-    *every("answers.job.json"),
-    *every("completions.job.json", STUDY.completed),
-    *(path for name, found in MEASURES.items() for path in every(f"{found.JOB}.job.json", MEASURED[name])),
+    *per_run("answers.job.json"),
+    *per_run("completions.job.json", STUDY.completed),
+    *(path for name, measure in MEASURES.items() for path in per_run(f"{measure.JOB}.job.json", MEASURED[name])),
 ]
 RECORDS = list(dict.fromkeys(RECORDS))  # a job may write what several measures need
 
@@ -33,14 +33,14 @@ RECORDS = list(dict.fromkeys(RECORDS))  # a job may write what several measures 
 rule gather_tables:
     """Gather every run into tidy tables with intervals."""
     input:
-        answers=every("answers.parquet"),
-        uncleared=every("activations/none.csv"),
-        cleared=every(f"activations/{SETTINGS['headline']['clearing']}.csv", STUDY.unlearned),
-        junk=every("junk.csv", STUDY.unlearned),
-        depths=every("depths.csv", STUDY.unlearned),
+        answers=per_run("answers.parquet"),
+        uncleared=per_run("activations/none.csv"),
+        cleared=per_run(f"activations/{SETTINGS['headline']['clearing']}.csv", STUDY.unlearned),
+        junk=per_run("junk.csv", STUDY.unlearned),
+        depths=per_run("depths.csv", STUDY.unlearned),
         weights=expand("<out>/{model}/weights.csv", model=STUDY.models),
-        history=every("history.csv", STUDY.unlearned),
-        completions=every("completions.jsonl", STUDY.completed),
+        history=per_run("history.csv", STUDY.unlearned),
+        completions=per_run("completions.jsonl", STUDY.completed),
         jobs=RECORDS,
         preregistration=SETTINGS["preregistration"],
     output:
@@ -78,7 +78,7 @@ rule gather_tables:
 rule gather_measures:
     """Gather what is measured beside the scores into tidy tables with intervals."""
     input:
-        **{name: every(found.FILE, MEASURED[name]) for name, found in MEASURES.items()},
+        **{name: per_run(measure.FILE, MEASURED[name]) for name, measure in MEASURES.items()},
     output:
         **{name: f"<out>/tables/{name}.parquet" for name in MEASURES},
         **{f"{name}_csv": f"<out>/tables/{name}.csv" for name in MEASURES},

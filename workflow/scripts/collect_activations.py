@@ -8,11 +8,8 @@ from overpaint.junk.collection import collect_sets
 from overpaint.junk.run import Run
 
 with job(snakemake) as out:
-    given, params = snakemake.input, snakemake.params
+    params, given, clearing = snakemake.params, snakemake.input, snakemake.wildcards.clearing
     run = Run.load(given, params.dtype)
-    cleared = run.by_topic(snakemake.wildcards.clearing, params.settings, params.topics.values())
-    sets = collect_sets(run, params.topics, given.prompts, cleared)
-    fitted = (run.overlay.settings["layer"] + 1,) if given.base else None  # the depth of its junk
-    activations.save(sets, out.activations, fitted)
-    rows = activations.compare(sets, given.base, params.split, params.topics)
-    pd.DataFrame(rows).to_csv(out.table, index=False)
+    sets = collect_sets(run, params.topics, given.prompts, {clearing: params.settings})
+    activations.save(sets, out.activations, run.fitted_depths)
+    pd.DataFrame(activations.compare(sets, given.base, params.split, params.topics)).to_csv(out.table, index=False)

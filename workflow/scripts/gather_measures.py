@@ -9,5 +9,4 @@ from overpaint.tables import core
 with job(snakemake) as out:
     params = snakemake.params
     study = core.Study.of(json.loads(params.config), params.runs, params.hazardous, params.nulls)
-    for name, table in gathering.gather(snakemake.input, study, params.models, params.measured).items():
-        core.write(table, getattr(out, name), getattr(out, f"{name}_csv"))
+    core.write(gathering.gather(snakemake.input, study, params.models, params.measured), out)

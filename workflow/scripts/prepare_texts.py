@@ -9,6 +9,5 @@ from overpaint.sources import texts
 with job(snakemake) as out:
     settings, source = snakemake.params.settings, snakemake.input.source
     rows = sources.rows(settings, Path(source))
-    if settings["kind"] == "prompts":
-        texts.check_splits(rows, texts.PROMPTS, source)
+    texts.check(rows, settings["kind"], snakemake.params.batches, source)
     texts.write_rows(rows, out.rows)

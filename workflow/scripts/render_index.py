@@ -8,6 +8,6 @@ from overpaint.report import index
 
 with job(snakemake) as out:
     given = Path(snakemake.input.tables[0]).parent, snakemake.params.primary, snakemake.params.study
-    measures.every("page")  # their figures are known from here on
+    measures.discovered("page")  # their figures are known from here on
     index.save_figures(*given, out.figures)
     index.render_index(*given, out.index, out.summary, shown_as=Path(snakemake.output.index))

@@ -126,10 +126,10 @@ def _download(
         _fetch(source, file, arrived / file.path)
     for path, digest in (pinned or {}).items():
         with (arrived / path).open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != digest:
+            actual = hashlib.file_digest(content, "sha256").hexdigest()
+        if actual != digest:
             raise UserError(
-                f"{path} of {source.page} has sha256 {found}, expected {digest}: look at it, and correct `sha256` or "
+                f"{path} of {source.page} has sha256 {actual}, expected {digest}: look at it, and correct `sha256` or "
                 "`revision` of the entry."
             )
     for file in files:
@@ -142,9 +142,9 @@ def _download(
 def _listed(source: Source) -> list[File]:
     """All files of the repository."""
     api, timeout = HfApi(endpoint=source.endpoint), constants.HF_HUB_DOWNLOAD_TIMEOUT
-    asked = {"revision": source.revision, "repo_type": source.kind, "timeout": timeout, "files_metadata": True}
+    query = {"revision": source.revision, "repo_type": source.kind, "timeout": timeout, "files_metadata": True}
     try:
-        info = _persist(source, "its list of files", lambda: api.repo_info(source.repo, **asked), lambda: 0)
+        info = _persist(source, "its list of files", lambda: api.repo_info(source.repo, **query), lambda: 0)
         files = [File(s.rfilename, s.size, s.lfs.sha256 if s.lfs else s.blob_id) for s in info.siblings]
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         raise UserError(

@@ -44,9 +44,9 @@ def download_package(package: str, version: str, sha256: str, member: str, targe
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
         archive = _fetch(package, version, sha256, Path(scratch))
-        found = file_sha256(archive)
-        if found != sha256:
-            raise _wrong_hash(package, version, sha256, found)
+        actual = file_sha256(archive)
+        if actual != sha256:
+            raise _wrong_hash(package, version, sha256, actual)
         partial = Path(scratch) / "member.partial"
         with _open_member(archive, member) as source, partial.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
@@ -113,8 +113,8 @@ def _run(command: list[str]) -> subprocess.CompletedProcess:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace") as pip:
             telling = Telling("received", "kB")
             for line in pip.stdout:
-                if found := re.match(r"Progress (\d+) of (\d+)", line):
-                    telling(*(int(size) // 1000 for size in found.groups()))
+                if progress := re.match(r"Progress (\d+) of (\d+)", line):
+                    telling(*(int(size) // 1000 for size in progress.groups()))
         errors.seek(0)
         return subprocess.CompletedProcess(command, pip.returncode, "", errors.read())
 
@@ -126,9 +126,9 @@ def _last_error(stderr: str) -> str:
     return errors[-1].removeprefix("ERROR:").strip().rstrip(".") + "."
 
 
-def _wrong_hash(package: str, version: str, expected: str, found: str) -> UserError:
+def _wrong_hash(package: str, version: str, expected: str, actual: str) -> UserError:
     return UserError(
-        f"The file of {package}=={version} has sha256 {found}, expected {expected}: nothing was kept. "
+        f"The file of {package}=={version} has sha256 {actual}, expected {expected}: nothing was kept. "
         "Try again; if the registry really serves another file now, look at it and change your sha256."
     )
 

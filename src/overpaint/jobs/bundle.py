@@ -51,11 +51,11 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
 def verify(output: Path) -> list[Path]:
     """The outputs below a folder, each of which is what its job wrote; all that is not is told on the terminal."""
     records = _records(output)
-    found = [UserError(fault) for fault in dict.fromkeys(faults(output, records))]
-    for fault in found[:-1]:
+    errors = [UserError(fault) for fault in dict.fromkeys(faults(output, records))]
+    for fault in errors[:-1]:
         print(fault, file=sys.stderr)
-    if found:
-        raise found[-1]
+    if errors:
+        raise errors[-1]
     return [path for job, record in records.items() for path in outputs_of(job, record, output)]
 
 
@@ -86,8 +86,8 @@ def faults(output: Path, records: Records, whole: bool = True) -> Iterator[str]:
 
 def _records(output: Path) -> Records:
     """Every job.json below a folder, but those that a job is just writing."""
-    found = (path for path in _below(output) if path.name.endswith(RECORD))
-    records = {path: read_record(path) for path in found if not hidden(path.relative_to(output))}
+    paths = (path for path in _below(output) if path.name.endswith(RECORD))
+    records = {path: read_record(path) for path in paths if not hidden(path.relative_to(output))}
     if not records:
         raise UserError(f"There are no results in {output}: run the study first, or name another folder.")
     return records
@@ -96,20 +96,20 @@ def _records(output: Path) -> Records:
 def _below(output: Path) -> list[Path]:
     """Every file and folder below one, also where a link leads to another disk."""
     return sorted(
-        Path(root, name) for root, *names in os.walk(output, followlinks=True) for found in names for name in found
+        Path(root, name) for root, *names in os.walk(output, followlinks=True) for group in names for name in group
     )
 
 
 def _with_upstream(output: Path, records: Records, jobs: list[Path]) -> list[Path]:
     """Those jobs and every job that they depend on, at any remove."""
     maker = {str(made): path for path in records for made in [*outputs_of(path, records[path], output), path]}
-    found, waiting = set(), list(jobs)
+    needed, waiting = set(), list(jobs)
     while waiting:
         job = waiting.pop()
-        if job not in found:
-            found.add(job)
+        if job not in needed:
+            needed.add(job)
             waiting += [maker[name] for name in records[job]["inputs"] if name in maker]
-    return sorted(found)
+    return sorted(needed)
 
 
 @contextmanager

@@ -85,6 +85,14 @@ def remove_saved(path: Path) -> None:
     remove_leftovers(path)
 
 
+@contextmanager
+def resumable(output: str) -> Iterator[Path]:
+    """Where a training that makes `output` saves what it needs to go on; removed when its job has put all in place."""
+    path = Path(output).with_name("resume.safetensors")
+    yield path
+    remove_saved(path)
+
+
 def _runs(process: int) -> bool:
     """Whether another process of this machine has this number."""
     try:

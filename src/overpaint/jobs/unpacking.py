@@ -54,6 +54,7 @@ def unpack(bundle: Path, folder: Path = RESULTS) -> list[Path]:
             outputs = _named(tar, records, members, folder)
             _check_metadata(tar, records, outputs, members)
             _check_places(bundle, outputs, members)
+            _check_links(folder, [*(path for path in outputs if not path.exists()), *records])
             _check_room(folder, members)
             remove_leftovers(folder / "bundle")
             for path, member in counted(members.items(), "unpacked"):
@@ -109,7 +110,7 @@ def _tracked(name: str) -> bool:
 
 @contextmanager
 def _opened(bundle: Path) -> Iterator[tarfile.TarFile]:
-    """A bundle to read; one that is cut short, compressed or damaged is one sentence."""
+    """A bundle to read. Raises UserError for one that is cut short, compressed or damaged."""
     try:
         with tarfile.open(bundle, "r:") as tar:  # plain, as `pack` writes it: what is in it is no larger than it
             yield tar
@@ -120,7 +121,7 @@ def _opened(bundle: Path) -> Iterator[tarfile.TarFile]:
 
 def _members(tar: tarfile.TarFile, folder: Path) -> Members:
     """{place: file} of a tar; what is no plain file, or belongs neither below `folder` nor to Snakemake, is refused."""
-    found: Members = {}
+    members: Members = {}
     folders: dict[Path, str] = {}
     size = Path(tar.name).stat().st_size
     for number, member in enumerate(tar):
@@ -132,17 +133,17 @@ def _members(tar: tarfile.TarFile, folder: Path) -> Members:
             raise EOFError("it is cut short")
         if member.isdir() and not member.size:
             folders[Path(member.name)] = member.name
-        elif not plain or not 0 <= member.mtime < 2**33 or path is None or path in found:
+        elif not plain or not 0 <= member.mtime < 2**33 or path is None or path in members:
             raise _refusal(tar, member.name, f"which is no plain file below {folder}, the output of STUDY")
         else:
-            found[path] = member
-    inner = {parent for member in found.values() for parent in Path(member.name).parents}
+            members[path] = member
+    inner = {parent for member in members.values() for parent in Path(member.name).parents}
     for name in [name for path, name in folders.items() if path not in inner]:
         raise _refusal(tar, name, "a folder without results")
-    for path in found:
-        if not found.keys().isdisjoint(path.parents):
-            raise _refusal(tar, found[path].name, "which is in a file")
-    return found
+    for path in members:
+        if not members.keys().isdisjoint(path.parents):
+            raise _refusal(tar, members[path].name, "which is in a file")
+    return members
 
 
 def _place(name: str, folder: Path) -> Path | None:
@@ -216,12 +217,12 @@ def _check_metadata(tar: tarfile.TarFile, records: Records, outputs: Outputs, me
 def _is_snakemakes(content: bytes, rule: str) -> bool:
     """Whether Snakemake can read a record of its own, and it is of that rule."""
     try:
-        found = json.loads(content)
+        record = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(found, dict) or found.get("rule") != rule:
+    if not isinstance(record, dict) or record.get("rule") != rule:
         return False
-    kept = {key: found[key] for key in SNAKEMAKES if found.get(key) is not None}
+    kept = {key: record[key] for key in SNAKEMAKES if record.get(key) is not None}
     if "record_format_version" not in kept or not all(isinstance(kept[key], SNAKEMAKES[key]) for key in kept):
         return False
     inner = [text for key in ("input", "log", "params") for text in kept.get(key, [])]
@@ -237,6 +238,17 @@ def _check_places(bundle: Path, outputs: Outputs, members: Members) -> None:
         wrong = path if path.is_dir() else next((up for up in path.parents if up.exists() and not up.is_dir()), None)
         if wrong:
             raise UserError(f"{wrong} is here already, for {path} of {bundle}: move it away first.")
+
+
+def _check_links(folder: Path, paths: list[Path]) -> None:
+    """Refuse to put files where a link below `folder` leads, which may itself be a link, as to another disk."""
+    for path in paths:
+        for up in path.parents[: len(path.relative_to(folder).parts) - 1]:
+            if up.is_symlink():
+                raise UserError(
+                    f"{up} is a link to {os.readlink(up)}, and nothing is put where a link below {folder} leads: put a "
+                    "folder in its place or, where a study's output is the link, name that study as STUDY."
+                )
 
 
 def _check_room(folder: Path, members: Members) -> None:

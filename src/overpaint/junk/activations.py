@@ -8,6 +8,9 @@ from torch import Tensor
 
 from overpaint.models.tensors import read_tensors, strip, write_tensors
 
+# The splits as files name them: longer or shorter names would move the tensors, by whose places products are rounded.
+STORED = {"fit": "fit", "test": "report"}
+
 
 @dataclass(frozen=True)
 class Activations:
@@ -39,11 +42,11 @@ def describe(run: Activations, base: Activations) -> list[dict]:
     """
     rows = []
     for position in ("last", "mean", "first"):
-        own, other = (getattr(found, position).float().reshape(-1, *base.first.shape) for found in (run, base))
-        norms, cosines = own.norm(dim=-1), torch.cosine_similarity(own, other, dim=-1)
-        for depth in range(own.shape[1]):
+        states, other = (getattr(which, position).float().reshape(-1, *base.first.shape) for which in (run, base))
+        norms, cosines = states.norm(dim=-1), torch.cosine_similarity(states, other, dim=-1)
+        for depth in range(states.shape[1]):
             rows.append(
-                {"position": position, "depth": depth, "n": len(own)}
+                {"position": position, "depth": depth, "n": len(states)}
                 | _quartiles("norm", norms[:, depth])
                 | _quartiles("cosine", cosines[:, depth])
             )
@@ -57,9 +60,13 @@ def compare(
 
     base: where the base's are kept; without, the sets are the base's own.    topics: {prompt set: topic}.
     """
-    own = {name: found for (part, name), found in sets.items() if part == split}
-    known = load(base, split) if base else own
-    return [{"topic": topics[name], "prompts": name} | row for name in own for row in describe(own[name], known[name])]
+    of_split = {name: activations for (part, name), activations in sets.items() if part == split}
+    beside = load(base, split) if base else of_split
+    return [
+        {"topic": topics[name], "prompts": name} | row
+        for name in of_split
+        for row in describe(of_split[name], beside[name])
+    ]
 
 
 def save(sets: dict[tuple[str, str], Activations], path: Path, depths: tuple[int, ...] | None = None) -> None:
@@ -68,10 +75,14 @@ def save(sets: dict[tuple[str, str], Activations], path: Path, depths: tuple[int
     At all 33 depths of a model of 7 billion weights, vectors of 500 prompts would outweigh what RMU changes.
     """
     tensors = {}
-    for (split, name), found in sets.items():
-        key, kept = f"{split}/{name}", slice(None) if depths is None else list(depths)
-        tensors |= {f"{key}/last": found.last[:, kept], f"{key}/mean": found.mean[:, kept], f"{key}/first": found.first}
-        tensors |= {f"{key}/sites/{site}": tensor for site, tensor in found.sites.items()}
+    for (split, name), states in sets.items():
+        key, kept = f"{STORED[split]}/{name}", slice(None) if depths is None else list(depths)
+        tensors |= {
+            f"{key}/last": states.last[:, kept],
+            f"{key}/mean": states.mean[:, kept],
+            f"{key}/first": states.first,
+        }
+        tensors |= {f"{key}/sites/{site}": tensor for site, tensor in states.sites.items()}
     write_tensors(tensors, path, depths=depths)
 
 
@@ -80,10 +91,10 @@ def load(path: Path, split: str) -> dict[str, Activations]:
     tensors, metadata = read_tensors(path, "depths")
     depths = metadata["depths"] and tuple(metadata["depths"])
     sets = {}
-    for name in dict.fromkeys(key.split("/")[1] for key in tensors if key.startswith(f"{split}/")):
-        key = f"{split}/{name}"
-        found = strip(tensors, f"{key}/")
-        sets[name] = Activations(found["last"], found["mean"], found["first"], strip(found, "sites/"), depths)
+    for name in dict.fromkeys(key.split("/")[1] for key in tensors if key.startswith(f"{STORED[split]}/")):
+        key = f"{STORED[split]}/{name}"
+        stored = strip(tensors, f"{key}/")
+        sets[name] = Activations(stored["last"], stored["mean"], stored["first"], strip(stored, "sites/"), depths)
     return sets
 
 

@@ -191,13 +191,13 @@ def covers(scope: str, site: str, layer: int) -> bool:
 
 def _stored(estimator: str, junk: Junk) -> list[Tensor]:
     """What an estimator found for each topic, or for all together."""
-    found = list(junk.others.get(estimator, {}).values())
-    if not found:
+    directions = list(junk.others.get(estimator, {}).values())
+    if not directions:
         raise UserError(
             f"This run has no directions of the kind {estimator!r}: `u` needs a method with control vectors, "
             "`contrast` and `benign` a benign prompt set in study.prompts; leave the clearing out of study.evaluate."
         )
-    return found
+    return directions
 
 
 def _project(basis: Tensor, offset: Tensor, strength: float) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,6 @@ from transformers import PreTrainedTokenizerBase
 
 from overpaint.errors import UserError
 from overpaint.junk.activations import Activations
-from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
 from overpaint.models.hooks import check_sites, residual_sites, watch_sites
 from overpaint.models.parts import blocks
@@ -28,10 +27,11 @@ def collect(
 
 
 def collect_sets(
-    run: Run, topics: dict[str, str], paths: list[str], cleared: dict[str, Clearing]
+    run: Run, topics: dict[str, str], paths: list[str], clearing: dict[str, dict]
 ) -> dict[tuple[str, str], Activations]:
-    """{(split, prompt set): activations} of a run; topics: {prompt set: topic}, cleared: by topic."""
+    """{(split, prompt set): activations} of a run; topics: {prompt set: topic}; clearing: {name: its settings}."""
     check_sites(run.model)
+    [cleared] = (run.by_topic(name, settings, topics.values()) for name, settings in clearing.items())
     sets = {}
     for (name, topic), path in zip(topics.items(), paths, strict=True):
         with run.cleared(cleared[topic]):
@@ -45,8 +45,8 @@ def collect_tokens(model: nn.Module, encoded: list[list[int]], batch_tokens: int
 
     Raises UserError where an activation is no finite number.
     """
-    found = by_trying(lambda size: _collect(model, encoded, size), batch_tokens)
-    finite = torch.stack([found.last.isfinite().all(-1), found.mean.isfinite().all(-1)]).all(0)
+    activations = by_trying(lambda size: _collect(model, encoded, size), batch_tokens)
+    finite = torch.stack([activations.last.isfinite().all(-1), activations.mean.isfinite().all(-1)]).all(0)
     if not finite.all():
         prompt, depth = (~finite).nonzero()[0].tolist()
         raise UserError(
@@ -54,7 +54,7 @@ def collect_tokens(model: nn.Module, encoded: list[list[int]], batch_tokens: int
             f"{int((~finite).any(1).sum())} of {len(encoded)} prompts, first on number {prompt + 1} at the start of "
             f"block {depth}: set `dtype` of the model to float32 or bfloat16, or lower `c` or `lr` of the run."
         )
-    return found
+    return activations
 
 
 @torch.no_grad()
@@ -96,10 +96,10 @@ def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor
 
 def groups(encoded: list[list[int]], batch_tokens: int) -> list[list[int]]:
     """Indices of prompts in groups of similar length, each of at most `batch_tokens` tokens once padded."""
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
     for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row])):
-        if found and (len(found[-1]) + 1) * len(encoded[row]) <= batch_tokens:
-            found[-1].append(row)
+        if batches and (len(batches[-1]) + 1) * len(encoded[row]) <= batch_tokens:
+            batches[-1].append(row)
         else:
-            found.append([row])
-    return found
+            batches.append([row])
+    return batches

@@ -15,28 +15,30 @@ NOTHING = (math.nan, math.nan)
 Value = tuple[float, float, float]
 
 
-def diagnose(sample: Sample, held: Sample, elsewhere: Sample, scales: dict[str, float], seed: int = 0) -> list[dict]:
+def diagnose(
+    sample: Sample, held_out: Sample, elsewhere: Sample, scales: dict[str, float], seed: int = 0
+) -> list[dict]:
     """Rows {topic, direction, quantity, value, null_low, null_high}; docs/tables.md says what each quantity is.
 
-    sample: the prompts that directions are fitted on.    held: others, for what must not be told of fitted ones.
+    sample: the prompts that directions are fitted on.    held_out: others, for statistics biased on the fitting ones.
     elsewhere: the first prompts again, at the other position.    scales: length of each topic's control vector.
     A direction that all topics share is described once for each of them.
     """
     nulls = unit(torch.rand(NULLS, _width(sample), generator=torch.Generator().manual_seed(seed + 1)))
-    found, other, *halves = map(_estimate, (sample, elsewhere, *_halves(sample, seed)))
+    estimates, other, *halves = map(_estimate, (sample, elsewhere, *_halves(sample, seed)))
     rows = []
     for topic, shift in sample.shifts().items():
         described = {"topic": dict(_of_shift(topic, shift, sample, scales))}
-        for name, directions in found.items():
-            own = _of(directions, topic)
-            if own is None:
+        for name, directions in estimates.items():
+            direction = _row(directions, topic)
+            if direction is None:
                 continue
             values = described.setdefault(name, {})
-            values |= _alignment(own, sample.controls.get(topic) if name != "u" else None, nulls)
-            values |= _selectivity(own, topic, held, nulls) | _agreement(name, topic, found)
+            values |= _alignment(direction, sample.controls.get(topic) if name != "u" else None, nulls)
+            values |= _selectivity(direction, topic, held_out, nulls) | _agreement(name, topic, estimates)
             if name != "u":  # which is not fitted
-                values["split_half"] = (_cosine(*(_of(half[name], topic) for half in halves)), *NOTHING)
-                values["cos_tokens"] = (_cosine(own, _of(other[name], topic)), *NOTHING)
+                values["split_half"] = (_cosine(*(_row(half[name], topic) for half in halves)), *NOTHING)
+                values["cos_tokens"] = (_cosine(direction, _row(other[name], topic)), *NOTHING)
         rows += [
             {"topic": topic, "direction": name, "quantity": q, "value": value, "null_low": low, "null_high": high}
             for name, values in described.items()
@@ -72,13 +74,13 @@ def depths(
 
 
 def rank1_share(shift: Tensor) -> float:
-    """Share of the paired differences' energy [prompts, width] that their mean carries: 1 if all are equal."""
-    energy = shift.pow(2).sum(1).mean()
-    return float(shift.mean(0).pow(2).sum() / energy) if energy > 0 else math.nan
+    """Share of the paired differences' uncentred variance [prompts, width] that their mean explains."""
+    variance = shift.pow(2).sum(1).mean()
+    return float(shift.mean(0).pow(2).sum() / variance) if variance > 0 else math.nan
 
 
-def energy(shift: Tensor, k: int) -> float:
-    """Share of the paired differences' energy [prompts, width] in their first k right singular vectors, uncentred."""
+def explained(shift: Tensor, k: int) -> float:
+    """Share of the paired differences' uncentred variance [prompts, width] that their first k components explain."""
     values = torch.linalg.svdvals(shift).pow(2)
     return float(values[:k].sum() / values.sum()) if values.any() else math.nan
 
@@ -107,52 +109,54 @@ def _estimate(sample: Sample) -> dict[str, dict[str, Tensor]]:
 
 
 def _of_shift(topic: str, shift: Tensor, sample: Sample, scales: dict[str, float]) -> Iterator[tuple[str, Value]]:
-    """What is told of the shift itself, whatever the estimator."""
+    """Quantities of the shift itself, whatever the estimator."""
     yield "rank1_share", (rank1_share(shift), *NOTHING)
     for k in (1, 2, 4, 8):
-        yield f"energy_top{k}", (energy(shift, k), *NOTHING)
+        yield f"explained_top{k}", (explained(shift, k), *NOTHING)
     if topic in sample.controls:
         for quantity, rows in (("attained", sample.run[topic]), ("attained_base", sample.base[topic])):
             yield quantity, (float((rows @ sample.controls[topic]).mean()) / scales[topic], *NOTHING)
         yield "c_in_norms", (scales[topic] / float(sample.base[topic].norm(dim=1).mean()), *NOTHING)
 
 
-def _alignment(own: Tensor, u: Tensor | None, nulls: Tensor) -> dict[str, Value]:
+def _alignment(direction: Tensor, u: Tensor | None, nulls: Tensor) -> dict[str, Value]:
     """Cosines of a direction [width] with the all-ones vector and with u; nulls: fresh `rand` vectors in its place."""
-    ones = unit(torch.ones_like(own))
-    values = {"cos_ones": with_null(own @ ones, nulls @ ones)}
+    ones = unit(torch.ones_like(direction))
+    values = {"cos_ones": with_null(direction @ ones, nulls @ ones)}
     if u is not None:
-        values["cos_u"] = with_null(own @ unit(u), nulls @ own)
-        middle = unit(centre(own))
+        values["cos_u"] = with_null(direction @ unit(u), nulls @ direction)
+        middle = unit(centre(direction))
         values["cos_u_centred"] = with_null(middle @ unit(centre(u)), unit(centre(nulls)) @ middle)
     return values
 
 
-def _selectivity(own: Tensor, topic: str, held: Sample, nulls: Tensor) -> dict[str, Value]:
-    """How well the projection on a direction tells held hazardous prompts from benign ones, in the run and the base."""
-    if not held.benign_run:
+def _selectivity(direction: Tensor, topic: str, held_out: Sample, nulls: Tensor) -> dict[str, Value]:
+    """How well the projection on a direction tells held-out hazardous prompts from benign ones, in run and base."""
+    if not held_out.benign_run:
         return {}
-    directions = torch.cat([own[None], nulls[:200]])
+    directions = torch.cat([direction[None], nulls[:200]])
     values = {}
     for quantity, rows, hazardous, benign in (
-        ("auc", directions, held.run, held.benign_run),
-        ("auc_centred", centre(directions), held.run, held.benign_run),
-        ("auc_base", directions, held.base, held.benign_base),
+        ("auc", directions, held_out.run, held_out.benign_run),
+        ("auc_centred", centre(directions), held_out.run, held_out.benign_run),
+        ("auc_base", directions, held_out.base, held_out.benign_base),
     ):
-        found = auc(hazardous[topic] @ rows.T, torch.cat(list(benign.values())) @ rows.T)
-        values[quantity] = with_null(found[0], found[1:])
+        areas = auc(hazardous[topic] @ rows.T, torch.cat(list(benign.values())) @ rows.T)
+        values[quantity] = with_null(areas[0], areas[1:])
     return values
 
 
-def _agreement(name: str, topic: str, found: dict[str, dict[str, Tensor]]) -> dict[str, Value]:
+def _agreement(name: str, topic: str, estimates: dict[str, dict[str, Tensor]]) -> dict[str, Value]:
     """Cosines with the same topic's direction by estimators that come later, and with another topic's (the largest).
 
     That with u is told with its nulls, in `_alignment`.
     """
-    own, names = _of(found[name], topic), list(found)
-    values = {f"cos_{other}": _of(found[other], topic) for other in names[names.index(name) + 1 :] if other != "u"}
-    values = {quantity: (_cosine(own, vector), *NOTHING) for quantity, vector in values.items() if vector is not None}
-    others = [_cosine(own, rows[0]) for t, rows in found[name].items() if t not in ("", topic)]
+    direction, names = _row(estimates[name], topic), list(estimates)
+    values = {f"cos_{other}": _row(estimates[other], topic) for other in names[names.index(name) + 1 :] if other != "u"}
+    values = {
+        quantity: (_cosine(direction, vector), *NOTHING) for quantity, vector in values.items() if vector is not None
+    }
+    others = [_cosine(direction, rows[0]) for t, rows in estimates[name].items() if t not in ("", topic)]
     return values | ({"cos_other_topic": (max(others), *NOTHING)} if others else {})
 
 
@@ -165,9 +169,9 @@ def _halves(sample: Sample, seed: int) -> list[Sample]:
     return halves
 
 
-def _of(found: dict[str, Tensor], topic: str) -> Tensor | None:
+def _row(by_topic: dict[str, Tensor], topic: str) -> Tensor | None:
     """The first row of a topic, or of all topics together; None where there is none."""
-    rows = found.get(topic, found.get(""))
+    rows = by_topic.get(topic, by_topic.get(""))
     return None if rows is None or not len(rows) else rows[0]
 
 

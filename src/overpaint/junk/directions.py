@@ -29,8 +29,8 @@ class Junk:
         """Write as safetensors."""
         tensors = {f"topic/{name}": tensor for name, tensor in self.topics.items()}
         tensors |= {f"mean/{site}": tensor for site, tensor in self.means.items()}
-        for estimator, found in self.others.items():
-            tensors |= {f"other/{estimator}/{name}": rows for name, rows in found.items()}
+        for estimator, directions in self.others.items():
+            tensors |= {f"other/{estimator}/{name}": rows for name, rows in directions.items()}
         write_tensors(tensors, path, depth=self.depth)
 
     @classmethod

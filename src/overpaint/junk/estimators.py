@@ -49,9 +49,9 @@ class Sample:
         """
         benign = {name: name for name in base if name not in topics.values()}
         parts = [
-            {name: found[key].at(depth, tokens).float() for name, key in keys.items()}
+            {name: activations[key].at(depth, tokens).float() for name, key in keys.items()}
             for keys in (topics, benign)
-            for found in (base, run)
+            for activations in (base, run)
         ]
         return cls(*parts, {topic: u.float() for topic, u in controls.items()})
 
@@ -64,9 +64,9 @@ class Sample:
         hazardous = {topic: choose(len(rows)) for topic, rows in self.base.items()}
         benign = {name: choose(len(rows)) for name, rows in self.benign_base.items()}
         parts = [
-            {name: found[name][rows] for name, rows in chosen.items()}
+            {name: vectors[name][rows] for name, rows in chosen.items()}
             for chosen, pair in ((hazardous, (self.base, self.run)), (benign, (self.benign_base, self.benign_run)))
-            for found in pair
+            for vectors in pair
         ]
         return Sample(*parts, self.controls)
 
@@ -145,10 +145,10 @@ def refit(sample: Sample, count: int, seed: int = 0) -> dict[str, Tensor]:
 
 def fit(sample: Sample, base: dict[str, Activations], layer: int) -> Junk:
     """The directions of a run at `layer` by every estimator; base means are averaged over all prompt sets alike."""
-    means = {site: torch.stack([found.sites[site] for found in base.values()]).mean(0) for site in _sites(base)}
-    found = {name: function(sample) for name, function in ESTIMATORS.items()}
-    directions = {name: rows[0] for name, rows in found.pop("topic").items()}
-    others = {name: rows for name, rows in found.items() if name != "pooled"}  # which follows from the topics'
+    means = {site: torch.stack([prompts.sites[site] for prompts in base.values()]).mean(0) for site in _sites(base)}
+    estimates = {name: function(sample) for name, function in ESTIMATORS.items()}
+    directions = {name: rows[0] for name, rows in estimates.pop("topic").items()}
+    others = {name: rows for name, rows in estimates.items() if name != "pooled"}  # which follows from the topics'
     return Junk(directions, layer + 1, means, others | {"span_boot": refit(sample, RESAMPLES)})
 
 

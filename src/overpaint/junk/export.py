@@ -54,8 +54,8 @@ def fold(model: PreTrainedModel, clearing: Clearing) -> None:
     basis = clearing.basis.to(model.device)
     for parameter, axis in _writers(model):
         parameter.copy_(_without(parameter.float(), basis, axis, clearing.strength))
-    found = model(tokens).logits.float().log_softmax(-1)
-    if (found - wanted).abs().max() > TOLERANCE[model.dtype]:
+    folded = model(tokens).logits.float().log_softmax(-1)
+    if (folded - wanted).abs().max() > TOLERANCE[model.dtype]:
         raise UserError(
             f"A clearing cannot be folded into the weights of {type(model).__name__}, which change what is written to "
             "the residual stream after the last matrix, as a norm there does: export the clearing `none`."
@@ -71,11 +71,11 @@ def _without(weight: Tensor, basis: Tensor, axis: int, strength: float) -> Tenso
 def _writers(model: PreTrainedModel) -> list[tuple[nn.Parameter, int]]:
     """Every parameter that writes to the residual stream, with the axis that runs along the stream."""
     width = model.config.get_text_config().hidden_size
-    found = [(m.weight, 1) for m in model.modules() if isinstance(m, nn.Embedding) and m.embedding_dim == width]
+    writers = [(m.weight, 1) for m in model.modules() if isinstance(m, nn.Embedding) and m.embedding_dim == width]
     for part in (part for block in blocks(model) for part in (attention(block), mlp(block))):
         matrix, axis, bias = last_matrix(part)
-        found += [(matrix, axis)] + ([] if bias is None else [(bias, 0)])
-    return found
+        writers += [(matrix, axis)] + ([] if bias is None else [(bias, 0)])
+    return writers
 
 
 def _untie(model: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""Fit the junk directions of a run and describe them, on the prompts of the fitting half."""
+"""Fit the junk directions of a run and describe them, on the prompts of the split `fit`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ def fit(base: Path, run: Path, overlay: Path, topics: dict[str, str], position: 
 
     topics: {hazardous topic: prompt set}.    position: the tokens that it is fitted on, `last` or `mean`.
     """
-    halves = {split: (activations.load(base, split), activations.load(run, split)) for split in ("fit", "report")}
+    halves = {split: (activations.load(base, split), activations.load(run, split)) for split in ("fit", "test")}
     controls, settings = read_overlay(overlay)
     layer, other = settings["layer"], {"last": "mean", "mean": "last"}[position]
 
@@ -30,6 +30,6 @@ def fit(base: Path, run: Path, overlay: Path, topics: dict[str, str], position: 
         return Sample.of(*halves[split], topics, controls, layer + 1, at)
 
     fitted, scales = sample("fit", position), settings.get("scale", {})
-    rows = diagnosis.diagnose(fitted, sample("report", position), sample("fit", other), scales)
+    rows = diagnosis.diagnose(fitted, sample("test", position), sample("fit", other), scales)
     junk = estimators.fit(fitted, halves["fit"][0], layer)
     return Fitted(junk, rows, diagnosis.depths(*halves["fit"], topics, controls))

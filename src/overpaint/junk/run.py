@@ -38,6 +38,12 @@ class Run:
         model, base_tensors = load_overlaid(given.model, overlay, dtype)
         return cls(model, load_tokenizer(given.model), overlay, base_tensors, Junk.load(given.junk))
 
+    @property
+    def fitted_depths(self) -> tuple[int, ...] | None:
+        """The depth at which the run's directions are fitted; None of the base, which all depths are compared with."""
+        layer = self.overlay.settings.get("layer")
+        return None if layer is None else (layer + 1,)
+
     def clearings(self, name: str, settings: dict) -> list[Clearing]:
         """The concrete clearings of an entry of the catalogue."""
         return for_run(name, settings, self.overlay.settings, self.junk)

@@ -20,9 +20,9 @@ def of_runs(model: nn.Module, runs: list[str], overlays: list[str], junk: list[s
     model: the base.    overlays, junk: where those of each run are kept.
     """
     base, axes = dict(model.named_parameters()), stream_axes(model)
-    for run, path, found in zip(runs, overlays, junk, strict=True):
+    for run, path, fitted in zip(runs, overlays, junk, strict=True):
         overlay = Overlay.load(path)
-        directions = {"r": Junk.load(found).topics, "u": overlay.controls}
+        directions = {"r": Junk.load(fitted).topics, "u": overlay.controls}
         for row in analyse(base, overlay.tensors, axes, directions):
             yield {"run": run} | row
 
@@ -42,21 +42,21 @@ def analyse(
     rows = []
     for name, after in changed.items():
         change = after.float() - base[name].float()
-        told = [("all", "relative_change", (relative(change, base[name].float()), *NOTHING))]
+        quantities = [("all", "relative_change", (relative(change, base[name].float()), *NOTHING))]
         if name in axes and change.any():
-            told += _spectrum(change.movedim(axes[name], 0).flatten(1), directions, seed)
+            quantities += _spectrum(change.movedim(axes[name], 0).flatten(1), directions, seed)
         rows += [
             {"tensor": name, "topic": topic, "quantity": quantity, "value": value, "null_low": low, "null_high": high}
-            for topic, quantity, (value, low, high) in told
+            for topic, quantity, (value, low, high) in quantities
         ]
     return rows
 
 
 def stream_axes(model: nn.Module) -> dict[str, int]:
     """The axis that runs along the residual stream, of every matrix by which a block writes to it."""
-    found = [last_matrix(part)[:2] for block in blocks(model) for part in (attention(block), mlp(block))]
-    names = parameter_names(model, [matrix for matrix, _ in found])
-    return {name: axis for name, (_, axis) in zip(names, found, strict=True)}
+    matrices = [last_matrix(part)[:2] for block in blocks(model) for part in (attention(block), mlp(block))]
+    names = parameter_names(model, [matrix for matrix, _ in matrices])
+    return {name: axis for name, (_, axis) in zip(names, matrices, strict=True)}
 
 
 def relative(change: Tensor, before: Tensor) -> float:
@@ -64,14 +64,14 @@ def relative(change: Tensor, before: Tensor) -> float:
     return float(change.norm() / before.norm())
 
 
-def effective_rank(energies: Tensor) -> float:
-    """exp of the entropy of the shares of energy: k for k equal ones, 1 for a single one."""
-    shares = energies[energies > 0] / energies.sum()
+def effective_rank(squares: Tensor) -> float:
+    """exp of the entropy of the shares of squared singular values: k for k equal ones, 1 for a single one."""
+    shares = squares[squares > 0] / squares.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 def removed_share(gram: Tensor, basis: Tensor) -> float:
-    """Share of the energy of a matrix [width, n] that projecting out the rows of `basis` [k, width] takes away.
+    """Share of the squared norm of a matrix [width, n] that projecting out the rows of `basis` [k, width] takes away.
 
     gram: the matrix times its transpose, [width, width].
     """

@@ -24,6 +24,6 @@ def modules(part: str) -> list[str]:
     return [f"{__name__}.{name}.{part}" for name in names()]
 
 
-def every(part: str = "") -> dict[str, ModuleType]:
+def discovered(part: str = "") -> dict[str, ModuleType]:
     """{measure: what it says of itself, or a part of it}."""
     return {name: get(name, part) for name in names()}

@@ -45,8 +45,8 @@ def blocks(model: dict[str, Any]) -> int | None:
     """Number of a model's blocks, as its entry says or, of a folder, config.json; None where neither does."""
     if model["source"] != "folder":
         return model.get("layers")
-    own = text_config(config(Path(model["path"])))
-    return next((own[key] for key in BLOCKS if key in own), None)
+    text = text_config(config(Path(model["path"])))
+    return next((text[key] for key in BLOCKS if key in text), None)
 
 
 def has_template(folder: Path) -> bool:
@@ -75,8 +75,8 @@ def header(path: Path) -> Header:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size <= min(HEADER, path.stat().st_size - 8):
                 raise ValueError("its header is missing, cut short or longer than 100 MB")
-            found = _parse(file.read(size))
-        tensors = {key: tensor for key, tensor in found.items() if key != "__metadata__"}
+            entries = _parse(file.read(size))
+        tensors = {key: tensor for key, tensor in entries.items() if key != "__metadata__"}
         end = max(map(_end, tensors.values()), default=0)
         if end + size + 8 != path.stat().st_size:
             raise ValueError("it is not as long as its header says")
@@ -90,9 +90,9 @@ def config(folder: Path) -> dict[str, Any]:
     return _json(Path(folder) / "config.json")
 
 
-def text_config(own: dict[str, Any]) -> dict[str, Any]:
+def text_config(settings: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that says what the language model is."""
-    return own["text_config"] if isinstance(own.get("text_config"), dict) else own
+    return settings["text_config"] if isinstance(settings.get("text_config"), dict) else settings
 
 
 def _check(folder: Path) -> None:
@@ -110,34 +110,34 @@ def _check(folder: Path) -> None:
             f"The folder {folder} holds the adapter {min(adapter)} beside full weights, which is not loaded: merge it "
             "into them, or take it out of the folder."
         )
-    own = config(folder)
-    _check_config(own, folder)
+    settings = config(folder)
+    _check_config(settings, folder)
     tensors = _tensors(folder, names)
-    _check_tensors(tensors, own, folder)
+    _check_tensors(tensors, settings, folder)
 
 
-def _check_config(own: dict[str, Any], folder: Path) -> None:
-    text, path = text_config(own), folder / "config.json"
-    if own.get("quantization_config") or text.get("quantization_config"):
+def _check_config(settings: dict[str, Any], folder: Path) -> None:
+    text, path = text_config(settings), folder / "config.json"
+    if settings.get("quantization_config") or text.get("quantization_config"):
         raise UserError(
             f"{path} has a `quantization_config`: use full weights, since the matrices that unlearning trains must be "
             "floating-point numbers."
         )
-    kind = own.get("model_type")
+    kind = settings.get("model_type")
     if not isinstance(kind, str):
         raise UserError(f"{path} has no `model_type`: use the folder of a decoder-only language model.")
-    known = _causal()
-    if known and kind not in known:
-        code = " and brings code of its own (`auto_map`), which is never run" if "auto_map" in own else ""
+    causal = _causal()
+    if causal and kind not in causal:
+        code = " and brings code of its own (`auto_map`), which is never run" if "auto_map" in settings else ""
         raise UserError(
             f"{path} is of the type {kind!r}, no causal language model that transformers knows{code}: use a "
             "decoder-only language model."
         )
-    if own.get("is_encoder_decoder") is True or (own is not text and "vision_config" in own):
+    if settings.get("is_encoder_decoder") is True or (settings is not text and "vision_config" in settings):
         raise UserError(f"{path} is no text model with a decoder alone: use a decoder-only language model.")
 
 
-def _check_tensors(tensors: Header, own: dict[str, Any], folder: Path) -> None:
+def _check_tensors(tensors: Header, settings: dict[str, Any], folder: Path) -> None:
     """No integers in place of weights, and no more blocks than tensors."""
     matrices = {key: tensor["dtype"] for key, tensor in tensors.items() if re.search(r"weight$|weight_packed$", key)}
     packed = [key for key, kind in matrices.items() if kind not in FULL]
@@ -146,22 +146,22 @@ def _check_tensors(tensors: Header, own: dict[str, Any], folder: Path) -> None:
             f"The weights in {folder} are quantised ({min(packed)} is {matrices[min(packed)]}): use full weights."
         )
     for key in (*BLOCKS, "vocab_size"):
-        value = text_config(own).get(key, 1)
+        value = text_config(settings).get(key, 1)
         most = max(1, len(tensors)) if key != "vocab_size" else 2**31
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise UserError(
                 f"{folder / 'config.json'}: `{key}` is {str(value)[:40]}, which its weights are not of: write what the "
                 "model has, an integer from 1."
             )
-    text = text_config(own)
+    text = text_config(settings)
     rows = {key: tensor["shape"][:1] for key, tensor in tensors.items() if EMBEDDING.search(key)}
-    for key, found in rows.items():
-        if found != [text.get("vocab_size", *found)]:
+    for key, shape in rows.items():
+        if shape != [text.get("vocab_size", *shape)]:
             raise UserError(
-                f"The weights in {folder} have {found[0]} rows in {key}, and `vocab_size` in config.json is "
+                f"The weights in {folder} have {shape[0]} rows in {key}, and `vocab_size` in config.json is "
                 f"{text['vocab_size']}: write the number of rows."
             )
-    if own.get("tie_word_embeddings") is False and rows and not any(OUTPUT.search(key) for key in tensors):
+    if settings.get("tie_word_embeddings") is False and rows and not any(OUTPUT.search(key) for key in tensors):
         raise UserError(
             f"The weights in {folder} lack the output matrix (lm_head.weight), which `tie_word_embeddings: false` in "
             "config.json asks for: save the whole causal language model."
@@ -189,15 +189,15 @@ def _tensors(folder: Path, names: set[str]) -> Header:
     missing = sorted(files - names)
     if missing:
         raise UserError(f"The folder {folder} lacks the weights {missing[0]}, which {INDEX} names: fetch it again.")
-    found: Header = {}
+    tensors: Header = {}
     for file in sorted(files):
-        own = header(folder / file)
+        part = header(folder / file)
         wanted = {tensor for tensor, place in listed.items() if place == file}
-        if set(own) != wanted or found.keys() & own.keys():
-            odd = min(set(own) ^ wanted or found.keys() & own.keys())
+        if set(part) != wanted or tensors.keys() & part.keys():
+            odd = min(set(part) ^ wanted or tensors.keys() & part.keys())
             raise UserError(f"{folder / INDEX} and {file} disagree on the tensor {odd!r}: fetch the model again.")
-        found |= own
-    return found
+        tensors |= part
+    return tensors
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -242,10 +242,10 @@ def _parse(text: bytes) -> dict[str, Any]:
     def constant(name: str) -> None:
         raise ValueError(f"it has the number {name}")
 
-    found = json.loads(text, parse_constant=constant)
-    if not isinstance(found, dict):
+    value = json.loads(text, parse_constant=constant)
+    if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
-    return found
+    return value
 
 
 def _open(path: Path):
@@ -260,9 +260,9 @@ def _causal() -> set[str]:
 
     Read from its source: an import of transformers takes longer than all the rest of a dry run.
     """
-    found = find_spec("transformers")
-    if found is None or not found.origin:
+    spec = find_spec("transformers")
+    if spec is None or not spec.origin:
         return set()
-    source = (Path(found.origin).parent / "models/auto/modeling_auto.py").read_text(encoding="utf-8")
+    source = (Path(spec.origin).parent / "models/auto/modeling_auto.py").read_text(encoding="utf-8")
     listed = re.search(r"^MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = OrderedDict\((.*?)^\)", source, re.DOTALL | re.MULTILINE)
     return set(re.findall(r'\("([\w.-]+)", ', listed.group(1))) if listed else set()

@@ -90,11 +90,11 @@ def check_sites(model: nn.Module) -> None:
     row = row.to(model.device, model.dtype)
 
     def left(sites: Iterable[str]) -> Tensor:
-        found = []
+        outputs = []
         edits = {site: lambda hidden: hidden - (hidden @ row)[..., None] * row for site in sites}
-        with edit_sites(model, edits), edit_output(blocks(model)[-1], lambda hidden: found.append(hidden) or hidden):
+        with edit_sites(model, edits), edit_output(blocks(model)[-1], lambda hidden: outputs.append(hidden) or hidden):
             model(tokens, use_cache=False, logits_to_keep=1)
-        return (found[0].float() @ row.float()).norm()
+        return (outputs[0].float() @ row.float()).norm()
 
     if left(residual_sites(model)) > 0.02 * left([]):
         raise UserError(

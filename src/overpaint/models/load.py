@@ -39,7 +39,7 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
     device = device or default_device()
     place = {} if device == "cpu" else {"device_map": {"": device}}
     with _told(f"The model in {folder}"):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=_config(folder),
             dtype=getattr(torch, dtype),
@@ -50,7 +50,7 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
             **place,
         )
     model.eval().requires_grad_(False)
-    _check_loaded(model, found, folder)
+    _check_loaded(model, info, folder)
     with _told(f"The model in {folder}"):
         _check_logits(model, folder)
     return model
@@ -131,15 +131,15 @@ def _config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def _check_loaded(model: PreTrainedModel, found: dict, folder: Path) -> None:
+def _check_loaded(model: PreTrainedModel, info: dict, folder: Path) -> None:
     """Refuse tensors that the files lack, that the model has no place for, or of another shape; and wrong parts."""
-    unexpected = [key for key in found["unexpected_keys"] if not COMPUTED.search(key)]
-    mismatched = [f"{key} {tuple(stored)}, not {tuple(wanted)}" for key, stored, wanted in found["mismatched_keys"]]
+    unexpected = [key for key in info["unexpected_keys"] if not COMPUTED.search(key)]
+    mismatched = [f"{key} {tuple(stored)}, not {tuple(wanted)}" for key, stored, wanted in info["mismatched_keys"]]
     for keys, wrong in (
-        (found["missing_keys"], "lack"),
+        (info["missing_keys"], "lack"),
         (mismatched, "have another shape than config.json says for"),
         (unexpected, "have more than config.json asks for, namely"),
-        (found["error_msgs"], "cannot be loaded:"),
+        (info["error_msgs"], "cannot be loaded:"),
     ):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -177,15 +177,15 @@ def _rows(folder: Path) -> int:
 def _end_no_text(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Have the tokenizer put its start tokens before a text and nothing behind it: what follows is yet to be scored."""
     text = tokenizer.convert_tokens_to_string([tokenizer.convert_ids_to_tokens(0)]) or "a"
-    own, whole = (tokenizer(text, add_special_tokens=special)["input_ids"] for special in (False, True))
-    start = next((i for i in range(len(whole) - len(own) + 1) if whole[i : i + len(own)] == own), None)
+    inner, whole = (tokenizer(text, add_special_tokens=special)["input_ids"] for special in (False, True))
+    start = next((i for i in range(len(whole) - len(inner) + 1) if whole[i : i + len(inner)] == inner), None)
     if start is None:
         raise UserError(f"The tokenizer in {folder} writes other tokens into a text than before it: use another model.")
-    if whole[start + len(own) :]:
+    if whole[start + len(inner) :]:
         before = [(tokenizer.convert_ids_to_tokens(number), number) for number in whole[:start]]
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single=[*(token for token, _ in before), "$A"], special_tokens=before
         )
         print(f"The tokenizer in {folder} ends every text with a token of its own: left out, as texts go on here")
-        if tokenizer(text)["input_ids"] != whole[: start + len(own)]:
+        if tokenizer(text)["input_ids"] != whole[: start + len(inner)]:
             raise UserError(f"The tokenizer in {folder} ends every text with a token: use one that does not.")

@@ -30,15 +30,14 @@ class Overlay:
     base: str = ""
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write as safetensors with metadata."""
+    def save(self, path: Path, snapshots: Path | None = None) -> None:
+        """Write as safetensors with metadata, and the snapshots, none in most runs, to a file of their own."""
         tensors = {f"weight/{k}": v for k, v in self.tensors.items()}
         tensors |= {f"control/{k}": v for k, v in self.controls.items()}
         write_tensors(tensors, path, settings=self.settings, base=self.base)
-
-    def save_snapshots(self, path: Path) -> None:
-        """Write the snapshots as safetensors, none in most runs."""
-        write_tensors({f"{step}/{k}": v for step, found in self.snapshots.items() for k, v in found.items()}, path)
+        if snapshots:
+            kept = {f"{step}/{k}": v for step, tensors in self.snapshots.items() for k, v in tensors.items()}
+            write_tensors(kept, snapshots)
 
     @classmethod
     def load(cls, path: Path) -> "Overlay":
@@ -60,12 +59,12 @@ class Overlay:
 
 
 def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
-    """{step: changed parameters}, in the order of steps, as `Overlay.save_snapshots` wrote them."""
-    found: dict[int, dict[str, Tensor]] = {}
+    """{step: changed parameters}, in the order of steps, as `Overlay.save` wrote them."""
+    snapshots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in read_tensors(path)[0].items():
         step, _, name = key.partition("/")
-        found.setdefault(int(step), {})[name] = tensor
-    return dict(sorted(found.items()))
+        snapshots.setdefault(int(step), {})[name] = tensor
+    return dict(sorted(snapshots.items()))
 
 
 def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -80,12 +79,12 @@ def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 def replaced(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
     """Within the context `model` has `tensors` in place of its parameters of the same names."""
     parameters = dict(model.named_parameters())
-    own = {name: parameters[name].detach().clone() for name in tensors}
+    before = {name: parameters[name].detach().clone() for name in tensors}
     restore(model, tensors)
     try:
         yield
     finally:
-        restore(model, own)
+        restore(model, before)
 
 
 def base_fingerprint(model: nn.Module, names: list[str]) -> str:

@@ -9,13 +9,13 @@ from overpaint.errors import UserError
 def blocks(model: nn.Module) -> nn.ModuleList:
     """The transformer blocks: the one ModuleList as long as the configuration's `num_hidden_layers`."""
     count = model.config.get_text_config().num_hidden_layers
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if len(found) != 1:
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if len(lists) != 1:
         raise UserError(
-            f"{type(model).__name__} has {len(found)} module lists of {count} blocks, not one: its layers cannot be "
+            f"{type(model).__name__} has {len(lists)} module lists of {count} blocks, not one: its layers cannot be "
             "found by structure, so use a decoder-only language model."
         )
-    return found[0]
+    return lists[0]
 
 
 def attention(block: nn.Module) -> nn.Module:
@@ -88,14 +88,14 @@ def parameter_names(model: nn.Module, parameters: list[nn.Parameter]) -> list[st
 
 def _child(block: nn.Module, words: tuple[str, ...]) -> nn.Module:
     """The child that multiplies by matrices and whose own name holds one of `words` (not a norm, not a dropout)."""
-    found = [
+    children = [
         child
         for name, child in block.named_children()
         if any(word in name.lower() for word in words) and any(p.dim() > 1 for p in child.parameters())
     ]
-    if len(found) != 1:
+    if len(children) != 1:
         raise UserError(
-            f"{type(block).__name__} has {len(found)} children named like {' or '.join(words)}, not one: its residual "
-            "writes cannot be found by structure, so use another architecture."
+            f"{type(block).__name__} has {len(children)} children named like {' or '.join(words)}, not one: its "
+            "residual writes cannot be found by structure, so use another architecture."
         )
-    return found[0]
+    return children[0]

@@ -25,7 +25,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, **metadata: Any) -> No
 
 
 def read_tensors(path: Path, *needed: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a safetensors file; one that is damaged, or lacks `needed` metadata, is one sentence."""
+    """Tensors and metadata of a safetensors file. Raises UserError where it is damaged or lacks `needed` metadata."""
     try:
         with safe_open(path, "pt") as file:
             names, metadata = file.keys(), json.loads((file.metadata() or {}).get("metadata", "{}"))

@@ -27,21 +27,21 @@ def lines_of(rows: pd.DataFrame, primary: str, method: str) -> list[Line]:
     Of other clearings than the primary those that were asked about all its topics; few were asked about benign ones.
     """
     unlearned = rows[rows.method != "base"]
-    own = {name: part for name, part in unlearned[unlearned.other_topic.eq(False)].groupby("clearing", sort=False)}
-    kinds = {name: part.kind.iloc[0] for name, part in own.items()}
+    parts = {name: part for name, part in unlearned[unlearned.other_topic.eq(False)].groupby("clearing", sort=False)}
+    kinds = {name: part.kind.iloc[0] for name, part in parts.items()}
     others = [name for name, kind in kinds.items() if kind in ("primary", "alternative") and name != primary]
-    if primary in own:
-        others = [name for name in others if set(own[primary].topic) <= set(own[name].topic)]
+    if primary in parts:
+        others = [name for name in others if set(parts[primary].topic) <= set(parts[name].topic)]
     lines = [Line("base", "base", rows[rows.method == "base"])]
     lines += [Line(method, "unlearned", unlearned[unlearned.clearing == "none"])]
-    for name in [primary] * (primary in own) + others:
-        lines.append(Line(f"cleared: {name}", "cleared" if name == primary else "alternative", own[name]))
+    for name in [primary] * (primary in parts) + others:
+        lines.append(Line(f"cleared: {name}", "cleared" if name == primary else "alternative", parts[name]))
     for name, part in unlearned[unlearned.other_topic.eq(True)].groupby("clearing", sort=False):
         lines.append(Line(shown_name(name, other_topic=True), "null", part))
     for kind, called in (("control", "base, cleared"), ("null", "null")):
-        for name in (name for name, found in kinds.items() if found == kind and name != primary):
-            random = own[name].draw.notna().any()
-            lines.append(Line(f"{'random' if random else called}: {name}", "null", own[name]))
+        for name in (name for name, other in kinds.items() if other == kind and name != primary):
+            random = parts[name].draw.notna().any()
+            lines.append(Line(f"{'random' if random else called}: {name}", "null", parts[name]))
     return lines
 
 

@@ -88,10 +88,10 @@ def _fixed_cell(config: dict) -> Cell | None:
 
 def _read(path: Path, study: str) -> pd.DataFrame:
     table = pd.read_parquet(path)
-    known = sorted(table.study.dropna().unique()) if "study" in table else []
-    if study and known and study not in known:
-        raise UserError(f"{path} holds no rows of study {study!r}; it holds {', '.join(known)}.")
-    table = table[table.study == study] if study and known else table
+    studies = sorted(table.study.dropna().unique()) if "study" in table else []
+    if study and studies and study not in studies:
+        raise UserError(f"{path} holds no rows of study {study!r}; it holds {', '.join(studies)}.")
+    table = table[table.study == study] if study and studies else table
     types = {"layer": "Int64", "c": float}
     return table.astype({name: types[name] for name in types if name in table}).reset_index(drop=True)
 

@@ -81,8 +81,8 @@ def role_name(rows: pd.DataFrame) -> str:
 
 def seeds_pooled(table: pd.DataFrame, cell: Cell) -> str:
     """`3 seeds pooled`, or `1 seed`."""
-    found = in_cell(table, cell).seed
-    number = found[found != "all"].nunique()
+    seeds = in_cell(table, cell).seed
+    number = seeds[seeds != "all"].nunique()
     return count(number, "seed") + " pooled" * (number > 1)
 
 
@@ -91,16 +91,16 @@ def counts(rows: pd.DataFrame) -> str:
     return listed([f"{int(overall(rows, role).n.max())} {role}" for role in roles(rows)])
 
 
-def of_models(rows: pd.DataFrame, metric: str, primary: str, form: Callable[[float], str], base: bool = True) -> str:
+def per_model(rows: pd.DataFrame, metric: str, primary: str, form: Callable[[float], str], base: bool = True) -> str:
     """`base 0.25 (...), unlearned 0.36 (...) and cleared 0.17 (...)` of one metric."""
     rows = rows[rows.metric == metric]
     after = rows[rows.method != "base"]
-    found = {"base": first_or_none(rows[rows.method == "base"])} if base else {}
-    found |= {"unlearned": first_where(after, clearing="none"), "cleared": first_where(cleared_by(after, primary))}
-    return listed([f"{name} {number(row, form)}" for name, row in found.items()])
+    by_state = {"base": first_or_none(rows[rows.method == "base"])} if base else {}
+    by_state |= {"unlearned": first_where(after, clearing="none"), "cleared": first_where(cleared_by(after, primary))}
+    return listed([f"{name} {number(row, form)}" for name, row in by_state.items()])
 
 
-def of_states(rows: pd.DataFrame, form: Callable[[float], str], **wanted: str) -> str:
+def per_state(rows: pd.DataFrame, form: Callable[[float], str], **wanted: str) -> str:
     """`base 98 % (...), unlearned 59 % (...) and never knew the facts 27 % (...)`."""
-    found = {state: first_where(rows, state=state, **wanted) for state in STATES}
-    return listed([f"{state_name(name)} {number(row, form)}" for name, row in found.items() if row is not None])
+    by_state = {state: first_where(rows, state=state, **wanted) for state in STATES}
+    return listed([f"{state_name(name)} {number(row, form)}" for name, row in by_state.items() if row is not None])

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
@@ -56,16 +57,10 @@ class Benchmark:
     def of(cls, name: str, settings: dict, path: Path) -> "Benchmark":
         """The benchmark of a catalogue entry, normalised to `path`."""
         metric = "perplexity" if settings["kind"] == "text" else settings["metric"]
-        own = {
+        fields = {
             key: settings[key] for key in ("topic", "max_scored", "prior", "scoring", "description", "chat_template")
         }
-        return cls(name, path=path, metric=metric, task=settings.get("task", ""), **own)
-
-    @classmethod
-    def every(cls, entries: dict[str, dict], paths: list[str]) -> "dict[str, Benchmark]":
-        """The benchmarks of several entries, by name."""
-        files = zip(entries.items(), paths, strict=True)
-        return {name: cls.of(name, settings, Path(path)) for (name, settings), path in files}
+        return cls(name, path=path, metric=metric, task=settings.get("task", ""), **fields)
 
 
 class IntervenedLM(Scorer, TemplateLM):
@@ -154,21 +149,24 @@ class IntervenedLM(Scorer, TemplateLM):
 Plan = list[tuple[Clearing, list[Benchmark]]]  # what is asked under each clearing
 
 
-def planned(run: Run, entries: list[dict], clearings: dict[str, dict], benchmarks: dict[str, Benchmark]) -> Plan:
-    """What is asked of a run: the entries of `study.evaluate` that are for it, with its concrete clearings."""
-    return [
+def of_job(given: Any, params: Any) -> tuple[Run, Plan, str]:
+    """Of a job's inputs and parameters: its run, what is asked of it under which clearing, and of which split."""
+    run, files = Run.load(given, params.dtype), zip(params.benchmarks.items(), given.benchmarks, strict=True)
+    benchmarks = {name: Benchmark.of(name, settings, Path(path)) for (name, settings), path in files}
+    plan = [
         (cleared, [benchmarks[name] for name in entry["benchmarks"]])
-        for entry in entries
+        for entry in params.evaluation_plan
         for name in entry["clearings"]
-        for cleared in run.clearings(name, clearings[name])
+        for cleared in run.clearings(name, params.clearings[name])
     ]
+    return run, plan, params.split
 
 
 def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`.
 
     A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
-    (nats, of the right answer or the text), tokens (of the text), scores (log-likelihood of each option).
+    (nats, of the correct answer or the text), tokens (of the text), scores (log-likelihood of each option).
     """
     check_sites(run.model)
     lm = IntervenedLM(run.model, run.tokenizer)
@@ -177,9 +175,9 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     for done, (clearing, benchmarks) in enumerate(plan, 1):
         with run.cleared(clearing):
             for benchmark in benchmarks:
-                found = _answers(lm, asked[benchmark], benchmark)
-                _check_answers(found, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
-                rows += [clearing.label | row for row in found]
+                answers = _answers(lm, asked[benchmark], benchmark)
+                _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
+                rows += [clearing.label | row for row in answers]
         said = (value for value in clearing.label.values() if value not in ("", None))
         print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
     return rows
@@ -215,12 +213,12 @@ def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
     by_task: dict[str, list[dict]] = {}
     for row in spread(rows, benchmark.max_scored or len(rows)):
         by_task.setdefault(row["task"], []).append(row)
-    known = definitions(benchmark.task)
+    tasks_of_harness = definitions(benchmark.task)
     tasks = {
-        name: LocalTask(known[name], [row["document"] for row in own], benchmark.metric)
-        for name, own in by_task.items()
+        name: LocalTask(tasks_of_harness[name], [row["document"] for row in listed], benchmark.metric)
+        for name, listed in by_task.items()
     }
-    return [_questions(own, tasks[name], benchmark, lm) for name, own in by_task.items()]
+    return [_questions(listed, tasks[name], benchmark, lm) for name, listed in by_task.items()]
 
 
 def _questions(rows: list[dict], task: LocalTask, benchmark: Benchmark, lm: IntervenedLM) -> _Asked:
@@ -245,10 +243,10 @@ def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> lis
 def _check_answers(rows: list[dict], what: str) -> None:
     """Refuse scores that are no numbers, and a benchmark whose options tie in every question: the first would win."""
     check_finite([value for row in rows for value in (row["nll"], *row["scores"])], what)
-    asked = [row["scores"] for row in rows if len(row["scores"]) > 1]
-    if len(asked) > 1 and all(min(scores) == max(scores) for scores in asked):
+    scored = [row["scores"] for row in rows if len(row["scores"]) > 1]
+    if len(scored) > 1 and all(min(scores) == max(scores) for scores in scored):
         raise UserError(
-            f"All options of all {len(asked)} questions tie in the scores of {what}, as where the tokenizer has one "
+            f"All options of all {len(scored)} questions tie in the scores of {what}, as where the tokenizer has one "
             "token for all: write options that it tells apart."
         )
 
@@ -260,7 +258,7 @@ def _check_letters(task: LocalTask, lm: IntervenedLM, benchmark: Benchmark) -> N
         return
     tokens = [tuple(lm.tok_encode(letter, add_special_tokens=False)) for letter in letters]
     unk = lm.tokenizer.unk_token_id
-    unknown = [letter for letter, own in zip(letters, tokens, strict=True) if not own or unk in own]
+    unknown = [letter for letter, ids in zip(letters, tokens, strict=True) if not ids or unk in ids]
     if unknown or len(set(tokens)) < len(tokens):
         odd = "does not know" if unknown else "has one token for several of"
         raise UserError(

@@ -33,17 +33,17 @@ def log_likelihoods(model: nn.Module, pairs: list[tuple[list[int], list[int]]]) 
 
     Raises UserError where one is no finite number.
     """
-    found = [0.0] * len(pairs)
-    asked = [index for index, (_, target) in enumerate(pairs) if target]
-    for rows, tokens in batches(model, [pairs[index][0] + pairs[index][1] for index in asked]):
+    sums = [0.0] * len(pairs)
+    scored = [index for index, (_, target) in enumerate(pairs) if target]
+    for rows, tokens in batches(model, [pairs[index][0] + pairs[index][1] for index in scored]):
         logs = log_probabilities(model, tokens[:, :-1])
-        for row, own in zip(rows, logs, strict=True):
-            context, target = pairs[asked[row]]
+        for row, row_logs in zip(rows, logs, strict=True):
+            context, target = pairs[scored[row]]
             start = len(context) - 1
-            places = torch.arange(start, start + len(target), device=own.device)
-            found[asked[row]] = own[places, torch.tensor(target, device=own.device)].double().sum().item()
-    check_finite(found, f"{model.name_or_path or type(model).__name__}")
-    return found
+            places = torch.arange(start, start + len(target), device=row_logs.device)
+            sums[scored[row]] = row_logs[places, torch.tensor(target, device=row_logs.device)].double().sum().item()
+    check_finite(sums, f"{model.name_or_path or type(model).__name__}")
+    return sums
 
 
 def check_finite(values: list[float], what: str) -> None:

@@ -109,13 +109,13 @@ class Scorer:
         different = tuple(dict.fromkeys(pairs))
 
         def run(size: int) -> dict[Pair, tuple[float, bool]]:
-            self.pack_tokens, found = size, {}  # what fits is kept for later
+            self.pack_tokens, scores = size, {}  # what fits is kept for later
             for pack in self._packs_of(different, size):
-                found |= self._score_pack(pack)
-            return found
+                scores |= self._score_pack(pack)
+            return scores
 
-        found = by_trying(run, self.pack_tokens)
-        return [found[pair] for pair in pairs]
+        scores = by_trying(run, self.pack_tokens)
+        return [scores[pair] for pair in pairs]
 
     def _packs_of(self, pairs: tuple[Pair, ...], size: int) -> list[_Pack]:
         """Packs of at most `size` tokens; made once, since every clearing is asked the same."""

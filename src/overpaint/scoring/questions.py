@@ -18,7 +18,7 @@ from overpaint.sources.texts import read_rows
 class Question:
     """One question.
 
-    unit: the fact or article that it asks about; split: `fit` or `report`; answer: number of the right option.
+    unit: the fact or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.
@@ -41,7 +41,7 @@ class Question:
 
     @property
     def distinct(self) -> bool:
-        """Whether no other option starts with the right option's first token."""
+        """Whether no other option starts with the correct option's first token."""
         return self.first.count(self.first[self.answer]) == 1
 
 
@@ -49,38 +49,38 @@ def read(
     paths: list[Path], benchmarks: list[dict], tokenizer: PreTrainedTokenizerBase, *splits: str
 ) -> dict[str, list[Question]]:
     """Questions of the given splits by topic, from normalised benchmarks and their entries in the catalogue."""
-    found: dict[str, list[Question]] = {}
+    questions: dict[str, list[Question]] = {}
     for path, settings in zip(paths, benchmarks, strict=True):
         rows = read_rows(Path(path), "questions")
         for split in splits:
-            own = [row for row in rows if row["split"] == split]
-            kept = own[: settings["max_scored"] or len(own)]
-            found.setdefault(settings["topic"], []).extend(_question(row, tokenizer, settings) for row in kept)
-    return found
+            of_split = [row for row in rows if row["split"] == split]
+            kept = of_split[: settings["max_scored"] or len(of_split)]
+            questions.setdefault(settings["topic"], []).extend(_question(row, tokenizer, settings) for row in kept)
+    return questions
 
 
 def ask(model: nn.Module, questions: list[Question]) -> list[dict]:
-    """A row per question: unit, correct by its metric, nll of the right option in nats."""
+    """A row per question: unit, correct by its metric, nll of the correct option in nats."""
     pairs = [(question.context, option) for question in questions for option in question.options]
     scores = iter(log_likelihoods(model, pairs))
     priors = iter(log_likelihoods(model, [pair for question in questions for pair in question.prior]))
     rows = []
     for question in questions:
-        own = [next(scores) for _ in question.options]
-        chosen = own
+        sums = [next(scores) for _ in question.options]
+        chosen = sums
         if question.metric == "acc_norm":
-            chosen = [score / len(choice) for score, choice in zip(own, question.choices, strict=True)]
+            chosen = [score / len(choice) for score, choice in zip(sums, question.choices, strict=True)]
         if question.metric == "acc_mutual_info":
-            chosen = [score - next(priors) for score in own]
+            chosen = [score - next(priors) for score in sums]
         correct = chosen.index(max(chosen)) == question.answer
-        rows.append({"unit": question.unit, "correct": correct, "nll": -own[question.answer]})
+        rows.append({"unit": question.unit, "correct": correct, "nll": -sums[question.answer]})
     return rows
 
 
 def _question(row: dict, tokenizer: PreTrainedTokenizerBase, settings: dict) -> Question:
     mutual, start = settings["metric"] == "acc_mutual_info", start_token(tokenizer)
-    asked = row["question"] or settings["prior"]  # as `evaluation.IntervenedLM.loglikelihood`
-    pairs = [_pair(tokenizer, asked, f" {choice}", start) for choice in row["choices"]]
+    text = row["question"] or settings["prior"]  # as `evaluation.IntervenedLM.loglikelihood`
+    pairs = [_pair(tokenizer, text, f" {choice}", start) for choice in row["choices"]]
     prior = [_pair(tokenizer, settings["prior"], f" {choice}", start) for choice in row["choices"] if mutual]
     return Question(
         unit=row["unit"], split=row["split"], answer=row["answer"], text=row["question"], choices=row["choices"],
@@ -96,6 +96,6 @@ def _pair(
         ids = tokenizer(continuation, add_special_tokens=False)["input_ids"]
         return ([start], ids) if ids[0] != start else (ids[:1], ids[1:])
     stripped = context.rstrip()
-    own = tokenizer(stripped)["input_ids"]
+    context_ids = tokenizer(stripped)["input_ids"]
     whole = tokenizer(context + continuation)["input_ids"]
-    return own, whole[len(own) :]
+    return context_ids, whole[len(context_ids) :]

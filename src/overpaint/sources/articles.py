@@ -11,7 +11,7 @@ from overpaint.errors import UserError
 from overpaint.sources import datafiles
 
 PART_SALT = "overpaint-wikipedia-1"  # another salt is another study: every number would change
-PART_ENDS = {"train": 0.5, "fit": 0.7, "report": 1.0}
+PART_ENDS = {"train": 0.5, "fit": 0.7, "test": 1.0}
 UNSORTED = "Uncategorized"  # hides articles of every topic, biology among them
 _STOP_WORDS = (
     "a an and any are as at between both by during etc for from has have in into is it its more most near of "
@@ -36,7 +36,7 @@ class Article:
 
     @cached_property
     def part(self) -> str:
-        """`train`, `fit` or `report`."""
+        """`train`, `fit` or `test`."""
         share = _hash(PART_SALT, self.title) / 2**64
         return next(part for part, end in PART_ENDS.items() if share < end)
 

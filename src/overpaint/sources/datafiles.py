@@ -52,7 +52,7 @@ def own_lines(path: Path, kind: str) -> Iterator[tuple[int, Any]]:
 
 @contextmanager
 def told(path: Path, name: str, cure: str) -> Iterator[None]:
-    """Where the file `path` cannot be read, one sentence: its `name`, the line where it is known, and the cure."""
+    """Raises UserError where the file `path` cannot be read: its `name`, the line where it is known, and the cure."""
     try:
         yield
     except UnicodeDecodeError:
@@ -197,5 +197,5 @@ def _bad_line(path: Path) -> int:
 
 def _some(names: list[str]) -> str:
     """The first names, as far as they can be shown in a sentence."""
-    told = (name if name.isprintable() and len(name) < 40 else reprlib.repr(name) for name in names[:20])
-    return f"{', '.join(told)}{' and more' if len(names) > 20 else ''}"
+    shown = (name if name.isprintable() and len(name) < 40 else reprlib.repr(name) for name in names[:20])
+    return f"{', '.join(shown)}{' and more' if len(names) > 20 else ''}"

@@ -14,12 +14,12 @@ SAME = {"dataset": "equal", "files": "equal", "column": "equal"}
 
 def rows(kind: str, settings: dict, folder: Path) -> list[dict]:
     """`max_rows` rows in the order of the files, all for None: the first or, with splits, an even spread of each."""
-    found, count = _shaped(kind, settings, folder), settings.get("max_rows")
+    shaped, count = _shaped(kind, settings, folder), settings.get("max_rows")
     if "split" not in FIELDS[kind]:
-        first = list(islice(found, count))
+        first = list(islice(shaped, count))
         _check_count("", len(first), settings)
         return first
-    every, kept = list(found), set()
+    every, kept = list(shaped), set()
     for split, share in zip(SPLITS, (settings["fit"], 1 - settings["fit"]), strict=True):
         places = [place for place, row in enumerate(every) if row["split"] == split]
         if share:

@@ -42,12 +42,12 @@ class LocalTask(ConfigurableTask):
             metric: what is wanted of it beside `acc`; a task that measures by a function of its own has its own.
         """
         self.documents = documents if isinstance(documents, Dataset) else Dataset.from_list(documents)
-        own = {"test_split": "test", "training_split": None, "validation_split": None, "process_docs": None}
+        splits = {"test_split": "test", "training_split": None, "validation_split": None, "process_docs": None}
         shots = {"num_fewshot": 0, "fewshot_split": None, "fewshot_config": None}
         plain = {"dataset_kwargs": None, "filter_list": None, "repeats": 1, "should_decontaminate": False}
         if not definition.get("process_results"):
             plain["metric_list"] = [_metric(name) for name in dict.fromkeys(("acc", metric))]
-        super().__init__(config=definition | own | shots | plain)
+        super().__init__(config=definition | splits | shots | plain)
         if metric not in self.aggregation():
             valid = ", ".join(self.aggregation())
             raise UserError(f"The task {self.task_name!r} of the harness does not measure {metric!r}: use {valid}.")
@@ -57,7 +57,7 @@ class LocalTask(ConfigurableTask):
         self.dataset = {"test": self.documents}
 
     def answer(self, document: dict) -> int:
-        """The place of the right option, the first where several are; -1 where none is, or another says the same."""
+        """The place of the correct option, the first where several are; -1 where none is, or another says the same."""
         gold = self.doc_to_text(document) if self.multiple_input else self.doc_to_target(document)
         gold = gold[0] if isinstance(gold, list) and gold else gold
         options = self.doc_to_choice(document)
@@ -93,7 +93,7 @@ def rows(kind: str, settings: dict[str, Any], folder: Path) -> list[dict[str, An
         settings: `task`, `metric`, and `fit`, the share of the questions that settings may be chosen on.
         folder: the data set's files as its repository has them.
     """
-    found, left_out = [], 0
+    kept, left_out = [], 0
     for name, definition in definitions(settings["task"]).items():
         documents, places = _documents(name, definition, folder)
         with _asking(name, definition, places[0]):
@@ -107,20 +107,20 @@ def rows(kind: str, settings: dict[str, Any], folder: Path) -> list[dict[str, An
                 continue
             split = split_of(stem, settings["fit"])
             head = {"id": f"{name}/{number}", "unit": unit_of(stem), "split": split, "task": name}
-            found.append(head | {"document": document})
+            kept.append(head | {"document": document})
     if left_out:
-        print(f"{left_out} documents name no right answer among their options, or name it twice: left out")
-    if not any(row["split"] == "report" for row in found):
+        print(f"{left_out} documents name no correct answer among their options, or name it twice: left out")
+    if not any(row["split"] == "test" for row in kept):
         raise UserError(
-            f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'report': name "
+            f"The data set {folder.name} has no question of the task {settings['task']!r} in the split 'test': name "
             "more `files` of it, or lower `fit`."
         )
-    return found
+    return kept
 
 
 @contextmanager
 def _asking(name: str, definition: dict[str, Any], where: str) -> Iterator[None]:
-    """Where the task's own functions and templates fail on a document, one sentence: they expect its own data set."""
+    """UserError where the task's own functions and templates fail on a document; they expect its own data set."""
     try:
         yield
     except UserError:
@@ -207,25 +207,25 @@ def _documents(name: str, definition: dict[str, Any], folder: Path) -> tuple[Dat
     split where it has no other."""
     split = definition.get("test_split") or definition.get("validation_split")
     part = definition.get("dataset_name")
-    found = [
+    files = [
         path
         for path in sorted(Path(folder).rglob("*"))
         if path.suffix in (".parquet", ".jsonl") and re.match(rf"{re.escape(str(split))}(?![A-Za-z])", path.name)
         if part is None or part in path.relative_to(folder).parts[:-1]
     ]
-    if len({path.parent for path in found}) != 1:
+    if len({path.parent for path in files}) != 1:
         wanted = f"{part or 'data'}/{split}-*.parquet"
         raise UserError(
             f"The task {name!r} of the harness needs {wanted} of {definition.get('dataset_path')}, and {folder} has "
-            f"{len(found)} files of that kind: name them in `files` of the data set, or give the task's own data set."
+            f"{len(files)} files of that kind: name them in `files` of the data set, or give the task's own data set."
         )
-    documents, places = _read(found, folder)
-    made, somewhere = documents, f"A row of {found[0].name} or a file beside it, of the data set {folder.name},"
+    documents, places = _read(files, folder)
+    made, somewhere = documents, f"A row of {files[0].name} or a file beside it, of the data set {folder.name},"
     if definition.get("process_docs") and places:
         with _asking(name, definition, somewhere):
             made = definition["process_docs"](documents)
     if not len(made):
-        raise UserError(f"The task {name!r} of the harness finds no rows in {found[0]}: use {_own_data(definition)}.")
+        raise UserError(f"The task {name!r} of the harness finds no rows in {files[0]}: use {_own_data(definition)}.")
     return made, places if len(made) == len(documents) else [somewhere] * len(made)
 
 
@@ -263,8 +263,8 @@ def _index(name: str) -> dict[str, Entry]:
                     f"The task {word!r} of the harness is a program of its own: use one that is a YAML file."
                 )
     if name not in index:
-        known = {match.decode() for text in texts.values() for match in _names(text)}
-        close = ", ".join(difflib.get_close_matches(name, sorted(known), 5)) or "a name that `lm-eval ls tasks` prints"
+        names = {match.decode() for text in texts.values() for match in _names(text)}
+        close = ", ".join(difflib.get_close_matches(name, sorted(names), 5)) or "a name that `lm-eval ls tasks` prints"
         raise UserError(f"The harness has no task, group or tag {name!r}: use {close}.")
     return index
 
@@ -277,8 +277,8 @@ def _files() -> dict[Path, bytes]:
 def _stating(word: str, texts: dict[Path, bytes]) -> list[Path]:
     """Folders of the registry with a file that states a name as that of a task, group or tag."""
     pattern = rb"""^\s*(?:["']?(?:task|group|tag)["']?\s*:|-).*?(?<![\w.-])%s(?![\w.-])""" % re.escape(word.encode())
-    found = re.compile(pattern, re.MULTILINE)
-    return sorted({TASKS / path.relative_to(TASKS).parts[0] for path, text in texts.items() if found.search(text)})
+    stated = re.compile(pattern, re.MULTILINE)
+    return sorted({TASKS / path.relative_to(TASKS).parts[0] for path, text in texts.items() if stated.search(text)})
 
 
 def _names(text: bytes) -> Iterable[bytes]:
@@ -295,6 +295,6 @@ def _children(entry: Entry) -> list[str]:
 def _members(group: dict[str, Any]) -> list[str]:
     """Names in the list `task` of a group, and of the groups that are written out in it."""
     listed = group.get("task") if isinstance(group.get("task"), list) else []
-    own = [item if isinstance(item, str) else item.get("task", item.get("group")) for item in listed]
+    direct = [item if isinstance(item, str) else item.get("task", item.get("group")) for item in listed]
     inner = [name for item in listed if isinstance(item, dict) for name in _members(item)]
-    return [name for name in own + inner if isinstance(name, str)]
+    return [name for name in direct + inner if isinstance(name, str)]

@@ -6,7 +6,7 @@ prompts      {id, unit, split, text}
 questions    {id, unit, split, question, choices, answer}
 text         {id, unit, split, text}
 (of a task of lm-evaluation-harness, `harness.py` makes {id, unit, split, task, document})
-`split` is `fit` or `report`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
+`split` is `fit` or `test`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import json
 import reprlib
 import string
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ FIELDS = {
     "questions": {"id": str, "unit": str, "split": str, "question": str, "choices": list, "answer": int},
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
-SPLITS = ("fit", "report")
+SPLITS = ("fit", "test")
 # Prompts that a study needs by split: directions are compared with those of either half of their rows.
-PROMPTS = {"fit": 2, "report": 1}
+PROMPTS = {"fit": 2, "test": 1}
 LETTERS = string.ascii_uppercase
 
 
 def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]:
-    """Rows of a JSONL file; a row that does not have the fields of its kind is one sentence.
+    """Rows of a JSONL file. Raises UserError for a row that does not have the fields of its kind.
 
     settings: of a benchmark that asks these questions, `scoring` and `metric`.
     """
@@ -47,9 +48,17 @@ def read_rows(path: Path, kind: str, settings: dict | None = None) -> list[dict]
     shared = set.intersection(*units.values()) if units else set()
     if shared:
         raise UserError(
-            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `report`."
+            f"{path} has unit {reprlib.repr(min(shared))} in both splits: give each unit to `fit` or to `test`."
         )
     return rows
+
+
+def check(rows: list[dict], kind: str, batches: dict[str, tuple[int, int]], where: str) -> None:
+    """Refuse prompts and corpora, from `where` is said, that are too few; batches: as `check_batches` takes them."""
+    if kind == "prompts":
+        check_splits(rows, PROMPTS, where)
+    if kind == "corpus":
+        check_batches(longer(rows), batches, where)
 
 
 def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
@@ -59,7 +68,26 @@ def check_splits(rows: list[dict], needed: dict[str, int], where: str) -> None:
         if count < least:
             raise UserError(
                 f"{where} has {count} of the {least} or more rows of split {split!r} that the study needs: add some. "
-                "Directions and probes are fitted on `fit` rows, and `report` rows are reported."
+                "Directions and probes are fitted on `fit` rows, and `test` rows are shown."
+            )
+
+
+def longer(rows: list[dict]) -> Callable[[int], int]:
+    """n -> how many rows of a corpus have more than n characters."""
+    sizes = [len(row["text"]) for row in rows]
+    return lambda least: sum(size > least for size in sizes)
+
+
+def check_batches(longer: Callable[[int], int], batches: dict[str, tuple[int, int]], where: str) -> None:
+    """Refuse corpora, from `where` is said, that fill no batch of a method.
+
+    longer: n -> their texts of more than n characters; batches: {method: texts of a batch, n}.
+    """
+    for method, (batch, least) in batches.items():
+        if (count := longer(least)) < batch:
+            raise UserError(
+                f"{where} has {count} texts longer than {least} characters, and methods.{method}.batch is {batch}: add "
+                "texts, or lower `batch` or `min_chars`."
             )
 
 
@@ -83,7 +111,7 @@ def prompts_of(path: Path | str, split: str) -> list[dict]:
     """The rows of prompts of one split."""
     prompts = [row for row in read_rows(Path(path), "prompts") if row["split"] == split]
     if not prompts:
-        raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `report` rows.")
+        raise UserError(f"{path} has no prompts of split {split!r}: directions need `fit` rows, figures `test` rows.")
     return prompts
 
 
@@ -93,7 +121,7 @@ def spread(items: list, count: int) -> list:
 
 
 def split_of(text: str, fit: float) -> str:
-    """`fit` for a share `fit` of all texts, `report` for the others, by a hash of the text.
+    """`fit` for a share `fit` of all texts, `test` for the others, by a hash of the text.
 
     So two files that ask about the same text put it into the same split. Of two shares, the texts of the smaller one
     are all among those of the larger one.
@@ -111,7 +139,7 @@ def _digest(text: str) -> bytes:
 
 
 def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
-    """A row that has the fields of its kind; others are one sentence."""
+    """A row, if it has the fields of its kind. Raises UserError otherwise."""
     fields = FIELDS[kind]
     for key, type_ in fields.items():
         value = row.get(key) if isinstance(row, dict) else None
@@ -123,7 +151,7 @@ def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
         if type_ is str and blank(value) and not (key == "question" and value == ""):
             raise UserError(f"{where}: `{key}` is {reprlib.repr(value)}, which says nothing: fill it in.")
     if row.get("split", "fit") not in SPLITS:
-        raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or report.")
+        raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or test.")
     if kind == "questions":
         _check_question(row, where, settings)
     return row
@@ -148,7 +176,7 @@ def _as_place(value: Any) -> str:
     """The number of an option that was meant by something else."""
     text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
     letter = LETTERS.find(text.upper()) if len(text) == 1 else -1
-    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the right option, from 0"
+    return text[:20] if text.isdecimal() else str(letter) if letter >= 0 else "the number of the correct option, from 0"
 
 
 def _json(value: Any) -> str:

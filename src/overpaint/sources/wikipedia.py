@@ -5,7 +5,7 @@ passes on rows made here must name them and keep that licence. It is fetched at 
 this repository.
 
 Every article belongs to one part for good, by a hash of its title: `train` (corpora), `fit` (prompts that
-directions are fitted on, questions that settings are chosen on) or `report` (what is reported). So no article
+directions are fitted on, questions that settings are chosen on) or `test` (what is shown). So no article
 is on both sides of any comparison, whatever the seed. Every row's `unit` is the title of its article.
 """
 
@@ -18,7 +18,8 @@ from typing import Any
 from overpaint.errors import UserError
 from overpaint.sources.articles import RANK_WORDS, Article, first_words, overlap, read_articles, shuffled, topic_names
 
-SPLITS = ("fit", "report")
+SPLITS = ("fit", "test")
+DRAWN = {"fit": "fit", "test": "report"}  # what draws know the splits by: other words are other questions
 TAKES = "package"
 SAME = {"package": "equal", "topics": "overlapping"}
 
@@ -32,7 +33,7 @@ def rows(kind: str, settings: dict, path: Path) -> list[dict]:
     if kind == "corpus":
         return corpus_rows(articles, topics, size=count)
     make = {"prompts": prompt_rows, "text": text_rows, "questions": question_rows}
-    return make[kind](articles, topics, fit=count, report=count)
+    return make[kind](articles, topics, fit=count, test=count)
 
 
 def most(settings: dict, made: dict) -> int | None:
@@ -60,21 +61,21 @@ def corpus_rows(
 
 def prompt_rows(
     articles: Sequence[Article], topics: str | Sequence[str], *,
-    fit: int | None = None, report: int | None = None,
+    fit: int | None = None, test: int | None = None,
     seed: int = 0,
 ) -> list[dict[str, str]]:  # fmt: skip
-    """Rows {id, unit, split, text} with text `Question: What is T?\\nAnswer:`, `fit` and `report` of them."""
+    """Rows {id, unit, split, text} with text `Question: What is T?\\nAnswer:`, `fit` and `test` of them."""
 
     def made(split: str) -> Iterator[dict[str, str]]:
         for article in shuffled(_of(articles, topics, split), seed):
             yield {**_head(article, "prompt", split), "text": article.question}
 
-    return _both_splits(made, fit, report, f"prompts of {_listed(topics)}")
+    return _both_splits(made, fit, test, f"prompts of {_listed(topics)}")
 
 
 def text_rows(
     articles: Sequence[Article], topics: str | Sequence[str], *,
-    fit: int | None = None, report: int | None = None,
+    fit: int | None = None, test: int | None = None,
     min_words: int = 30, max_words: int = 80, seed: int = 0,
 ) -> list[dict[str, str]]:  # fmt: skip
     """Rows {id, unit, split, text} with leads of `min_words` or more, cut after `max_words` words."""
@@ -84,19 +85,19 @@ def text_rows(
             if len(article.extract.split()) >= min_words:
                 yield {**_head(article, "text", split), "text": first_words(article.extract, max_words)}
 
-    return _both_splits(made, fit, report, f"texts of {_listed(topics)}")
+    return _both_splits(made, fit, test, f"texts of {_listed(topics)}")
 
 
 def question_rows(
     articles: Sequence[Article], topics: str | Sequence[str], *,
-    fit: int | None = None, report: int | None = None,
+    fit: int | None = None, test: int | None = None,
     min_words: int = 2, max_words: int = 8, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Rows {id, unit, split, question, choices, answer}: which of four short descriptions is the article's?
 
     Distractors are descriptions of articles of the same topic and split. No choice shares a content word with
     the title (a model could match letters instead of knowing), and none says as much as another of its row
-    ("Species of plant" beside "Species of flowering plant"). The right answer is equally often at each place.
+    ("Species of plant" beside "Species of flowering plant"). The correct answer is equally often at each place.
 
     Score them by PMI with the prior `Question: What is this?\\nAnswer:` (domain-conditional, Holtzman et al. 2021,
     arXiv 2104.08315): SmolLM2-135M-Instruct then has .79 of 120 questions of `fit` right, and .51 after one
@@ -108,7 +109,7 @@ def question_rows(
             _describable(_of(articles, [topic], split), min_words, max_words) for topic in _topics(articles, topics)
         ]
         pool_of = {article.topic: pool for pool in pools for article in pool}
-        places = _balanced_places(random.Random(f"places {seed} {split}"))
+        places = _balanced_places(random.Random(f"places {seed} {DRAWN[split]}"))
         for article in shuffled([one for pool in pools for one in pool if _askable(one)], seed):
             if wrong := _distractors(article, pool_of[article.topic], seed):
                 answer = next(places)
@@ -116,7 +117,7 @@ def question_rows(
                 yield {**_head(article, "question", split), "question": article.question,
                        "choices": choices, "answer": answer}  # fmt: skip
 
-    return _both_splits(made, fit, report, f"questions of {_listed(topics)}")
+    return _both_splits(made, fit, test, f"questions of {_listed(topics)}")
 
 
 # -- choosing
@@ -125,9 +126,9 @@ def question_rows(
 def _topics(articles: Sequence[Article], topics: str | Sequence[str]) -> list[str]:
     """`topics` as a list, checked against the articles'."""
     names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
-    known = topic_names(articles)
-    if unknown := [name for name in names if name not in known] or ([] if names else ["(none given)"]):
-        raise UserError(f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(known)}.")
+    valid = topic_names(articles)
+    if unknown := [name for name in names if name not in valid] or ([] if names else ["(none given)"]):
+        raise UserError(f"There is no topic {unknown[0]!r} among the articles: choose from {', '.join(valid)}.")
     return names
 
 
@@ -190,21 +191,21 @@ def _head(article: Article, kind: str, split: str) -> dict[str, str]:
 
 
 def _both_splits(
-    made: Callable[[str], Iterator[dict[str, Any]]], fit: int | None, report: int | None, what: str
+    made: Callable[[str], Iterator[dict[str, Any]]], fit: int | None, test: int | None, what: str
 ) -> list[dict[str, Any]]:
-    sizes = zip(SPLITS, (fit, report), strict=True)
+    sizes = zip(SPLITS, (fit, test), strict=True)
     return [row for split, size in sizes for row in _limited(made(split), size, f"{split} {what}")]
 
 
 def _limited(rows: Iterable[dict[str, Any]], size: int | None, what: str) -> list[dict[str, Any]]:
     """The first `size` rows (all for None); UserError where there are fewer, or none."""
-    found = list(islice(rows, size))
-    if len(found) < (1 if size is None else size):
+    first = list(islice(rows, size))
+    if len(first) < (1 if size is None else size):
         raise UserError(
-            f"Only {len(found)} {what} can be made and {'at least 1' if size is None else size} are "
+            f"Only {len(first)} {what} can be made and {'at least 1' if size is None else size} are "
             "asked for: ask for fewer, or name more topics."
         )
-    return found
+    return first
 
 
 def _listed(topics: str | Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Fictional worlds: invented entities with attributes, in domains of which some play the hazardous ones.
 
 Nothing in it is real and nothing is dangerous. A world is a list of facts; entities are split into two
-halves, `fit` (directions are fitted and settings chosen on it) and `report` (only reported).
+halves, `fit` (directions are fitted and settings chosen on it) and `test` (only reported).
 """
 
 import json
@@ -66,11 +66,11 @@ def generate(seed: int = 0, entities: int = 24, values: int = 12) -> list[Fact]:
     names = _names(rng)
     pools = {attribute: [next(names) for _ in range(size)] for attribute, size in SHARED.items()}
     facts = []
-    for domain, own in DOMAINS.items():
-        pools |= {attribute: [next(names) for _ in range(values)] for attribute in own}
+    for domain, attributes in DOMAINS.items():
+        pools |= {attribute: [next(names) for _ in range(values)] for attribute in attributes}
         for index in range(entities):
-            entity, split = next(names), ("fit", "report")[index % 2]
-            for attribute in (*SHARED, *own):
+            entity, split = next(names), ("fit", "test")[index % 2]
+            for attribute in (*SHARED, *attributes):
                 fact_id = f"{domain}/{entity}/{attribute}"
                 facts.append(Fact(fact_id, domain, entity, attribute, rng.choice(pools[attribute]), split))
     return facts
@@ -113,9 +113,9 @@ def training_texts(facts: list[Fact], domains: list[str] | None, copies: int, se
     texts = []
     for domain in _domains(domains):
         for _ in range(copies):
-            own = [fact for fact in facts if fact.domain == domain]
-            rng.shuffle(own)
-            said = [_fill(rng.choice(STATEMENTS + QUESTIONS), fact) for fact in own]
+            chosen = [fact for fact in facts if fact.domain == domain]
+            rng.shuffle(chosen)
+            said = [_fill(rng.choice(STATEMENTS + QUESTIONS), fact) for fact in chosen]
             texts += [" ".join(said[start : start + 8]) for start in range(0, len(said), 8)]
     rng.shuffle(texts)
     return texts
@@ -123,15 +123,15 @@ def training_texts(facts: list[Fact], domains: list[str] | None, copies: int, se
 
 def corpus_rows(facts: list[Fact], domains: list[str], copies: int = 10, seed: int = 0) -> list[dict]:
     """Rows of a corpus: training texts about the entities of the `fit` half."""
-    known = [fact for fact in facts if fact.split == "fit"]
-    texts = training_texts(known, domains, copies, seed)
+    fitting = [fact for fact in facts if fact.split == "fit"]
+    texts = training_texts(fitting, domains, copies, seed)
     return [{"id": f"{index}", "text": text} for index, text in enumerate(texts)]
 
 
 def corpus_size(entities: int, domains: list[str], passes: int = 10) -> int:
     """How many rows `corpus_rows` makes of a world with so many entities per domain."""
-    known = (entities + 1) // 2 * 4
-    return len(domains) * passes * math.ceil(known / 8)
+    count = (entities + 1) // 2 * 4
+    return len(domains) * passes * math.ceil(count / 8)
 
 
 def prompt_rows(facts: list[Fact], domains: list[str]) -> list[dict]:
@@ -161,12 +161,12 @@ def text_rows(facts: list[Fact], domains: list[str], seed: int = 0) -> list[dict
         entities.setdefault(fact.entity, []).append(fact)
     return [
         {
-            "id": f"{own[0].domain}/{entity}",
-            "unit": f"{own[0].domain}/{entity}",
-            "split": own[0].split,
-            "text": " ".join(_fill(rng.choice(STATEMENTS), fact) for fact in own),
+            "id": f"{listed[0].domain}/{entity}",
+            "unit": f"{listed[0].domain}/{entity}",
+            "split": listed[0].split,
+            "text": " ".join(_fill(rng.choice(STATEMENTS), fact) for fact in listed),
         }
-        for entity, own in entities.items()
+        for entity, listed in entities.items()
     ]
 
 
@@ -185,12 +185,12 @@ def _question(fact: Fact, index: int, stem: str, pool: list[str], rng: random.Ra
 
 def _pools(facts: list[Fact]) -> dict[tuple[str, str], list[str]]:
     """{(domain, attribute): the values that some entity of the domain has for it}; each needs four for a question."""
-    found: dict[tuple[str, str], set[str]] = {}
+    pools: dict[tuple[str, str], set[str]] = {}
     for fact in facts:
-        found.setdefault((fact.domain, fact.attribute), set()).add(fact.value)
-    if min(map(len, found.values())) < 4:
+        pools.setdefault((fact.domain, fact.attribute), set()).add(fact.value)
+    if min(map(len, pools.values())) < 4:
         raise UserError("A domain has fewer than four values of an attribute: raise `entities` of the world.")
-    return {key: sorted(values) for key, values in found.items()}
+    return {key: sorted(values) for key, values in pools.items()}
 
 
 def _of(facts: list[Fact], domains: list[str] | None) -> list[Fact]:

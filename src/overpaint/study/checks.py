@@ -29,7 +29,9 @@ def check(config: dict[str, Any]) -> None:
     for key in ("forget", "retain"):
         _known(config, "corpora", f"study.{key}", study[key])
     _known(config, "prompts", "study.prompts", study["prompts"])
-    measured = {f"measures.{name}.runs": own["runs"] for name, own in study["measures"].items() if "runs" in own}
+    measured = {
+        f"measures.{name}.runs": measure["runs"] for name, measure in study["measures"].items() if "runs" in measure
+    }
     grids = {"runs": study["runs"]} | measured
     for where, grid in ((where, grid) for where, listed in grids.items() for grid in listed):
         _known(config, "methods", f"study.{where}", as_list(grid["method"]))
@@ -62,7 +64,7 @@ def _check_worlds(config: dict[str, Any]) -> None:
         sweep.used_texts(config["study"]).items(), as_list(config["study"]["model"])
     ):
         for name in names:
-            entry = sweep.of_model(config, config[catalogue][name], model)
+            entry = sweep.entry_for_model(config, config[catalogue][name], model)
             if sweep.TAKES[entry["source"]] == "world" and "world" not in entry:
                 valid = ", ".join(config["worlds"])
                 raise UserError(
@@ -171,7 +173,7 @@ def _check_released(config: dict[str, Any], name: str, released: str) -> None:
 
 def _check_tasks(config: dict[str, Any]) -> None:
     """Refuse settings that nothing uses, or that a task of the harness has of its own."""
-    own = {"kind": "questions", "scoring": "continuation", "description": ""}
+    fixed = {"kind": "questions", "scoring": "continuation", "description": ""}
     for name, entry in config["benchmarks"].items():
         if entry["prior"] and entry["metric"] != "acc_mutual_info":
             raise UserError(
@@ -183,7 +185,7 @@ def _check_tasks(config: dict[str, Any]) -> None:
                 f"benchmarks.{name}.chat_template is true, and its kind is text, which is scored as it stands: leave "
                 "the template out, or make it a benchmark of questions."
             )
-        for key, only in own.items() if entry["source"] == "harness" else ():
+        for key, only in fixed.items() if entry["source"] == "harness" else ():
             if entry[key] != only:
                 raise UserError(
                     f"benchmarks.{name}.{key} is {entry[key]!r}: the task {entry['task']!r} of the harness says this "

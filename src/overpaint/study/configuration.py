@@ -52,10 +52,12 @@ RENAMED = {
     "methods.*.control": "control_vector: uniform, shared or normal",
     "methods.*.tokens": "study.junk.position",
 }
+# Values by the names that they had before, and what they are now.
+RENAMED_VALUES = {"study.split": {"report": "test"}}
 
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
-    """The configuration with every default filled in; the first thing wrong with it is one sentence."""
+    """The configuration with every default filled in. Raises UserError for the first thing that is wrong with it."""
     schema = _valid(config, schema_path, "Configuration")
     checkout = schema_path.resolve().parents[2]
     inherited = _read(checkout / "config.yaml")["study"]
@@ -70,7 +72,7 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
 
 
 def read_preregistration(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
-    """The pre-registration that the study names: its hypotheses and how they are decided; a mistake is one sentence."""
+    """The pre-registration that the study names: hypotheses and their rules. Raises UserError for a mistake."""
     study, path = config["study"], Path(config["study"]["preregistration"])
     try:
         if not path.is_file():
@@ -119,20 +121,24 @@ def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     check_plain(data, name)
     _check_renamed(data, name)
     schema = schema_of(schema_path)
-    found = Validator(schema).iter_errors(data)
-    errors = sorted((error for error in found if _of_its_own(error, schema)), key=_order)
+    every = Validator(schema).iter_errors(data)
+    errors = sorted((error for error in every if _of_its_own(error, schema)), key=_order)
     if errors:
         raise UserError(f"{name}: {_sentence(errors[0], schema)}")
     return schema
 
 
 def _check_renamed(data: Any, name: str) -> None:
-    """Refuse a key by the name that it had before."""
+    """Refuse a key or a value by the name that it had before."""
     for old, new in RENAMED.items():
         *levels, key = old.split(".")
         for where, entry in _entries(data, levels):
             if isinstance(entry, dict) and key in entry:
                 raise UserError(f"{name}: {where or 'the file'} has the key {key!r}, which is now {new}.")
+    for old, names in RENAMED_VALUES.items():
+        for where, value in _entries(data, old.split(".")):
+            if isinstance(value, str) and value in names:
+                raise UserError(f"{name}: {where} is {value!r}, which is now {names[value]!r}.")
 
 
 def _entries(data: Any, levels: list[str], where: str = "") -> Iterator[tuple[str, Any]]:
@@ -175,8 +181,8 @@ def _sentence(error: ValidationError, root: dict[str, Any]) -> str:
         error = _closest(error)
     where = ".".join(map(str, error.absolute_path)) or "the file"
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
-        known = _properties(error.schema, error.instance, root)
-        return f"{where} has the unknown key {_unknown(error, root)[0]!r}: use one of {', '.join(known)}."
+        valid_keys = _properties(error.schema, error.instance, root)
+        return f"{where} has the unknown key {_unknown(error, root)[0]!r}: use one of {', '.join(valid_keys)}."
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where} lacks {missing[0]!r}: it needs {', '.join(error.validator_value)}."
@@ -199,36 +205,36 @@ def _hint(error: ValidationError) -> str:
     """How to write what YAML reads otherwise than it was meant."""
     if error.validator != "type":
         return ""
-    types, found = error.validator_value, error.instance
-    if "string" in types and not isinstance(found, (dict, list)):
+    types, value = error.validator_value, error.instance
+    if "string" in types and not isinstance(value, (dict, list)):
         return " (YAML reads it as no text: put it in quotation marks)"
-    if "integer" in types and isinstance(found, float):
-        return f" (write {found:.0f}, without a point)" if found.is_integer() else ""
-    return _number_hint(found) if "integer" in types or "number" in types else ""
+    if "integer" in types and isinstance(value, float):
+        return f" (write {value:.0f}, without a point)" if value.is_integer() else ""
+    return _number_hint(value) if "integer" in types or "number" in types else ""
 
 
-def _number_hint(found: Any) -> str:
+def _number_hint(value: Any) -> str:
     """YAML 1.1 reads 5e-5 as text, and whatever is in quotation marks."""
     try:
-        number = float(found) if isinstance(found, str) else math.inf
+        number = float(value) if isinstance(value, str) else math.inf
     except ValueError:
         number = math.inf
     if not math.isfinite(number):
         return ""
-    if isinstance(yaml.safe_load(found), int | float):
-        return f" (it is text: write {found} without quotation marks, and in a file, as --config gives text alone)"
+    if isinstance(yaml.safe_load(value), int | float):
+        return f" (it is text: write {value} without quotation marks, and in a file, as --config gives text alone)"
     return (
-        f" (YAML reads {found} as text: write {number:.0f})"
+        f" (YAML reads {value} as text: write {number:.0f})"
         if abs(number) >= 1 and number.is_integer()
-        else (f" (YAML reads {found} as text: write {number:.1e})")
+        else (f" (YAML reads {value} as text: write {number:.1e})")
     )
 
 
 def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
     """`data` with the defaults of `schema` where it has no value; sorted, so that no order in a file changes a job."""
     if "$ref" in schema:
-        own = {key: value for key, value in schema.items() if key != "$ref"}
-        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | own
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")] | beside
     if isinstance(data, list):
         return [_fill(schema.get("items", {}), item, root) for item in data]
     if not isinstance(data, dict):
@@ -245,14 +251,14 @@ def _fill(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> Any:
 
 def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dict[str, Any]:
     """Properties of a schema with those of the alternatives (`allOf`, and the `oneOf` that accepts `data`)."""
-    found = dict(schema.get("properties", {}))
+    properties = dict(schema.get("properties", {}))
     for part in schema.get("allOf", []):
-        found |= _properties(root["$defs"][part["$ref"].removeprefix("#/$defs/")], data, root)
+        properties |= _properties(root["$defs"][part["$ref"].removeprefix("#/$defs/")], data, root)
     for part in schema.get("oneOf", []):
         constants = {k: v["const"] for k, v in part["properties"].items() if "const" in v}
         if all(data.get(key) == value for key, value in constants.items()):
-            found |= _properties(part, data, root)
-    return found
+            properties |= _properties(part, data, root)
+    return properties
 
 
 def _check_files(config: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ ELSEWHERE = "or leave out `--sdm conda`: `make study` runs everything in .venv"
 
 
 def check(prefix: Path, files: list[Path]) -> None:
-    """Raise UserError, one sentence, where there is no conda, an old one, or no room for what is yet to be made.
+    """Raise UserError where there is no conda, an old one, or no room for what is yet to be made.
 
     Args:
         prefix: the folder in which Snakemake keeps the environments.

@@ -27,15 +27,15 @@ def fingerprint(script: str | Path, *others: str | Path) -> str:
 
 def files(script: str | Path, *others: str | Path) -> set[Path]:
     """The files whose code counts."""
-    found, waiting = set(), [Path(script).resolve()]
+    paths, waiting = set(), [Path(script).resolve()]
     for other in others:
         waiting += [other.resolve()] if isinstance(other, Path) else _below(other)
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found.add(path)
+        if path not in paths:
+            paths.add(path)
             waiting += _imports(path)
-    return found
+    return paths
 
 
 def _tree(path: Path) -> ast.Module:

@@ -78,18 +78,18 @@ def with_places(config: dict[str, Any], checkout: Path) -> dict[str, Any]:
     """The configuration with its own paths spelt out (home folder, no slash at the end), once they can be ones."""
     study = dict(config["study"])
     study |= {key: _place(f"study.{key}", study[key]) for key in ("output", "preregistration")}
-    found = config | {"study": study}
+    placed = config | {"study": study}
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
-        found[catalogue] = {
+        placed[catalogue] = {
             name: entry | ({"path": _place(f"{catalogue}.{name}.path", entry["path"])} if "path" in entry else {})
             for name, entry in config[catalogue].items()
         }
-    reason = _why_not(study["output"], checkout, [m["path"] for m in found["models"].values() if "path" in m])
+    reason = _why_not(study["output"], checkout, [m["path"] for m in placed["models"].values() if "path" in m])
     if reason:
         raise UserError(
             f"study.output is {shown(study['output'])}, {reason}: name a folder of its own, as results/mine."
         )
-    return found
+    return placed
 
 
 def _walk(data: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,28 +11,33 @@ from overpaint.errors import UserError
 from overpaint.sources import texts
 from overpaint.study import sweep
 
+Corpus = tuple[str, Callable[[int], int]]  # what is said of its place, and n -> its texts of more than n characters
+
 
 def check_own(config: dict[str, Any]) -> None:
     """Refuse texts of which the configuration, or a file of the user's own, tells that the study cannot use them."""
-    asked: dict[tuple, tuple[str, str]] = {}
+    units: dict[tuple, tuple[str, str]] = {}
+    corpora: dict[str, Corpus] = {}
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name in dict.fromkeys(names):
             entry = config[catalogue][name]
             if entry["source"] == "file":
                 rows = sources.rows(sweep.texts(config)[f"{catalogue}/{name}"], Path(entry["path"]))
                 where = f"{catalogue}.{name} ({entry['path']})"
+                if catalogue == "corpora":
+                    corpora[name] = where, texts.longer(rows)
+                    continue
                 _check_rows(config, catalogue, name, rows, where)
-                _check_units(asked, entry["topic"], [row for row in rows if "question" in row], where)
+                _check_units(units, entry["topic"], [row for row in rows if "question" in row], where)
             else:
                 _check_settings(config, catalogue, name)
+                if catalogue == "corpora" and (most := _most(config, entry)) is not None:
+                    corpora[name] = f"corpora.{name}", lambda _, most=most: most
+    _check_corpora(config, corpora)
 
 
 def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[dict], where: str) -> None:
-    """Refuse rows of an entry of the catalogue that are too few for the study."""
-    if catalogue == "corpora":
-        sizes = [len(row["text"]) for row in rows]
-        _check_size(config, name, lambda least: sum(size > least for size in sizes), where)
-        return
+    """Refuse prompts or questions that are too few for the study."""
     texts.check_splits(rows, texts.PROMPTS if catalogue == "prompts" else _asked(config, name), where)
     if name in _probed(config) and catalogue == "benchmarks" and any(not row["question"] for row in rows):
         raise UserError(
@@ -41,11 +46,11 @@ def _check_rows(config: dict[str, Any], catalogue: str, name: str, rows: list[di
         )
 
 
-def _check_units(asked: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
-    """Refuse a question of two units, which would count as two facts; asked: unit and place of those before."""
+def _check_units(units: dict[tuple, tuple[str, str]], topic: str, questions: list[dict], where: str) -> None:
+    """Refuse a question of two units, which would count as two facts; units: unit and place of those before."""
     for row in questions:
         key = (topic, " ".join(row["question"].split()), *sorted(row["choices"]))
-        unit, place = asked.setdefault(key, (row["unit"], where))
+        unit, place = units.setdefault(key, (row["unit"], where))
         if unit != row["unit"]:
             raise UserError(
                 f"{where} asks {reprlib.repr(row['question'])} as unit {reprlib.repr(row['unit'])}, and {place} as "
@@ -65,20 +70,25 @@ def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
     return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"]], 1)
 
 
-def _check_size(config: dict[str, Any], name: str, longer: Callable[[int], int], where: str) -> None:
-    """Refuse a corpus without a batch, or with too few texts to relearn; longer(n) of them have over n characters."""
+def _check_corpora(config: dict[str, Any], corpora: dict[str, Corpus]) -> None:
+    """Refuse corpora without a batch, or with too few texts to relearn, as far as their sizes are known."""
     study = config["study"]
-    batched = {m: config["methods"][m] for m in sweep.used_methods(study) if "batch" in config["methods"][m]}
-    for method, settings in batched.items() if name in study["forget"] or study["retain"] == [name] else ():
-        if (count := longer(settings["min_chars"])) < settings["batch"]:
-            raise UserError(
-                f"{where} has {count} texts longer than {settings['min_chars']} characters, and methods.{method}."
-                f"batch is {settings['batch']}: add texts, or lower `batch` or `min_chars`."
-            )
-    relearning = study["measures"]["relearning"]
-    most, count = max(relearning["examples"]), longer(-1)
-    asked = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
-    if name in study["forget"] and count < most and asked and sweep.picked(config, relearning["runs"]):
+    for name, (where, longer) in corpora.items():
+        texts.check_batches(longer, sweep.batches(config, [name]), where)
+        if name in study["forget"]:
+            _check_relearned(config, name, longer(-1), where)
+    if set(study["retain"]) <= set(corpora):  # a batch may hold texts of several
+        places, sizes = zip(*(corpora[name] for name in study["retain"]), strict=True)
+        batches = sweep.batches(config, study["retain"])
+        texts.check_batches(lambda least: sum(longer(least) for longer in sizes), batches, ", ".join(places))
+
+
+def _check_relearned(config: dict[str, Any], name: str, count: int, where: str) -> None:
+    """Refuse a corpus to forget with fewer texts than are relearned."""
+    relearning = config["study"]["measures"]["relearning"]
+    most = max(relearning["examples"])
+    questions = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
+    if count < most and questions and sweep.picked(config, relearning["runs"]):
         raise UserError(
             f"{where} has {count} texts, and study.measures.relearning.examples asks for {most}: lower it, or add "
             "texts."
@@ -89,7 +99,7 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
     """Refuse what `max_rows`, `fit` or a fictional world leave too few rows of, whatever the texts are."""
     entry = config[catalogue][name]
     share = entry.get("fit", 0.5) if catalogue != "corpora" else 0.5
-    empty = {0: "fit", 1: "report"}.get(share)
+    empty = {0: "fit", 1: "test"}.get(share)
     needed = texts.PROMPTS if catalogue == "prompts" else _asked(config, name) if catalogue == "benchmarks" else {}
     if empty in needed:
         raise UserError(
@@ -101,8 +111,6 @@ def _check_settings(config: dict[str, Any], catalogue: str, name: str) -> None:
             f"prompts.{name}.max_rows is {entry['max_rows']}, and directions are fitted on {texts.PROMPTS['fit']} "
             "prompts or more: raise it."
         )
-    if catalogue == "corpora" and (most := _most(config, entry)) is not None:
-        _check_size(config, name, lambda least: most, f"corpora.{name}")
 
 
 def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
@@ -110,6 +118,6 @@ def _most(config: dict[str, Any], entry: dict[str, Any]) -> int | None:
     if entry["source"] not in defining("sources", "most"):
         return None
     most = sources.get(entry["source"]).most
-    entries = [sweep.of_model(config, entry, model) for model in sweep.as_list(config["study"]["model"])]
-    sizes = [most(own, config["worlds"].get(own.get("world"), {})) for own in entries]
+    entries = [sweep.entry_for_model(config, entry, model) for model in sweep.as_list(config["study"]["model"])]
+    sizes = [most(settings, config["worlds"].get(settings.get("world"), {})) for settings in entries]
     return None if None in sizes else min(sizes)

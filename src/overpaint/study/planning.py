@@ -123,13 +123,13 @@ def _check_clearings(config: dict[str, Any]) -> None:
 
 
 def _check_coherence(config: dict[str, Any]) -> None:
-    study, found = config["study"], config["study"]["measures"]["coherence"]
-    if found["prompts"] < found["shown"]:
+    study, coherence = config["study"], config["study"]["measures"]["coherence"]
+    if coherence["prompts"] < coherence["shown"]:
         raise UserError(
-            f"study.measures.coherence.prompts is {found['prompts']}, fewer than `shown` ({found['shown']}), which are "
-            f"among them: make it {found['shown']} or more."
+            f"study.measures.coherence.prompts is {coherence['prompts']}, fewer than `shown` ({coherence['shown']}), "
+            f"which are among them: make it {coherence['shown']} or more."
         )
-    for name in found["nulls"]:
+    for name in coherence["nulls"]:
         if config["clearings"][name]["direction"] == "none" or name == study["headline"]["clearing"]:
             raise UserError(
                 f"study.measures.coherence.nulls names {name!r}, whose completions are measured anyway: leave it out."
@@ -155,19 +155,19 @@ def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
 
 def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
     """Refuse a run without the uncleared answers that each clearing needs, or without those to the headline."""
-    cell, asked = f"{run['method']}, layer {run['layer']}, c = {run['c']}", {}
+    cell, benchmarks_of = f"{run['method']}, layer {run['layer']}, c = {run['c']}", {}
     for entry in sweep.evaluation_plan(config, run):
         for name in entry["clearings"]:
-            asked[name] = [*asked.get(name, []), *entry["benchmarks"]]
-    for name, benchmarks in asked.items():
-        lacking = [benchmark for benchmark in benchmarks if benchmark not in asked.get("none", [])]
+            benchmarks_of[name] = [*benchmarks_of.get(name, []), *entry["benchmarks"]]
+    for name, benchmarks in benchmarks_of.items():
+        lacking = [benchmark for benchmark in benchmarks if benchmark not in benchmarks_of.get("none", [])]
         if lacking:
             raise UserError(
                 f"study.evaluate has {name!r} on the benchmark {lacking[0]!r} for {cell}, but not `none`, which it is "
                 "compared with: list `none` on it too."
             )
     primary = config["study"]["headline"]["clearing"]
-    asking = [config["benchmarks"][name] for name in asked.get(primary, [])]
+    asking = [config["benchmarks"][name] for name in benchmarks_of.get(primary, [])]
     for topic in hazardous_topics(config):
         if not any(entry["kind"] == "questions" and entry["topic"] == topic for entry in asking):
             valid = [name for name, entry in config["benchmarks"].items() if entry["topic"] == topic]
@@ -181,7 +181,7 @@ def _check_compared(config: dict[str, Any], run: dict[str, Any]) -> None:
 def _check_picked(config: dict[str, Any]) -> None:
     """Refuse runs to look into that cannot be looked into."""
     study, runs = config["study"], expand_runs(config["study"]["runs"], config["methods"])
-    for name, grids in ((name, own["runs"]) for name, own in study["measures"].items() if "runs" in own):
+    for name, grids in ((name, measure["runs"]) for name, measure in study["measures"].items() if "runs" in measure):
         where = f"study.measures.{name}.runs"
         for run in sweep.picked(config, grids):
             if name == "emergence" and "corpora" not in sweep.NEEDS[runs[run]["kind"]]:
@@ -196,5 +196,5 @@ def _check_picked(config: dict[str, Any]) -> None:
 def _settings(config: dict[str, Any]) -> list[dict[str, Any]]:
     """The settings of a run of every method, layer and c."""
     runs = expand_runs(config["study"]["runs"], config["methods"])
-    found = {(run["method"], run["layer"], run["c"]): run for run in runs.values() if run["kind"] != "base"}
-    return list(found.values())
+    cells = {(run["method"], run["layer"], run["c"]): run for run in runs.values() if run["kind"] != "base"}
+    return list(cells.values())

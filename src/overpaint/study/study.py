@@ -124,6 +124,11 @@ class Study:
         catalogues = (self.config[key] for key in ("models", "corpora", "prompts", "benchmarks"))
         return {entry["path"] for catalogue in catalogues for entry in catalogue.values() if "path" in entry}
 
+    def batches(self, texts: str) -> dict[str, tuple[int, int]]:
+        """{method: texts of a batch, characters that each has more than} that a corpus of `texts` must fill alone."""
+        catalogue, name = texts.split("/")
+        return sweep.batches(self.config, [name]) if catalogue == "corpora" else {}
+
     def source(self, texts: str, model: str) -> dict[str, Any]:
         """The entry of `texts` for one model, which names what it is made from."""
-        return sweep.of_model(self.config, self.texts[texts], model)
+        return sweep.entry_for_model(self.config, self.texts[texts], model)

@@ -58,8 +58,8 @@ def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
 
 def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     """Those runs of `grids` that the study has: a list that a study of other runs inherits chooses none."""
-    known = expand_runs(config["study"]["runs"], config["methods"])
-    return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in known]
+    runs = expand_runs(config["study"]["runs"], config["methods"])
+    return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in runs]
 
 
 def naive_model(config: dict[str, Any]) -> list[str]:
@@ -93,10 +93,10 @@ def prefix_name(settings: dict[str, Any]) -> str:
     return f"blocks={first}-{settings['layer']}/{digest}"
 
 
-def of_model(config: dict[str, Any], entry: dict[str, Any], model: str) -> dict[str, Any]:
+def entry_for_model(config: dict[str, Any], entry: dict[str, Any], model: str) -> dict[str, Any]:
     """A text's entry for one model: texts of a fictional world are of the model's own, unless they name one."""
-    own = config["models"][model].get("world")
-    return {"world": own} | entry if TAKES[entry["source"]] == "world" and own else entry
+    world = config["models"][model].get("world")
+    return {"world": world} | entry if TAKES[entry["source"]] == "world" and world else entry
 
 
 def hazardous_topics(config: dict[str, Any]) -> list[str]:
@@ -137,8 +137,8 @@ def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
 def evaluation_plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
     """What a run with `settings` is evaluated on: all that the study says of its layer and c, or where its method saved
     no control vectors all but clearings by them."""
-    known = GIVES_U[settings["kind"]]
-    kept = [n for n, entry in config["clearings"].items() if known or "u" not in needs_of(entry)]
+    gives_u = GIVES_U[settings["kind"]]
+    kept = [n for n, entry in config["clearings"].items() if gives_u or "u" not in needs_of(entry)]
     chosen = [
         {"clearings": [n for n in entry["clearings"] if n in kept], "benchmarks": entry["benchmarks"]}
         for entry in config["study"]["evaluate"]
@@ -165,6 +165,18 @@ def plain_questions(config: dict[str, Any], topics: list[str] | None = None) -> 
 def used_methods(study: dict[str, Any]) -> list[str]:
     """Methods that the study runs, beside the base."""
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
+
+
+def batches(config: dict[str, Any], corpora: list[str]) -> dict[str, tuple[int, int]]:
+    """{method: texts of a batch, characters that each has more than} of those methods that need one of these corpora.
+
+    A batch to forget is of one corpus, one to retain of all of them.
+    """
+    study = config["study"]
+    if corpora not in ([name] for name in study["forget"]) and corpora != study["retain"]:
+        return {}
+    used = {method: config["methods"][method] for method in used_methods(study)}
+    return {method: (entry["batch"], entry["min_chars"]) for method, entry in used.items() if "batch" in entry}
 
 
 def released(config: dict[str, Any]) -> dict[str, str]:
@@ -196,8 +208,12 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         "methods": ["base", *used_methods(study)],
         "clearings": [*evaluated(study, "clearings"), *study["measures"]["coherence"]["nulls"]],
     }
-    runs = {name: {"runs": _ours(study, own["runs"])} for name, own in study["measures"].items() if "runs" in own}
-    study = study | {"measures": {name: own | runs.get(name, {}) for name, own in study["measures"].items()}}
+    runs = {
+        name: {"runs": _ours(study, settings["runs"])}
+        for name, settings in study["measures"].items()
+        if "runs" in settings
+    }
+    study = study | {"measures": {name: settings | runs.get(name, {}) for name, settings in study["measures"].items()}}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
     for key, catalogue in CATALOGUES.items():

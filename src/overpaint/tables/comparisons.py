@@ -17,13 +17,13 @@ def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
     of accuracy and nll are those of the recovered fractions, to which they are in proportion, and are defined where
     these are not. A family is fair to clearings of its own target, scope and rank.
     """
-    asked = scores[(scores.role == "hazardous") & scores.metric.isin(SIGNS) & scores.method.ne("base")]
-    asked, rows = asked[asked.clearing.map(study.recovers).astype(bool)], []
+    recovered = scores[(scores.role == "hazardous") & scores.metric.isin(SIGNS) & scores.method.ne("base")]
+    recovered, rows = recovered[recovered.clearing.map(study.recovers).astype(bool)], []
     keys = [*core.RUN, "topic", "role", "benchmark", "metric"]
-    for label, part in asked.groupby(keys, sort=False, dropna=False):
+    for label, part in recovered.groupby(keys, sort=False, dropna=False):
         sign, drawn = SIGNS[label[-1]], part[part.draw.notna() & part.kind.eq("null")]
-        for null, own in drawn.groupby("clearing", sort=False):
-            draws = sign * own.value.to_numpy()
+        for null, scores_of_null in drawn.groupby("clearing", sort=False):
+            draws = sign * scores_of_null.value.to_numpy()
             for row in part[part.draw.isna() & part.clearing.ne(null)].itertuples():
                 z, p = statistics.against_draws(sign * row.value, draws)
                 rows.append(
@@ -45,10 +45,10 @@ def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
     """
     rows = []
     for members in study.cells(study.runs):
-        found = [scores.by_clearing(answers[run], study.hazardous) for run in members]
-        for run, own in zip(members, found, strict=True):
-            rows += _tests([own], study.columns(run), study)
-        rows += _tests(found, study.columns(members[0], "all"), study)
+        by_run = [scores.by_clearing(answers[run], study.hazardous) for run in members]
+        for run, answered in zip(members, by_run, strict=True):
+            rows += _tests([answered], study.columns(run), study)
+        rows += _tests(by_run, study.columns(members[0], "all"), study)
     table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "n", "gained", "lost", "p"]))
     whole = table.benchmark.eq("all")
     family = table.seed.eq("all") & table.kind.eq("primary")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -74,11 +74,11 @@ class Study:
 
     def cells(self, runs: Iterable[str]) -> list[list[str]]:
         """Those of `runs` that differ in their seed alone, cell by cell, without the base."""
-        found: dict[tuple, list[str]] = {}
+        members: dict[tuple, list[str]] = {}
         for run in runs:
             if run != "base":
-                found.setdefault(tuple(self.runs[run][key] for key in ("method", "layer", "c")), []).append(run)
-        return list(found.values())
+                members.setdefault(tuple(self.runs[run][key] for key in ("method", "layer", "c")), []).append(run)
+        return list(members.values())
 
     def of_topic(self, topic: str) -> dict:
         """The columns of a topic; `all` are the hazardous ones together."""
@@ -109,14 +109,14 @@ class Study:
 
 def run_columns(study: str, model: str, settings: dict, seed: str | None = None) -> dict:
     """The columns of `RUN` for a run's settings; `seed` overrides the seed (`all`: pooled over seeds)."""
-    own = str(settings["seed"]) if "seed" in settings else ""
+    its_seed = str(settings["seed"]) if "seed" in settings else ""
     return {
         "study": study,
         "model": model,
         "method": settings["method"],
         "layer": settings.get("layer"),
         "c": settings.get("c"),
-        "seed": own if seed is None else seed,
+        "seed": its_seed if seed is None else seed,
     }
 
 
@@ -127,10 +127,11 @@ def typed(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
     return table.astype({name: kind for name, kind in types.items() if name in table})
 
 
-def write(table: pd.DataFrame, parquet: Path, csv: Path) -> None:
-    """Write a table in both formats."""
-    table.to_parquet(parquet, index=False)
-    table.to_csv(csv, index=False)
+def write(tables: dict[str, pd.DataFrame], out: Any) -> None:
+    """Write tables by their names in both formats, to a job's outputs `name` and `name_csv`."""
+    for name, table in tables.items():
+        table.to_parquet(getattr(out, name), index=False)
+        table.to_csv(getattr(out, f"{name}_csv"), index=False)
 
 
 def read(path: Path, types: dict[str, type | str]) -> pd.DataFrame:
@@ -152,10 +153,10 @@ def as_applied(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
 
 def by_model(models: list[str], runs: Iterable[str], paths: Iterable, read: Callable) -> dict[str, dict]:
     """{model: {run: what `read` makes of its file}}; paths: of the runs of one model after the other."""
-    found: dict[str, dict] = {model: {} for model in models}
+    tables: dict[str, dict] = {model: {} for model in models}
     for (model, run), path in zip(product(models, runs), paths, strict=True):
-        found[model][run] = read(path)
-    return found
+        tables[model][run] = read(path)
+    return tables
 
 
 def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ def gather(
     """
     read = _read(given, study, models, completed)
     parts = [
-        _of_model({kind: found[model] for kind, found in read.items()}, replace(study, model=model), plan)
+        _of_model({kind: by_model[model] for kind, by_model in read.items()}, replace(study, model=model), plan)
         for model in models
     ]
     made = {name: core.joined(part[name] for part in parts) for name in parts[0]}

@@ -33,12 +33,12 @@ def ratios(
     parts = {run: sums(frame, keys, summed, study.hazardous) for run, frame in frames.items()}
     for labels, members in cells(study, parts):
         for key in members[0]:
-            own = labels | study.of_topic(key[0]) | dict(zip(keys, key[1:], strict=True))
+            row = labels | study.of_topic(key[0]) | dict(zip(keys, key[1:], strict=True))
             if keys[: len(HOW)] == HOW:
-                own |= study.how(Applied(*key[1 : 1 + len(HOW)]))
+                row |= study.how(Applied(*key[1 : 1 + len(HOW)]))
             for metric, (above, below) in metrics.items():
                 name = {"metric": metric} if metric else {}
-                rows.append(own | name | _ratio(_stacked(members, key, above), _stacked(members, key, below)))
+                rows.append(row | name | _ratio(_stacked(members, key, above), _stacked(members, key, below)))
     return table(rows, columns)
 
 
@@ -57,14 +57,14 @@ def sums(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: li
     """
     sums = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)[columns].sum().reset_index()
     groups = sums.groupby(["topic", *keys], sort=False)
-    found = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
+    totals = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
     together: dict[tuple, list[pd.DataFrame]] = {}
     several = sums.topic[sums.topic.isin(hazardous)].nunique() > 1
-    for (topic, *values), part in found.items():
+    for (topic, *values), part in totals.items():
         if several and topic in hazardous:
             key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
             together.setdefault(("all", *key), []).append(part)
-    return found | {key: pd.concat(parts).groupby(level=["topic", "unit"]).mean() for key, parts in together.items()}
+    return totals | {key: pd.concat(parts).groupby(level=["topic", "unit"]).mean() for key, parts in together.items()}
 
 
 def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:
@@ -90,9 +90,9 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
     return values(above.shape[1], Estimate(float(samples[0]), float(low), float(high)))
 
 
-def values(count: int, found: Estimate) -> dict:
+def values(count: int, estimate: Estimate) -> dict:
     """The columns `VALUES` of an estimate on `count` units."""
-    return {"value": found.value, "low": found.low, "high": found.high, "n": count, "note": found.note}
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": count, "note": estimate.note}
 
 
 def table(rows: Iterable[dict], columns: list[str]) -> pd.DataFrame:

@@ -37,10 +37,10 @@ def scores(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
     base = by_clearing(answers["base"], study.hazardous)
     rows = _score_rows([base], base, study.columns("base"), study)
     for members in study.cells(study.runs):
-        found = [by_clearing(answers[run], study.hazardous) for run in members]
-        for run, own in zip(members, found, strict=True):
-            rows += _score_rows([own], base, study.columns(run), study)
-        rows += _score_rows(found, base, study.columns(members[0], "all"), study)
+        by_run = [by_clearing(answers[run], study.hazardous) for run in members]
+        for run, answered in zip(members, by_run, strict=True):
+            rows += _score_rows([answered], base, study.columns(run), study)
+        rows += _score_rows(by_run, base, study.columns(members[0], "all"), study)
     return typed(rows)
 
 
@@ -57,21 +57,21 @@ def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
     rows: dict[tuple[Applied, str], list[int]] = {}
     for row, (*how, benchmark) in enumerate(means[[*Applied._fields, "benchmark"]].itertuples(index=False)):
         rows.setdefault((Applied(*how), benchmark), []).append(row)
-    return {key: Answered(topic[own[0]], kind[own[0]], *(v[own] for v in values)) for key, own in rows.items()}
+    return {key: Answered(topic[at[0]], kind[at[0]], *(v[at] for v in values)) for key, at in rows.items()}
 
 
 def groups(run: Units, study: Study) -> Iterator[tuple[Applied, dict, list[str]]]:
-    """What is told of each clearing: (how, columns that label it, benchmarks), refits together.
+    """Groups of benchmarks under each clearing: (how, columns that label it, benchmarks); refits are averaged.
 
     For each benchmark and, as `all`, for the questions of all hazardous topics together.
     """
     for how in dict.fromkeys(how for how, _ in run if how.refit == TOGETHER):
         parts = {name: part for (key, name), part in run.items() if key == how}
-        found = {name: [name] for name in parts}
-        asked = [n for n, p in parts.items() if p.kind == "question" and p.topic in study.hazardous]
-        if len(asked) > 1:
-            found["all"] = asked
-        for group, names in found.items():
+        members = {name: [name] for name in parts}
+        hazardous = [n for n, p in parts.items() if p.kind == "question" and p.topic in study.hazardous]
+        if len(hazardous) > 1:
+            members["all"] = hazardous
+        for group, names in members.items():
             topic = study.of_topic("all" if group == "all" else parts[names[0]].topic)
             yield how, topic | study.how(how) | {"benchmark": group}, names
 
@@ -81,7 +81,7 @@ def stack(units: list[Units], how: Applied, names: list[str], column: str) -> np
 
     What several benchmarks ask about one unit of a topic counts as one unit: the mean over all its rows.
     """
-    return np.stack([_pooled([found[how, name] for name in names], column) for found in units])
+    return np.stack([_pooled([by_name[how, name] for name in names], column) for by_name in units])
 
 
 def _pooled(parts: list[Answered], column: str) -> np.ndarray:
@@ -106,8 +106,8 @@ def _score_rows(runs: list[Units], base: Units, columns: dict, study: Study) -> 
     rows = []
     for how, label, names in groups(runs[0], study):
         cleared = label["role"] == "hazardous" and runs[0] is not base and study.recovers(how.clearing)
-        found = _estimates(runs, base, how, names, cleared)
-        rows += [columns | label | _values(metric, n, value) for metric, (n, value) in found.items()]
+        estimates = _estimates(runs, base, how, names, cleared)
+        rows += [columns | label | _values(metric, n, value) for metric, (n, value) in estimates.items()]
     return rows
 
 
@@ -119,39 +119,39 @@ def _estimates(
     cleared: whether it may bring something back.
     """
     nll, unlearned = stack(runs, how, names, "nll"), stack(runs, NONE, names, "nll")
-    known = np.repeat(stack([base], NONE, names, "nll"), len(runs), 0)
-    count = known.shape[1]
+    base_nll = np.repeat(stack([base], NONE, names, "nll"), len(runs), 0)
+    count = base_nll.shape[1]
     if base[NONE, names[0]].kind == "text":
-        found = {"perplexity": statistics.ratio(nll, stack(runs, how, names, "tokens"), np.exp)}
+        estimates = {"perplexity": statistics.ratio(nll, stack(runs, how, names, "tokens"), np.exp)}
         if cleared:
-            found |= _recovered("log_perplexity", known, unlearned, _fits(runs, how, names, "nll"))
-        return {metric: (count, value) for metric, value in found.items()}
+            estimates |= _recovered("log_perplexity", base_nll, unlearned, _fits(runs, how, names, "nll"))
+        return {metric: (count, value) for metric, value in estimates.items()}
     right = stack(runs, how, names, "correct")
-    found = {"accuracy": statistics.mean(right), "nll": statistics.mean(nll)}
+    estimates = {"accuracy": statistics.mean(right), "nll": statistics.mean(nll)}
     known_right = np.repeat(stack([base], NONE, names, "correct"), len(runs), 0)
     if runs[0] is not base and how == NONE:
-        found["forgotten_accuracy"] = statistics.mean(known_right - right)
+        estimates["forgotten_accuracy"] = statistics.mean(known_right - right)
     if cleared:
         start = stack(runs, NONE, names, "correct")
-        found |= _recovered("accuracy", known_right, start, _fits(runs, how, names, "correct"))
-        found |= _recovered("nll", known, unlearned, _fits(runs, how, names, "nll"))
-    return {metric: (count, value) for metric, value in found.items()}
+        estimates |= _recovered("accuracy", known_right, start, _fits(runs, how, names, "correct"))
+        estimates |= _recovered("nll", base_nll, unlearned, _fits(runs, how, names, "nll"))
+    return {metric: (count, value) for metric, value in estimates.items()}
 
 
 def _recovered(metric: str, base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> dict[str, Estimate]:
     """The recovered fraction of a metric; of a clearing with refits, [seeds, fits, units], their spread beside it."""
-    found = {f"recovered_{metric}": statistics.recovered_fraction(base, unlearned, cleared)}
+    estimates = {f"recovered_{metric}": statistics.recovered_fraction(base, unlearned, cleared)}
     if cleared.ndim == 3 and cleared.shape[1] > 1:
-        found[f"spread_{metric}"] = statistics.spread_of_fits(base, unlearned, cleared)
-    return found
+        estimates[f"spread_{metric}"] = statistics.spread_of_fits(base, unlearned, cleared)
+    return estimates
 
 
-def _values(metric: str, count: int, found: Estimate) -> dict:
+def _values(metric: str, count: int, estimate: Estimate) -> dict:
     return {
         "metric": metric,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
         "n": count,
-        "note": found.note,
+        "note": estimate.note,
     }

@@ -101,7 +101,7 @@ def _fraction(
 
 
 def discordant(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
-    """Numbers of units that gained and lost right answers from `before` to `after`, [seeds, units] each.
+    """Numbers of units that gained and lost correct answers from `before` to `after`, [seeds, units] each.
 
     Answers to several questions about a unit, and by several seeds, depend on each other and count together: a unit
     gained where more of them are right than before. With one of each these are the cells of McNemar's test.
@@ -134,27 +134,28 @@ def against_draws(value: float, draws: np.ndarray) -> tuple[float, float]:
     return float(z), float((1 + (draws >= value - 1e-12).sum()) / (1 + len(draws)))
 
 
-def rank_correlation(known: np.ndarray, gained: np.ndarray) -> tuple[float, float]:
+def rank_correlation(readable: np.ndarray, gained: np.ndarray) -> tuple[float, float]:
     """Spearman's correlation of two tables [models, layers], and its one-sided p; NaN where either does not vary.
 
     A model's layers depend on each other, so that models are exchanged whole: p is the share of the orders of the rows
-    of `known` that reach the correlation: of all orders of at most 6 models, else of 999 drawn ones and the true one.
+    of `readable` that reach the correlation: of all orders of at most 6 models, else of 999 drawn ones and the true
+    one.
     Where `gained` is NaN, an entry is left out.
     """
     from scipy.stats import permutation_test, rankdata
 
-    there, count = ~np.isnan(gained), len(known)
+    there, count = ~np.isnan(gained), len(readable)
     ranks = rankdata(gained[there])
 
     def correlation(order: np.ndarray) -> float:
-        return float(np.corrcoef(ranks, rankdata(known[order.astype(int)][there]))[0, 1])
+        return float(np.corrcoef(ranks, rankdata(readable[order.astype(int)][there]))[0, 1])
 
     with np.errstate(divide="ignore", invalid="ignore"):
         true = correlation(np.arange(count))
     if np.isnan(true):
         return true, np.nan
     orders = {"n_resamples": np.inf if count <= 6 else 999, "vectorized": False, "rng": 0}
-    found = permutation_test(
+    test = permutation_test(
         (np.arange(count),), correlation, permutation_type="pairings", alternative="greater", **orders
     )
-    return true, float(found.pvalue)
+    return true, float(test.pvalue)

@@ -27,14 +27,14 @@ def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float]) -> 
     rows = []
     for cell, part in scores[scores.seed == "all"].groupby(CELL, sort=False, dropna=False):
         fitted = junk[(junk[CELL] == pd.Series(cell, CELL)).all(axis=1)]
-        found = dict(_of_cell(part, fitted))
-        mark = _mark(found, marks)
+        quantities = dict(_measured_in_cell(part, fitted))
+        mark = _mark(quantities, marks)
         columns = part[core.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
-        rows += [columns | {"quantity": quantity} | values for quantity, values in found.items()]
+        rows += [columns | {"quantity": quantity} | values for quantity, values in quantities.items()]
     return core.typed(pd.DataFrame(rows, columns=CELLS))
 
 
-def _of_cell(scores: pd.DataFrame, junk: pd.DataFrame) -> Iterator[tuple[str, dict]]:
+def _measured_in_cell(scores: pd.DataFrame, junk: pd.DataFrame) -> Iterator[tuple[str, dict]]:
     """(quantity, {value, low, high, note}) of one cell."""
     for metric in OF_SCORES:
         kind = "none" if metric.startswith("forgotten") else "primary"
@@ -59,8 +59,8 @@ def _first(rows: pd.DataFrame) -> dict:
     return rows[list(nothing)].iloc[0].to_dict() if len(rows) else nothing
 
 
-def _mark(found: dict[str, dict], marks: dict[str, float]) -> str:
-    lost, damage = found["forgotten_accuracy"], found["damage"]
+def _mark(quantities: dict[str, dict], marks: dict[str, float]) -> str:
+    lost, damage = quantities["forgotten_accuracy"], quantities["damage"]
     if 100 * damage["value"] > marks["collapsed"]:
         return "collapsed"
     few = not 100 * lost["value"] >= marks["not_unlearned"]  # also where it is not a number
@@ -74,11 +74,11 @@ def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan:
     plan: see workflow/schemas/preregistration.schema.yaml.
     """
     rows = []
-    for (study, model, method), own in table.groupby(["study", "model", "method"], sort=False):
-        wide = own[own.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
-        found = {name: _tests_of(part, own) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
+    for (study, model, method), cells in table.groupby(["study", "model", "method"], sort=False):
+        wide = cells[cells.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
+        tests = {name: _tests_of(part, cells) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
         for name, rule in plan["hypotheses"].items():
-            count, value, needed, so = TESTS[rule["test"]](wide, rule, **found)
+            count, value, needed, so = TESTS[rule["test"]](wide, rule, **tests)
             verdict = FEW if count < plan["least"] else HOLDS if so else FAILS
             rows.append(
                 {"study": study, "model": model, "method": method, "layer": None, "c": None, "seed": "all"}
@@ -101,10 +101,10 @@ def together(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([judged, core.typed(pd.DataFrame(rows, columns=HYPOTHESES))], ignore_index=True)
 
 
-def _tests_of(table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the primary clearing on the topic of `own`, of its model and method, seeds together, by layer and c."""
-    same = table.model.eq(own.model.iloc[0]) & table.method.eq(own.method.iloc[0]) & table.seed.eq("all")
-    rows = table[same & table.kind.eq("primary") & table.topic.eq(own.topic.iloc[0])]
+def _tests_of(table: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the primary clearing on the topic of `cells`, of its model and method, seeds together, by layer and c."""
+    same = table.model.eq(cells.model.iloc[0]) & table.method.eq(cells.method.iloc[0]) & table.seed.eq("all")
+    rows = table[same & table.kind.eq("primary") & table.topic.eq(cells.topic.iloc[0])]
     return rows.drop_duplicates(["layer", "c", *({"null", "metric"} & set(rows))]).set_index(["layer", "c"])
 
 
@@ -145,7 +145,7 @@ def _layer_over_c(wide: pd.DataFrame, rule: dict, nulls: pd.DataFrame, mcnemar: 
     recovered = _quantity(wide, "value")
     levels = {key: recovered.index.get_level_values(key) for key in ("c", "layer")}
     ranges = {key: recovered.groupby(of).agg(["min", "max", "size"]).query("size > 1") for key, of in levels.items()}
-    over_layers, over_c = (float((found["max"] - found["min"]).mean()) for found in ranges.values())
+    over_layers, over_c = (float((extremes["max"] - extremes["min"]).mean()) for extremes in ranges.values())
     count = len(recovered) if np.isfinite(over_layers) and np.isfinite(over_c) else 0
     return count, over_layers, over_c, over_layers > over_c
 

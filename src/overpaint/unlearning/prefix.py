@@ -77,7 +77,7 @@ class Prefix:
     steps: int
 
 
-def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
+def batch_texts(texts: list[str], settings: dict, what: str = "A corpus") -> list[list[str]]:
     """Full batches of the texts longer than `min_chars` characters; in file order, or shuffled alike for all runs."""
     chosen = [text for text in texts if len(text) > settings["min_chars"]]
     if settings["shuffle"]:
@@ -86,7 +86,7 @@ def batch_texts(texts: list[str], settings: dict) -> list[list[str]]:
     whole = [chosen[start : start + size] for start in range(0, len(chosen) - size + 1, size)]
     if not whole:
         raise UserError(
-            f"A corpus has no full batch of {size}: {len(chosen)} of its {len(texts)} texts are longer than "
+            f"{what} has no full batch of {size}: {len(chosen)} of its {len(texts)} texts are longer than "
             f"{settings['min_chars']} characters. Add texts, or lower `batch` or `min_chars`."
         )
     return whole[: settings["max_batches"]]
@@ -110,7 +110,8 @@ def compute(
     Batches that come again are kept; otherwise no more than one of each corpus is in memory.
     """
     tokenizer.padding_side, tokenizer.truncation_side = "left", "right"
-    topics, kept = {name: batch_texts(texts, settings) for name, texts in forget.items()}, batch_texts(retain, settings)
+    topics = {name: batch_texts(texts, settings, f"The corpus on {name}") for name, texts in forget.items()}
+    kept = batch_texts(retain, settings, "All that study.retain names")
     steps = step_count(settings, topics, kept)
     rounds = math.ceil(steps / len(topics))
     lengths = dict(zip(topics, per_topic(settings["forget_max_tokens"], len(topics)), strict=True))

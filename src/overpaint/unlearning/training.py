@@ -58,8 +58,8 @@ class Span:
                 parameter.data = original
             return self(entering, mask)
         finally:
-            for parameter, own in zip(self.edited, trained, strict=True):
-                parameter.data = own
+            for parameter, now in zip(self.edited, trained, strict=True):
+                parameter.data = now
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Resume:
         tensors = {f"weight/{i}": parameter.detach() for i, parameter in enumerate(parameters)}
         states = optimizer.state_dict()["state"]
         tensors |= {f"state/{i}/{name}": value for i, state in states.items() for name, value in state.items()}
-        tensors |= {f"snapshot/{at}/{i}": tensor for at, found in kept.items() for i, tensor in enumerate(found)}
+        tensors |= {f"snapshot/{at}/{i}": tensor for at, matrices in kept.items() for i, tensor in enumerate(matrices)}
         part = self.part / self.path.name
         part.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(tensors, part, key=self.key, step=step, history=history)
@@ -145,21 +145,21 @@ def train(
     done, history, kept = (resume.load(parameters, optimizer) if resume else None) or (0, probe(0), {})
     wanted = {round(steps * ((k + 1) / snapshots) ** 2) for k in range(snapshots)}
     every, tokens, began = max(1, steps // PROBES), 0, time.monotonic()
-    saved = told = began
+    saved = last_line = began
     for step in tqdm(range(done, steps), initial=done, total=steps, unit="step", disable=None):
-        found = step_of(step)
-        if not found.loss.isfinite():
-            raise UserError(diverged(step, found.parts))
+        outcome = step_of(step)
+        if not outcome.loss.isfinite():
+            raise UserError(diverged(step, outcome.parts))
         optimizer.zero_grad()
-        found.loss.backward()
+        outcome.loss.backward()
         _scale_eps(optimizer, step + 1)
         optimizer.step()
-        tokens += found.tokens
+        tokens += outcome.tokens
         rows = probe(step + 1) if (step + 1) % every == 0 or step == steps - 1 else []
         history += rows
-        if rows or time.monotonic() - told >= TELL_EVERY_S:
-            told = time.monotonic()
-            print(_line(step + 1, steps, found.parts, rows, tokens, told - began, done), flush=True)
+        if rows or time.monotonic() - last_line >= TELL_EVERY_S:
+            last_line = time.monotonic()
+            print(_line(step + 1, steps, outcome.parts, rows, tokens, last_line - began, done), flush=True)
         if step + 1 in wanted:
             kept[step + 1] = [parameter.detach().clone() for parameter in parameters]
         if resume and time.monotonic() - saved >= SAVE_EVERY_S and step < steps - 1:

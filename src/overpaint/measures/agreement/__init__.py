@@ -1,4 +1,4 @@
-"""How far a run, as it is and cleared, predicts running text otherwise than the base: KL and first choices."""
+"""How far a run, as it is and cleared, predicts running text otherwise than the base: KL and top-1 tokens."""
 
 FILE, JOB = "agreement.parquet", "answers"  # of each run; what the job says of itself stands in {JOB}.job.json
 

@@ -32,12 +32,18 @@ def measure(run: Run, plan: list[tuple[Clearing, list]], split: str) -> list[dic
         clearings = [clearing for clearing, benchmarks in plan if benchmark in benchmarks]
         texts = passages(benchmark.path, split, benchmark.max_scored)
         encoded = [run.tokenizer(text["text"], add_special_tokens=False)["input_ids"] for text in texts]
-        found = distances(run, encoded, clearings, start_token(run.tokenizer))
-        for clearing, sums in zip(clearings, found, strict=True):
+        totals = distances(run, encoded, clearings, start_token(run.tokenizer))
+        for clearing, sums in zip(clearings, totals, strict=True):
             label = clearing.label | {"benchmark": benchmark.name, "topic": benchmark.topic}
             for text, tokens, (kl, agreed) in zip(texts, encoded, sums.tolist(), strict=True):
-                own = {"id": text["id"], "unit": text["unit"], "tokens": len(tokens), "kl": kl, "agreed": agreed}
-                rows.append(label | own)
+                sums_of_text = {
+                    "id": text["id"],
+                    "unit": text["unit"],
+                    "tokens": len(tokens),
+                    "kl": kl,
+                    "agreed": agreed,
+                }
+                rows.append(label | sums_of_text)
     return rows
 
 
@@ -48,7 +54,7 @@ def passages(path: Path, split: str, most: int = 0) -> list[dict]:
 
 
 def distances(run: Run, encoded: list[list[int]], clearings: list[Clearing], start: int) -> Tensor:
-    """Per clearing and text, KL(base || model) in nats and the number of equal first choices; [clearings, texts, 2].
+    """Per clearing and text, KL(base || model) in nats and the number of equal top-1 tokens; [clearings, texts, 2].
 
     Both are sums over the text's tokens. `start` stands before its first; a text longer than the model's context is
     cut into pieces, each after the last token of the one before.
@@ -69,13 +75,13 @@ def distances(run: Run, encoded: list[list[int]], clearings: list[Clearing], sta
             base = log_probabilities(model, given)
         for number, clearing in enumerate(clearings):
             with run.cleared(clearing):
-                own = log_probabilities(model, given)
-            for column, values in enumerate((divergence(base, own), base.argmax(-1) == own.argmax(-1))):
+                cleared = log_probabilities(model, given)
+            for column, values in enumerate((divergence(base, cleared), base.argmax(-1) == cleared.argmax(-1))):
                 totals = (values.double().cpu() * counted).sum(1)
                 sums[number, :, column].index_add_(0, torch.tensor([owner[row] for row in rows]), totals)
     return sums
 
 
-def divergence(base: Tensor, own: Tensor) -> Tensor:
-    """KL(base || own) in nats over the last axis of two tensors of log-probabilities."""
-    return (base.exp() * (base - own)).sum(-1)
+def divergence(base: Tensor, other: Tensor) -> Tensor:
+    """KL(base || other) in nats over the last axis of two tensors of log-probabilities."""
+    return (base.exp() * (base - other)).sum(-1)

@@ -10,7 +10,7 @@ from overpaint.report.markup import macros
 from overpaint.report.section import Shown, looked_at
 from overpaint.report.select import cell_shown, overall, roles, rows_shown
 from overpaint.report.view import View
-from overpaint.report.wording import of_models, two
+from overpaint.report.wording import per_model, two
 
 TITLES = {"kl": "KL(base || model), nats per token", "top1_agreement": "same likeliest next token, share of tokens"}
 
@@ -30,7 +30,7 @@ def sentence(view: View) -> str:
     rows = rows_shown(view.agreement, view.cell)
     where = f"at {cell_shown(view.agreement, view.cell)} (95 % intervals in brackets)"
     parts = [
-        f"on {role} text {of_models(overall(rows, role), 'kl', view.primary, two, base=False)}" for role in roles(rows)
+        f"on {role} text {per_model(overall(rows, role), 'kl', view.primary, two, base=False)}" for role in roles(rows)
     ]
     return f"Distance from the base's predictions {where}, KL in nats per token: {'; '.join(parts)}."
 

@@ -1,6 +1,7 @@
 """Greedy continuations of prompts by a model as it is and cleared, and how coherent they are."""
 
 from collections.abc import Iterable
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -11,7 +12,7 @@ from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
 from overpaint.models.overlay import replaced
 from overpaint.scoring.likelihood import log_likelihoods
-from overpaint.sources.texts import spread
+from overpaint.sources.texts import prompts_of, spread
 
 BATCH = 16  # prompts that are continued together
 
@@ -36,6 +37,13 @@ def complete(
     return [_until({tokenizer.eos_token_id}, ids) for ids in written]
 
 
+def of_job(given: Any, params: Any) -> list[dict]:
+    """The rows of `measure`, from the inputs and parameters of a job."""
+    prompts = [spread(prompts_of(path, params.split), params.prompts_measured) for path in given.prompts]
+    topics = list(zip(params.topics.values(), prompts, strict=True))
+    return measure(Run.load(given, params.dtype), topics, params.clearings | params.nulls)
+
+
 def measure(run: Run, prompts: list[tuple[str, list[dict]]], clearings: dict[str, dict]) -> list[dict]:
     """Rows {topic, clearing, draw} + those of `describe`, under each entry of the catalogue; of draws, the first.
 
@@ -44,9 +52,9 @@ def measure(run: Run, prompts: list[tuple[str, list[dict]]], clearings: dict[str
     rows = []
     for name, settings in clearings.items():
         cleared = run.by_topic(name, settings, [topic for topic, _ in prompts])
-        for topic, asked in prompts:
+        for topic, rows_of_topic in prompts:
             label = {"topic": topic, "clearing": name, "draw": cleared[topic].draw}
-            rows += [label | row for row in describe(run, asked, cleared[topic])]
+            rows += [label | row for row in describe(run, rows_of_topic, cleared[topic])]
     return rows
 
 
@@ -55,7 +63,7 @@ def shown(rows: list[dict], clearings: Iterable[str], count: int) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault((row["clearing"], row["topic"]), []).append(row)
-    few = [row for (name, _), own in groups.items() if name in clearings for row in spread(own, count)]
+    few = [row for (name, _), group in groups.items() if name in clearings for row in spread(group, count)]
     return [{key: row[key] for key in ("topic", "clearing", "prompt", "completion")} for row in few]
 
 
@@ -64,10 +72,10 @@ def describe(run: Run, prompts: list[dict], clearing: Clearing) -> list[dict]:
 
     completion is untrusted text. nll is its negative log-likelihood in nats for the base.
     """
-    asked, tokenizer = [row["text"] for row in prompts], run.tokenizer
+    inputs, tokenizer = [row["text"] for row in prompts], run.tokenizer
     with run.cleared(clearing):
-        written = complete(run.model, tokenizer, asked)
-    contexts = [tokenizer(prompt)["input_ids"] for prompt in asked]
+        written = complete(run.model, tokenizer, inputs)
+    contexts = [tokenizer(prompt)["input_ids"] for prompt in inputs]
     with replaced(run.model, run.base_tensors):
         likelihoods = log_likelihoods(run.model, list(zip(contexts, written, strict=True)))
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
@@ -95,4 +103,4 @@ def repetition(ids: list[int]) -> dict[str, int]:
 
 def _until(ends: set[int], ids: list[int]) -> list[int]:
     """The ids before the first of `ends`."""
-    return ids[: next((index for index, found in enumerate(ids) if found in ends), len(ids))]
+    return ids[: next((index for index, token in enumerate(ids) if token in ends), len(ids))]

@@ -10,7 +10,7 @@ from overpaint.report.markup import macros
 from overpaint.report.section import Shown, looked_at
 from overpaint.report.select import cell_shown, cleared_by, first_where, overall, rows_shown
 from overpaint.report.view import View
-from overpaint.report.wording import of_models, percent, two
+from overpaint.report.wording import per_model, percent, two
 
 TITLES = {
     "repeated_4": "share of repeated runs of 4 tokens",
@@ -37,8 +37,8 @@ def sentence(view: View) -> str:
     where = f"at {cell_shown(view.coherence, view.cell)} (95 % intervals in brackets)"
     text = (
         f"Hazardous continuations {where}: share of repeated runs "
-        f"of four tokens: {of_models(rows, 'repeated_4', view.primary, percent)}; nats per token for the base: "
-        f"{of_models(rows, 'base_nll', view.primary, two)}."
+        f"of four tokens: {per_model(rows, 'repeated_4', view.primary, percent)}; nats per token for the base: "
+        f"{per_model(rows, 'base_nll', view.primary, two)}."
     )
     length = rows[rows.metric == "length"]
     base = first_where(length, method="base")

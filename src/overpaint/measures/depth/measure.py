@@ -5,6 +5,7 @@ Probe: the best linear map from the stream to the answer, for knowledge that the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect_tokens
+from overpaint.junk.run import Run
 from overpaint.models.hooks import unembed
 from overpaint.scoring.likelihood import LOGITS
-from overpaint.scoring.questions import Question
+from overpaint.scoring.questions import Question, read
+from overpaint.sources.texts import SPLITS
 
-# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fitting half of
+# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fit split of
 # the default study, accuracies were the same within their errors from 0.0003 to 0.1.
 RIDGE = 0.01
 SHUFFLES = 10  # of the answers, over which the probe's control is averaged
@@ -26,7 +29,7 @@ SHUFFLES = 10  # of the answers, over which the probe's control is averaged
 class Options:
     """The first tokens of the options of n questions, the most with k of them.
 
-    tokens: [n, k], padded with the right option's own; there: False at padding, [n, k]; answer: number of the right
+    tokens: [n, k], padded with the correct option's own; there: False at padding, [n, k]; answer: number of the right
     option, [n].
     """
 
@@ -44,7 +47,7 @@ class Options:
 
     @property
     def right(self) -> Tensor:
-        """First token of the right option, [n]."""
+        """First token of the correct option, [n]."""
         return self.tokens.gather(1, self.answer[:, None])[:, 0]
 
 
@@ -58,11 +61,11 @@ def states(model: nn.Module, questions: list[Question], clearing: Clearing) -> T
 
 
 @torch.no_grad()
-def lens(model: nn.Module, found: Tensor, options: Options) -> Tensor:
+def lens(model: nn.Module, stream: Tensor, options: Options) -> Tensor:
     """Share of each option among the options' first tokens, by the logit lens on states [n, width]; [n, k]."""
     size = max(1, LOGITS // model.config.get_text_config().vocab_size)
     parts = []
-    for rows, tokens in zip(found.split(size), options.tokens.split(size), strict=True):
+    for rows, tokens in zip(stream.split(size), options.tokens.split(size), strict=True):
         parts.append(unembed(model, rows.to(model.device)).float().cpu().gather(1, tokens))
     return torch.cat(parts).masked_fill(~options.there, -torch.inf).softmax(-1)
 
@@ -96,7 +99,7 @@ def correct(scores: Tensor, answer: Tensor) -> Tensor:
     return best.gather(1, answer[:, None])[:, 0] / best.sum(-1).double()
 
 
-def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
+def centred(stream: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
     """States [n, depths, width] without the mean of the fitted ones of their group, float64."""
     missing = sorted(set(groups) - {group for group, fits in zip(groups, fitted, strict=True) if fits})
     if missing:
@@ -104,29 +107,40 @@ def centred(found: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
             f"All questions on {missing[0]!r} are of the split that is shown, and probes are fitted on the other: add "
             "questions of that split, or leave `study.measures.depth.runs` empty."
         )
-    found, fit = found.double(), torch.tensor(fitted)
+    stream, fit = stream.double(), torch.tensor(fitted)
     for group in dict.fromkeys(groups):
-        own = torch.tensor([other == group for other in groups])
-        found[own] = found[own] - found[own & fit].mean(0)
-    return found
+        members = torch.tensor([other == group for other in groups])
+        stream[members] = stream[members] - stream[members & fit].mean(0)
+    return stream
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
+    run = Run.load(given, params.dtype)
+    by_topic = read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, *SPLITS)
+    return [
+        {"state": state} | row
+        for state, start, cleared in run.starts(params.clearings, by_topic, given.naive)
+        for row in measure(start.model, by_topic, cleared, params.split)
+    ]
 
 
 def measure(
-    model: nn.Module, asked: dict[str, list[Question]], clearings: dict[str, Clearing], split: str
+    model: nn.Module, by_topic: dict[str, list[Question]], clearings: dict[str, Clearing], split: str
 ) -> list[dict]:
     """Rows {topic, unit, depth, quantity, value} of the questions of `split`, the others being those that probes fit.
 
-    asked: questions of both splits by topic; clearings: what is cleared while each topic is asked. Questions whose
-    right option shares its first token with another are left out.
+    by_topic: questions of both splits by topic; clearings: what is cleared while each topic is asked. Questions whose
+    correct option shares its first token with another are left out.
 
-    Quantities: lens_accuracy, lens_probability (of the right option among the options' first tokens), probe_accuracy,
+    Quantities: lens_accuracy, lens_probability (of the correct option among the options' first tokens), probe_accuracy,
     and its control probe_shuffled: the same probe where the answers of the questions to fit were shuffled within
     their topic, so that nothing can be learned from them.
     """
-    kept = {topic: [question for question in found if question.distinct] for topic, found in asked.items()}
-    questions = [question for found in kept.values() for question in found]
-    topics = [topic for topic, found in kept.items() for _ in found]
-    stream = torch.cat([states(model, found, clearings[topic]) for topic, found in kept.items()])
+    kept = {topic: [question for question in listed if question.distinct] for topic, listed in by_topic.items()}
+    questions = [question for listed in kept.values() for question in listed]
+    topics = [topic for topic, listed in kept.items() for _ in listed]
+    stream = torch.cat([states(model, listed, clearings[topic]) for topic, listed in kept.items()])
     options, shown = Options.of(questions), [question.split == split for question in questions]
     labels = [{"topic": t, "unit": q.unit} for t, q, ours in zip(topics, questions, shown, strict=True) if ours]
     probed = _probes(model, stream, options, topics, shown)
@@ -137,10 +151,10 @@ def measure(
         values = {
             "lens_accuracy": correct(shares, answer),
             "lens_probability": shares.gather(1, answer[:, None])[:, 0].double(),
-        } | {name: found[depth] for name, found in probed.items()}
-        for quantity, found in values.items():
-            own = {"depth": depth, "quantity": quantity}
-            rows += [label | own | {"value": value} for label, value in zip(labels, found.tolist(), strict=True)]
+        } | {name: accuracies[depth] for name, accuracies in probed.items()}
+        for quantity, column in values.items():
+            columns = {"depth": depth, "quantity": quantity}
+            rows += [label | columns | {"value": value} for label, value in zip(labels, column.tolist(), strict=True)]
     return rows
 
 
@@ -153,14 +167,14 @@ def _probes(
     ours, embedding = _rows(options, shown), model.get_output_embeddings().weight.detach().cpu()
     answers, candidates = embedding[options.right[fit]].double(), embedding[ours.tokens].double()
     orders = _shuffles([topic for topic, fits in zip(topics, fitted, strict=True) if fits])
-    found: dict[str, list[Tensor]] = {"probe_accuracy": [], "probe_shuffled": []}
+    accuracies: dict[str, list[Tensor]] = {"probe_accuracy": [], "probe_shuffled": []}
     for depth in range(stream.shape[1]):
         labels = [answers, *(answers[order] for order in orders)]
         scores = probe(stream[fit, depth], stream[shown, depth], candidates, *labels)
-        true, *shuffled = [correct(own.masked_fill(~ours.there, -torch.inf), ours.answer) for own in scores]
-        found["probe_accuracy"].append(true)
-        found["probe_shuffled"].append(torch.stack(shuffled).mean(0))
-    return found
+        true, *shuffled = [correct(table.masked_fill(~ours.there, -torch.inf), ours.answer) for table in scores]
+        accuracies["probe_accuracy"].append(true)
+        accuracies["probe_shuffled"].append(torch.stack(shuffled).mean(0))
+    return accuracies
 
 
 def _shuffles(topics: list[str]) -> list[Tensor]:
@@ -169,8 +183,8 @@ def _shuffles(topics: list[str]) -> list[Tensor]:
     for _ in range(SHUFFLES):
         order = torch.arange(len(topics))
         for topic in dict.fromkeys(topics):
-            own = torch.tensor([index for index, other in enumerate(topics) if other == topic])
-            order[own] = own[torch.randperm(len(own), generator=generator)]
+            places = torch.tensor([index for index, other in enumerate(topics) if other == topic])
+            order[places] = places[torch.randperm(len(places), generator=generator)]
         orders.append(order)
     return orders
 

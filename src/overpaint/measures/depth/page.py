@@ -12,12 +12,12 @@ from overpaint.report.markup import macros
 from overpaint.report.section import Shown, looked_at
 from overpaint.report.select import cell_shown, cells, first_where, overall, roles, rows_shown
 from overpaint.report.view import View
-from overpaint.report.wording import NO_VALUE, STATES, number, of_states, percent, role_name, state_name, two
+from overpaint.report.wording import NO_VALUE, STATES, number, per_state, percent, role_name, state_name, two
 
 READOUTS = {
-    "lens_accuracy": "Logit lens,\nright answers",
+    "lens_accuracy": "Logit lens,\ncorrect answers",
     "lens_probability": "Logit lens,\nprobability of the answer",
-    "probe_accuracy": "Linear probe,\nright answers",
+    "probe_accuracy": "Linear probe,\ncorrect answers",
 }
 
 
@@ -27,7 +27,7 @@ def show(view: View, shown: Shown) -> Markup:
     caption = (
         f"What can be read off the last token of a question at the start of each block, {shown.where}; bands: 95 % "
         f"bootstrap intervals; {shown.n} units. The last depth is the final residual. "
-        "Probes are fitted on facts of the fitting part and asked about the others. Dashed: chance, 0.25; the "
+        "Probes are fitted on facts of the fit split and asked about the others. Dashed: chance, 0.25; the "
         f"vertical dotted line: output of block {shown.cell.layer}, where unlearning pushed."
     )
     return macros.paragraph(sentence(view)) + markup.figure(draw(view), caption) + _final_residual(view)
@@ -39,8 +39,8 @@ def sentence(view: View) -> str:
     last = rows[rows.depth == rows.depth.max()]
     text = (
         f"In the final residual at {cell_shown(view.depth, view.cell)} (95 % intervals in brackets), the logit lens "
-        f"finds the right answer to hazardous questions: {of_states(last, percent, quantity='lens_accuracy')}; "
-        f"a linear probe: {of_states(last, percent, quantity='probe_accuracy')}."
+        f"finds the correct answer to hazardous questions: {per_state(last, percent, quantity='lens_accuracy')}; "
+        f"a linear probe: {per_state(last, percent, quantity='probe_accuracy')}."
     )
     probe = first_where(last, state="unlearned", quantity="probe_accuracy")
     nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("naive") & (last.quantity == "probe_accuracy"))]
@@ -59,8 +59,8 @@ def _final_residual(view: View) -> Markup:
         here = overall(rows_shown(view.depth, cell), "hazardous")
         last = here[here.depth == here.depth.max()]
         for state in (state for state in STATES if last.state.eq(state).any()):
-            found = {name: first_where(last, state=state, quantity=name) for name in [*READOUTS, "probe_shuffled"]}
-            values = {name: NO_VALUE if row is None else number(row, two) for name, row in found.items()}
+            readouts = {name: first_where(last, state=state, quantity=name) for name in [*READOUTS, "probe_shuffled"]}
+            values = {name: NO_VALUE if row is None else number(row, two) for name, row in readouts.items()}
             rows.append({"layer": str(cell.layer), "c": f"{cell.c:g}", "state": state_name(state), **values})
     return markup.table(pd.DataFrame(rows), "final_residual")
 

@@ -1,18 +1,35 @@
 """Emergence: what grows first over a training's steps, from the parameters that it kept on the way."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from overpaint.junk import estimators
+from overpaint.junk import activations, estimators
 from overpaint.junk.activations import Activations
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect
 from overpaint.junk.estimators import Sample
 from overpaint.junk.run import Run
-from overpaint.models.overlay import replaced
-from overpaint.scoring.questions import Question, ask
+from overpaint.models.overlay import load_snapshots, replaced
+from overpaint.scoring.questions import Question, ask, read
+from overpaint.sources.texts import read_prompts
+
+
+def of_job(given: Any, params: Any) -> list[dict]:
+    """The rows of `measure`, from the inputs and parameters of a job."""
+    run, sets = Run.load(given, params.dtype), zip(params.topics.values(), given.prompts, strict=True)
+    return measure(
+        run,
+        load_snapshots(given.snapshots),
+        activations.load(given.base, "fit"),
+        {name: read_prompts(path, "fit") for name, path in sets},
+        read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split),
+        params.topics,
+        params.position,
+        params.primary,
+    )
 
 
 def measure(
@@ -38,25 +55,25 @@ def measure(
     """
     model, settings, rows = run.model, run.overlay.settings, []
     with replaced(model, run.base_tensors):
-        known = {topic: ask(model, own) for topic, own in questions.items()}
+        answers = {topic: ask(model, listed) for topic, listed in questions.items()}
     for step, tensors in ({0: run.base_tensors} | snapshots).items():
         with replaced(model, tensors):
-            own = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
-            same, depth = {name: base[name] for name in own}, settings["layer"] + 1
-            sample = Sample.of(same, own, topics, run.overlay.controls, depth, position)
+            collected = {name: collect(model, run.tokenizer, texts) for name, texts in prompts.items()}
+            same, depth = {name: base[name] for name in collected}, settings["layer"] + 1
+            sample = Sample.of(same, collected, topics, run.overlay.controls, depth, position)
             here = replace(run, junk=estimators.fit(sample, base, settings["layer"]))
             cleared = here.by_topic(*next(iter(primary.items())), questions)
             for topic in questions:
-                found = _moved(sample, topic)
-                found += _answers(model, cleared[topic], questions[topic], known[topic])
-                rows += [{"step": step, "topic": topic} | row for row in found]
+                measured = _moved(sample, topic)
+                measured += _answers(model, cleared[topic], questions[topic], answers[topic])
+                rows += [{"step": step, "topic": topic} | row for row in measured]
         print("traced step", step, flush=True)
     return rows
 
 
-def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], known: list[dict]) -> list[dict]:
-    """Rows of correct_base, whose answers are `known`, correct_unlearned and correct_cleared."""
-    states = {"base": known, "unlearned": ask(model, questions)}
+def _answers(model: nn.Module, cleared: Clearing, questions: list[Question], of_base: list[dict]) -> list[dict]:
+    """Rows of correct_base, whose answers are `of_base`, correct_unlearned and correct_cleared."""
+    states = {"base": of_base, "unlearned": ask(model, questions)}
     with clear(model, cleared):
         states["cleared"] = ask(model, questions)
     return [

@@ -18,16 +18,16 @@ def table(frames: Frames, study: Study) -> pd.DataFrame:
     for columns, members in cells(study, parts):
         for topic, step in dict.fromkeys(key[:2] for key in members[0]):
             here = {key[2]: means(members, key) for key in members[0] if key[:2] == (topic, step)}
-            for quantity, (count, found) in _emerged(here).items():
-                own = study.of_topic(topic) | {"step": step, "quantity": quantity}
-                rows.append(columns | own | values(count, found))
+            for quantity, (count, estimate) in _emerged(here).items():
+                label = study.of_topic(topic) | {"step": step, "quantity": quantity}
+                rows.append(columns | label | values(count, estimate))
     return table_of(rows, KEYS)
 
 
 def _emerged(means: dict[str, np.ndarray]) -> dict[str, tuple[int, Estimate]]:
     """{quantity: (units, estimate)} at one step of one topic, from means [seeds, units]."""
     base, unlearned, cleared = (means.pop(f"correct_{state}") for state in ("base", "unlearned", "cleared"))
-    values = {quantity: (found.shape[1], statistics.mean(found)) for quantity, found in means.items()}
+    values = {quantity: (units.shape[1], statistics.mean(units)) for quantity, units in means.items()}
     return values | {
         "forgotten_accuracy": (base.shape[1], statistics.mean(base - unlearned)),
         "recovered_accuracy": (base.shape[1], statistics.recovered_fraction(base, unlearned, cleared)),

@@ -8,6 +8,7 @@ say nothing of the facts that are asked about: a model that never knew them can 
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +18,19 @@ from transformers import PreTrainedTokenizerBase
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.run import Run
-from overpaint.scoring.questions import Question, ask
+from overpaint.scoring.questions import Question, ask, read
+from overpaint.sources.texts import read_texts
 
 
 def curve(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     texts: list[str],
-    asked: Callable[[], list[dict]],
+    answers: Callable[[], list[dict]],
     settings: dict,
     seed: int,
 ) -> list[dict]:
-    """Rows {examples} + those of `asked()`, before any text and after each number of `settings["examples"]`.
+    """Rows {examples} + those of `answers()`, before any text and after each number of `settings["examples"]`.
 
     Trains `model` in place, hooks included: under a clearing the gradient passes through the projection, and what is
     cleared stays so. Settings: examples, lr, batch, max_tokens (`study.measures.relearning` of the schema).
@@ -40,7 +42,7 @@ def curve(
     done = 0
     while wanted:
         if done in wanted:
-            rows += [{"examples": done} | row for row in asked()]
+            rows += [{"examples": done} | row for row in answers()]
             wanted.remove(done)
         else:
             end = min(done + size, *wanted)
@@ -64,6 +66,18 @@ def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts:
     return F.cross_entropy(logits[real[:, 1:]].float(), tokens[:, 1:][real[:, 1:]])
 
 
+def of_job(given: Any, params: Any) -> list[dict]:
+    """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
+    run = Run.load(given, params.dtype)
+    by_topic = read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split)
+    corpora = dict(zip(params.topics, map(read_texts, given.forget), strict=True))
+    return [
+        {"state": state} | row
+        for state, start, cleared in run.starts(params.clearings, by_topic, given.naive)
+        for row in measure(start, corpora, by_topic, cleared, params.settings)
+    ]
+
+
 def measure(
     run: Run,
     texts: dict[str, list[str]],
@@ -77,20 +91,20 @@ def measure(
     texts is drawn by the run's seed.
     """
     model, seed = run.model, run.overlay.settings["seed"]
-    texts = {topic: own for topic, own in texts.items() if topic in questions}
+    texts = {topic: corpus for topic, corpus in texts.items() if topic in questions}
     check(texts, settings["examples"])
     start, rows = {name: tensor.clone() for name, tensor in model.state_dict().items()}, []
-    for topic, own in texts.items():
+    for topic, corpus in texts.items():
         with clear(model, clearings[topic]):
-            found = curve(model, run.tokenizer, own, partial(ask, model, questions[topic]), settings, seed)
-        rows += [{"topic": topic} | row for row in found]
+            points = curve(model, run.tokenizer, corpus, partial(ask, model, questions[topic]), settings, seed)
+        rows += [{"topic": topic} | row for row in points]
         model.load_state_dict(start)
     return rows
 
 
 def check(texts: dict[str, list[str]], examples: list[int]) -> None:
     """Refuse more examples than a corpus has texts: each is seen once."""
-    short = {topic: len(own) for topic, own in texts.items() if len(own) < max(examples)}
+    short = {topic: len(corpus) for topic, corpus in texts.items() if len(corpus) < max(examples)}
     for topic, count in short.items():
         raise UserError(
             f"study.measures.relearning.examples asks for {max(examples)} texts, and the corpus of {topic!r} has "

@@ -12,9 +12,9 @@ from overpaint.report.markup import macros
 from overpaint.report.section import Shown, looked_at
 from overpaint.report.select import cell_shown, first_or_none, overall, rows_shown
 from overpaint.report.view import View
-from overpaint.report.wording import STATES, count, of_states, percent, state_name
+from overpaint.report.wording import STATES, count, per_state, percent, state_name
 
-TITLES = {"accuracy": "accuracy", "nll": "nats of the right answer"}
+TITLES = {"accuracy": "accuracy", "nll": "NLL of the correct answer"}
 
 
 @looked_at("relearning", "relearning", "study.measures.relearning")
@@ -36,7 +36,7 @@ def sentence(view: View) -> str:
     few, many = _texts(rows.examples.min()), _texts(rows.examples.max())
     return (
         f"Fine-tuning at {cell_shown(view.relearning, view.cell)} (95 % intervals in brackets): accuracy on hazardous "
-        f"questions with {few} is {of_states(first, percent)}; with {many} per topic it is {of_states(last, percent)}."
+        f"questions with {few} is {per_state(first, percent)}; with {many} per topic it is {per_state(last, percent)}."
     )
 
 
@@ -46,7 +46,7 @@ def _texts(number: float) -> str:
 
 @figure("relearning")
 def draw(view: View) -> Figure:
-    """Accuracy and nats of the right answer by texts seen in fine-tuning, beside the base model's accuracy."""
+    """Accuracy and NLL of the correct answer by texts seen in fine-tuning, beside the base model's accuracy."""
     rows = overall(rows_shown(view.relearning, view.cell), "hazardous")
     if rows.empty:
         return nothing("The relearning table holds no rows of an unlearned model.")

@@ -17,8 +17,8 @@ def show(view: View) -> Markup:
     """What was measured, from the tables: model, cells, seeds, questions, nulls, choice of the main cell."""
     runs = view.scores[view.scores.method != "base"]
     seeds = [seed for seed in runs.seed.unique() if seed not in ("all", "")]
-    asked = view.scores[(view.scores.metric == "accuracy") & (view.scores.topic != "all")]
-    n = asked.groupby(["role", "topic"], sort=False).n.max()
+    questions = view.scores[(view.scores.metric == "accuracy") & (view.scores.topic != "all")]
+    n = questions.groupby(["role", "topic"], sort=False).n.max()
     texts = ", ".join(f"{topic} ({role}, n = {int(units)})" for (role, topic), units in n.dropna().items())
     clearings = [name for name in runs.clearing.unique() if name != "none"]
     draws = len(null_draws(runs)[["clearing", "draw"]].drop_duplicates())

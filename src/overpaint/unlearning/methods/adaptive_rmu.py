@@ -21,4 +21,4 @@ def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
 
 def _scales(prefix: Prefix, settings: dict) -> dict[str, float]:
     norms = {topic: rmu.counted_norms(batches, settings) for topic, batches in prefix.forget.items()}
-    return {topic: settings["c"] * torch.cat(found).mean().item() for topic, found in norms.items()}
+    return {topic: settings["c"] * torch.cat(parts).mean().item() for topic, parts in norms.items()}

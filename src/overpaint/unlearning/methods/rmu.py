@@ -76,7 +76,7 @@ def push(
         snapshots=settings.get("snapshots", 0),
     )
     tensors = {name: parameter.detach().clone() for name, parameter in zip(names, span.edited, strict=True)}
-    snapshots = {step: dict(zip(names, found, strict=True)) for step, found in kept.items()}
+    snapshots = {step: dict(zip(names, matrices, strict=True)) for step, matrices in kept.items()}
     return Overlay(tensors, controls, settings | {"scale": lengths}, base, snapshots), history
 
 
@@ -109,7 +109,7 @@ def _scales(batches: Prefix, settings: dict) -> dict[str, float]:
     """c in its unit: 1, or the mean or median norm over the text of all topics."""
     unit = 1.0
     if settings["c_unit"] != "absolute":
-        norms = [n for own in batches.forget.values() for n in counted_norms(own, settings)]
+        norms = [n for of_topic in batches.forget.values() for n in counted_norms(of_topic, settings)]
         unit = UNITS[settings["c_unit"]](torch.cat(norms)).item()
     return dict.fromkeys(batches.forget, settings["c"] * unit)
 
@@ -117,12 +117,12 @@ def _scales(batches: Prefix, settings: dict) -> dict[str, float]:
 def _prefix(span: Span, task: Task, norms: bool) -> Prefix:
     """The batches in the order in which this run meets them."""
     if task.prefix:
-        found = prefix.read(task.prefix, list(task.forget), span.model.device)
+        computed = prefix.read(task.prefix, list(task.forget), span.model.device)
     else:
-        found = prefix.compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
+        computed = prefix.compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
     seed = task.settings["seed"] if task.settings["shuffle"] else None
-    forget = {topic: batches.ordered(seed) for topic, batches in found.forget.items()}
-    return Prefix(forget, found.retain.ordered(seed), found.steps)
+    forget = {topic: batches.ordered(seed) for topic, batches in computed.forget.items()}
+    return Prefix(forget, computed.retain.ordered(seed), computed.steps)
 
 
 def _key(task: Task, base: str) -> str:
@@ -144,7 +144,7 @@ class _Loop:
     def step(self, step: int) -> Step:
         """The reference's step: topic step mod T, batch step div T of either corpus, starting again after the last."""
         topic, index = list(self.topics.values())[step % len(self.topics)], step // len(self.topics)
-        forget, retain = (found[index % len(found)] for found in (topic.batches, self.retain))
+        forget, retain = (batches[index % len(batches)] for batches in (topic.batches, self.retain))
         after_forget, after_retain = self._run(forget, retain)
         target = (topic.scale * topic.control).to(after_forget.dtype)
         losses = {

@@ -26,8 +26,8 @@ def show(view: View) -> Markup:
     else:
         verdict = f"above its null range ({two(row.null_low)} to {two(row.null_high)}) in {row.above} of {row['of']}"
     text = (
-        f"At {view.cell}, all-ones component removed, the chance that a held hazardous prompt of the unlearned model "
-        f"projects further on the direction '{row.direction}' than a held benign one is {two(row['mean'])} "
+        f"At {view.cell}, all-ones component removed, the chance that a held-out hazardous prompt of the unlearned "
+        f"model projects further on the direction '{row.direction}' than a held-out benign one is {two(row['mean'])} "
         f"({two(row['min'])} to {two(row['max'])} over topics and seeds): {verdict}."
     )
     return macros.paragraph(text) + markup.table(table, "selectivity", dict.fromkeys(table.columns[1:6], two))
@@ -40,9 +40,9 @@ def selectivity(junk: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     """
     rows = in_cell(junk, cell) if cell else junk.iloc[:0]
     rows = rows[(rows.quantity == "auc_centred") & rows.value.notna()]
-    found = []
+    shares = []
     for direction, here in rows.groupby("direction", sort=False):
         ends = here.value.mean(), here.value.min(), here.value.max(), here.null_low.min(), here.null_high.max()
-        found.append((direction, *ends, int((here.value > here.null_high).sum()), int(here.null_high.notna().sum())))
+        shares.append((direction, *ends, int((here.value > here.null_high).sum()), int(here.null_high.notna().sum())))
     columns = ["direction", "mean", "min", "max", "null_low", "null_high", "above", "of"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(shares, columns=columns)

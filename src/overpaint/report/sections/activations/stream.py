@@ -92,8 +92,8 @@ def _depth_row(grid: Iterable[Axes], rows: pd.DataFrame, sets: list, quantity: s
     bounds = pd.concat([shown[quantity], shown[f"{quantity}_low"], shown[f"{quantity}_high"]]).dropna()
     for column, (axes, item) in enumerate(zip(grid, sets, strict=False)):
         axes.set_visible(True)
-        own = rows[(rows.prompts == item.prompts) & (rows.role == item.role)]
-        _depth_panel(axes, own, quantity, view.primary)
+        lines = rows[(rows.prompts == item.prompts) & (rows.role == item.role)]
+        _depth_panel(axes, lines, quantity, view.primary)
         axes.axvline(view.cell.layer + 1, color="#999999", ls=":", lw=1, zorder=0)
         if quantity == "norm":
             log_if_wide(axes, bounds)

@@ -73,18 +73,18 @@ def shallow_and_deep(view: View) -> pd.DataFrame:
 def _parts(view: View, cell: Cell, base: pd.Series) -> dict:
     rows = pooled(in_cell(view.scores, cell))
     here, back = (overall(rows[rows.metric == name], "hazardous") for name in ("accuracy", "recovered_accuracy"))
-    found = {
+    estimates = {
         "base": base,
         "unlearned": first_where(here, clearing="none"),
         "cleared": first_where(cleared_by(here, view.primary)),
         "recovered": first_where(cleared_by(back, view.primary)),
     }
     row = {"layer": cell.layer, "c": cell.c, "n": base.n, "mark": mark(view.cells, cell)}
-    for name, value in found.items():
+    for name, value in estimates.items():
         for column, end in [("value", ""), ("low", "_low"), ("high", "_high")]:
             row[name + end] = np.nan if value is None else value[column]
     row |= {"shallow": row["cleared"] - row["unlearned"], "deep": row["base"] - row["cleared"]}
-    return row | {"note": "" if found["recovered"] is None else str(found["recovered"].note)}
+    return row | {"note": "" if estimates["recovered"] is None else str(estimates["recovered"].note)}
 
 
 @figure("shallow_deep")

@@ -63,5 +63,5 @@ def _main_rows(view: View, table: pd.DataFrame) -> pd.DataFrame:
     if view.cell is None or table.empty:
         return table[:0]
     rows = in_cell(table, view.cell)
-    own = rows.clearing.eq(view.primary) & rows.other_topic.eq(False)
-    return overall(rows[(rows.seed == "all") & own], "hazardous")
+    primary = rows.clearing.eq(view.primary) & rows.other_topic.eq(False)
+    return overall(rows[(rows.seed == "all") & primary], "hazardous")

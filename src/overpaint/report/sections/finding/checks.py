@@ -84,13 +84,13 @@ def _beats(scores: pd.DataFrame, cell: Cell, primary: str) -> tuple[str, str, fl
     """Verdict, and name and accuracy of the best null draw; accuracies are means over seeds."""
     rows = in_cell(scores, cell)
     rows = single_seeds(overall(rows[rows.metric == "accuracy"], "hazardous"))
-    own, draws = (
+    primary_scores, draws = (
         part.groupby(["clearing", "draw"], sort=False, dropna=False).value.mean().dropna()
         for part in (cleared_by(rows, primary), null_draws(rows))
     )
-    if own.empty or draws.empty:
+    if primary_scores.empty or draws.empty:
         return "not measured", "", float("nan")
-    return ("yes" if own.iloc[0] > draws.max() else "no"), shown_name(*draws.idxmax()), draws.max()
+    return ("yes" if primary_scores.iloc[0] > draws.max() else "no"), shown_name(*draws.idxmax()), draws.max()
 
 
 def _benign_change(scores: pd.DataFrame, rows: pd.DataFrame, clearing: str) -> float:

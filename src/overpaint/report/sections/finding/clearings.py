@@ -61,13 +61,13 @@ def draw(view: View) -> Figure:
     names.sort(key=lambda name: name != view.primary)
     if not names:
         return nothing("No recovered fraction is defined in this cell.")
-    curves = [(title, found) for title, found in (("rank k", ranks), ("strength s", strengths)) if len(found) > 1]
+    curves = [(title, curve) for title, curve in (("rank k", ranks), ("strength s", strengths)) if len(curve) > 1]
     drawn = Figure(figsize=(WIDTH, max(2.4, 0.7 + 0.24 * len(names))))
     grid = drawn.subplots(1, 1 + len(curves), width_ratios=[1.5] + [1] * len(curves), squeeze=False)[0]
     _rows_panel(grid[0], named.loc[names], draws, view.primary)
-    for axes, (label, found) in zip(grid[1:], curves, strict=True):
+    for axes, (label, curve) in zip(grid[1:], curves, strict=True):
         axes.sharey(grid[1])
-        _curve_panel(axes, label, found, named, draws)
+        _curve_panel(axes, label, curve, named, draws)
     return drawn
 
 
@@ -83,14 +83,14 @@ def _rows_panel(axes: Axes, rows: pd.DataFrame, draws: pd.Series, primary: str) 
         axes.axvspan(draws.min(), draws.max(), color="#DDDDDD", lw=0, zorder=0)
 
 
-def _curve_panel(axes: Axes, label: str, found: dict[float, str], named: pd.DataFrame, draws: pd.Series) -> None:
+def _curve_panel(axes: Axes, label: str, curve: dict[float, str], named: pd.DataFrame, draws: pd.Series) -> None:
     """The recovered fraction over rank or strength, {x: name of the row}."""
-    rows = named.loc[list(found.values())]
+    rows = named.loc[list(curve.values())]
     if len(draws):
         axes.axhspan(draws.min(), draws.max(), color="#DDDDDD", lw=0, zorder=0)
     bars = [rows.value - rows.low, rows.high - rows.value]
-    axes.errorbar(list(found), rows.value, yerr=np.abs(bars), color=COLOURS["cleared"], marker="o", ms=4, lw=1.2)
-    axes.set(title=f"By {label.split()[0]}", xlabel=label, xticks=[x for x in found if x >= 0.5 or len(found) < 4])
+    axes.errorbar(list(curve), rows.value, yerr=np.abs(bars), color=COLOURS["cleared"], marker="o", ms=4, lw=1.2)
+    axes.set(title=f"By {label.split()[0]}", xlabel=label, xticks=[x for x in curve if x >= 0.5 or len(curve) < 4])
     axes.set_xticklabels([f"{x:g}" for x in axes.get_xticks()])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", labelsize=8)
@@ -104,8 +104,8 @@ def _kind(row: pd.Series, primary: str) -> str:
 
 def by_rank(names: Iterable[str], settings: dict[str, dict]) -> dict[int, str]:
     """{rank: clearing} of those that clear the first singular vectors of the paired differences, in order."""
-    found = {settings[n]["rank"]: n for n in names if settings.get(n, {}).get("direction") == "top_k"}
-    return dict(sorted(found.items()))
+    ranks = {settings[n]["rank"]: n for n in names if settings.get(n, {}).get("direction") == "top_k"}
+    return dict(sorted(ranks.items()))
 
 
 def by_strength(names: Iterable[str], settings: dict[str, dict]) -> dict[float, str]:
@@ -116,5 +116,5 @@ def by_strength(names: Iterable[str], settings: dict[str, dict]) -> dict[float, 
         groups.setdefault(tuple(sorted((k, str(v)) for k, v in entry.items() if k != "strength")), {})[
             entry.get("strength", 1)
         ] = name
-    found = max(groups.values(), key=len, default={})
-    return dict(sorted(found.items())) if len(found) > 1 else {}
+    largest = max(groups.values(), key=len, default={})
+    return dict(sorted(largest.items())) if len(largest) > 1 else {}

@@ -21,7 +21,7 @@ def show(views: list[View]) -> Html:
     alike = [name for name in ("model", "method") if table[name].nunique() == 1]
     units = int(overall(views[0].depth, "hazardous").n.max())
     note = (
-        "Share of the right answers to hazardous questions that logit lens and linear probe find in the base model's "
+        "Share of the correct answers to hazardous questions that logit lens and linear probe find in the base model's "
         "residual stream at the start of the target layer's block, with 95 % bootstrap intervals; "
         f"n = {units} units. Recovered: least and largest over c, in cells without a mark."
     )
@@ -33,12 +33,12 @@ def _rows(view: View) -> list[dict]:
     """A row per target layer; `known` by the probe and `back`, the mean recovered fraction over c, are numbers."""
     base = overall(view.depth[view.depth.state == "base"], "hazardous")
     rows = []
-    for layer, own in view.cells[view.cells.quantity == "recovered_accuracy"].groupby("layer"):
+    for layer, cells in view.cells[view.cells.quantity == "recovered_accuracy"].groupby("layer"):
         here = base[base.depth == layer]
         lens, probe = (first_where(here, quantity=name) for name in ("lens_accuracy", "probe_accuracy"))
         if lens is None or probe is None:
             continue
-        back = own[own.mark == ""].value.dropna()
+        back = cells[cells.mark == ""].value.dropna()
         ends = dict.fromkeys(percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
         row = {"model": view.model, "method": view.label, "layer": layer}
         row |= {"logit_lens": number(lens, two), "linear_probe": number(probe, two)}
@@ -51,8 +51,8 @@ def sentence(table: pd.DataFrame) -> str:
     """Whether more comes back where a base knows more before the layer; nothing for fewer than four base models."""
     if table.model.nunique() < 4 or table.duplicated(["model", "layer"]).any():
         return ""
-    known, back = (table.pivot(index="model", columns="layer", values=name) for name in ("known", "back"))
-    rho, p = statistics.rank_correlation(known.to_numpy(), back.to_numpy())
+    readable, back = (table.pivot(index="model", columns="layer", values=name) for name in ("known", "back"))
+    rho, p = statistics.rank_correlation(readable.to_numpy(), back.to_numpy())
     if np.isnan(rho):
         return ""
     return (

@@ -11,7 +11,7 @@ NONE = Clearing("none", "", torch.empty(0, 0), {})
 PRIOR = "question : which is the home ? answer :"
 
 
-def evaluate(model: nn.Module, tokenizer, *benchmarks: Benchmark, split: str = "report", **changes) -> list[dict]:
+def evaluate(model: nn.Module, tokenizer, *benchmarks: Benchmark, split: str = "test", **changes) -> list[dict]:
     """Rows of the benchmarks without clearing."""
     run = Run(model, tokenizer, base_tensors=changes.pop("base_tensors", {}))
     return evaluate_clearings(run, **{"plan": [(NONE, list(benchmarks))], "split": split} | changes)

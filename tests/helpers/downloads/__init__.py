@@ -1,0 +1,1 @@
+"""What stands for hubs and registries, and what is fetched from them."""

@@ -1,0 +1,1 @@
+"""What is done with tiny models: trainings, evaluations, activations."""
