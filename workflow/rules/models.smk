@@ -41,7 +41,7 @@ rule pretrain_model:
         "../../envs/pretrain_model.yaml"
     priority: 1  # nothing runs before it has ended but the preparing of texts
     wildcard_constraints:
-        model=models_from("fictional"),
+        model=models_from("fictional", "trained"),
     threads: 1  # sums depend on the number of threads: one, so that a machine with more cores trains the same model
     resources:
         **needs("pretrain_model", gpu=GPU),
@@ -52,6 +52,12 @@ rule pretrain_model:
         "Training the base model {wildcards.model}"
     script:
         "../scripts/pretrain_model.py"
+
+
+rule bases:
+    """Train every base model of the study, also those that were trained before: `make bases` keeps them in bases/."""
+    input:
+        expand("<out>/{model}/checkpoint", model=[n for n, m in STUDY.chosen["models"].items() if "world" in m]),
 
 
 rule convert_model:

@@ -104,7 +104,7 @@ def _check_models(config: dict[str, Any]) -> None:
         if _weights(config["models"][one]) == _weights(config["models"][other]):
             raise UserError(f"study.model lists {one!r} and {other!r}, which are the same model: leave one out.")
     for name, model in config["models"].items():
-        if model["source"] == "fictional" and model["width"] % (2 * model["heads"]):
+        if "width" in model and model["width"] % (2 * model["heads"]):
             raise UserError(
                 f"models.{name}.width is {model['width']} for {model['heads']} heads: make it a multiple of "
                 f"{2 * model['heads']}, so that each has the same even width."
@@ -208,7 +208,7 @@ def _same_texts(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _weights(model: dict[str, Any]) -> dict[str, Any]:
     """What of a model's entry fixes its weights."""
     kept = {key: value for key, value in model.items() if key not in ("dtype", "layers", "parameters")}
-    kept |= {"layers": model.get("layers")} if model["source"] == "fictional" else {}
+    kept |= {"layers": model["layers"]} if "width" in model else {}
     return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
 
 
