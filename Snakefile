@@ -4,7 +4,7 @@
 #   downloads/{package}                      one file of a registry package
 #   downloads/datasets/{dataset}/            files of a data set of the hub
 #   worlds/{world}.json                      facts of a fictional world
-#   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/checkpoint/                      base model, a Hugging Face folder (of the source `trained`: bases/{model}/)
 #   {model}/corpora|prompts|benchmarks/{name}.jsonl      normalised texts
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
