@@ -51,3 +51,9 @@ rule all:
     input:
         pages=expand("<out>/reports/{report}.html", report=["index", *PAGES]),
         runs=every("overlay.safetensors") + every("answers.parquet"),
+
+
+rule bases:
+    """The base models of the study's worlds, trained anew; `make bases` keeps them where `source: trained` finds them."""
+    input:
+        models=expand("<out>/{model}/checkpoint", model=STUDY.taught),

@@ -54,12 +54,6 @@ rule pretrain_model:
         "../scripts/pretrain_model.py"
 
 
-rule bases:
-    """Train every base model of the study, also those that were trained before: `make bases` keeps them in bases/."""
-    input:
-        expand("<out>/{model}/checkpoint", model=[n for n, m in STUDY.chosen["models"].items() if "world" in m]),
-
-
 rule convert_model:
     """Turn a GGUF file into an ordinary Hugging Face folder."""
     input:
