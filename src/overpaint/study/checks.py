@@ -206,9 +206,10 @@ def _same_texts(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _weights(model: dict[str, Any]) -> dict[str, Any]:
-    """What of a model's entry fixes its weights."""
+    """What of a model's entry fixes its weights; one that was trained before is as one that is trained anew."""
+    if "world" in model:
+        return {key: value for key, value in model.items() if key not in ("dtype", "source", "path")}
     kept = {key: value for key, value in model.items() if key not in ("dtype", "layers", "parameters")}
-    kept |= {"layers": model["layers"]} if "width" in model else {}
     return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
 
 

@@ -81,7 +81,7 @@ def with_places(config: dict[str, Any], checkout: Path) -> dict[str, Any]:
     study |= {key: _place(f"study.{key}", study[key]) for key in ("output", "preregistration")}
     found = config | {"study": study}
     before = {name: {"path": trained.place(name)} for name, m in config["models"].items() if m["source"] == "trained"}
-    config = config | {"models": {name: model | before.get(name, {}) for name, model in config["models"].items()}}
+    config = config | {"models": {name: before.get(name, {}) | model for name, model in config["models"].items()}}
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         found[catalogue] = {
             name: entry | ({"path": _place(f"{catalogue}.{name}.path", entry["path"])} if "path" in entry else {})
