@@ -1,5 +1,6 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
+# `make bases` trains the base models of a study's worlds and keeps them in bases/, where `source: trained` finds them.
 # `make verify` says whether the results of a study are as its jobs wrote them.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
 # `make test-browser` opens the reports in Chromium.
@@ -25,7 +26,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify test test-all test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -38,6 +39,11 @@ pack: .venv/ready
 
 unpack: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle unpack "$$BUNDLE" "$$results"
+
+bases: .venv/ready
+	@python -m overpaint.study.start check "$$STUDY"
+	@python -m snakemake --logger overpaint --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"} -- bases
+	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.models.trained "$$results"
 
 verify: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"

@@ -4,7 +4,7 @@
 #   downloads/{package}                      one file of a registry package
 #   downloads/datasets/{dataset}/            files of a data set of the hub
 #   worlds/{world}.json                      facts of a fictional world
-#   {model}/checkpoint/                      base model, a Hugging Face folder
+#   {model}/checkpoint/                      base model, a Hugging Face folder (of the source `trained`: bases/{model}/)
 #   {model}/corpora|prompts|benchmarks/{name}.jsonl      normalised texts
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share
 #   {model}/{run}/overlay.safetensors        what the method changed; history.csv beside it
@@ -51,3 +51,9 @@ rule all:
     input:
         pages=expand("<out>/reports/{report}.html", report=["index", *PAGES]),
         runs=per_run("overlay.safetensors") + per_run("answers.parquet"),
+
+
+rule bases:
+    """The base models of the study's worlds, trained anew; `make bases` keeps them where `source: trained` finds them."""
+    input:
+        models=expand("<out>/{model}/checkpoint", model=STUDY.taught),

@@ -41,7 +41,7 @@ def kind(name: str) -> str:
         return "tabular"
     if folder(name) == "sources":
         return "plain" if name != "sources.harness" else "torch"
-    return "plain" if FILES[name].name == "__init__.py" or name == "models.folders" else "torch"
+    return "plain" if FILES[name].name == "__init__.py" or name in ("models.folders", "models.trained") else "torch"
 
 
 PLAIN = sorted(name for name in FILES if kind(name) == "plain" and name != "overpaint")

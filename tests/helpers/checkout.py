@@ -18,6 +18,7 @@ COPIED = [
     "profiles",
     "envs",
     "studies",
+    "bases",
     "reports",
     "src",
 ]

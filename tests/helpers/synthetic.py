@@ -247,10 +247,10 @@ class Tables:
             bench = "all" if topic == "all" else f"{topic}_questions"
             for clearing, draw in self.names(method):
                 value = 0.97 - lost * (1 - self.fraction(clearing, cell) * (role == "hazardous"))
-                run = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), bench)
+                run = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), bench, 128, 1)
                 rows.append((*run, "accuracy", value, value - 0.04, value + 0.03, 64, ""))
                 nll = 40 * lost * (1 - self.fraction(clearing, cell)) + 3
-                rows.append((*run[:-1], f"{topic}_text", "perplexity", nll, nll - 1, nll + 1, 64, ""))
+                rows.append((*run[:-3], f"{topic}_text", 64, 0, "perplexity", nll, nll - 1, nll + 1, 64, ""))
                 if method == "base" or (role == "benign" and clearing != "none"):
                     continue
                 if clearing == "none":
@@ -261,7 +261,8 @@ class Tables:
                 else:
                     back = self.fraction(clearing, cell)
                     rows.append((*run, "recovered_accuracy", back, back - 0.09, back + 0.08, 64, ""))
-        columns = ["topic", "role", *APPLIED, "benchmark", "metric", "value", "low", "high", "n", "note"]
+        told = ["benchmark", "answers", "near_ties", "metric", "value", "low", "high", "n", "note"]
+        columns = ["topic", "role", *APPLIED, *told]
         return self.frame(rows, columns)
 
     def activations(self) -> pd.DataFrame:

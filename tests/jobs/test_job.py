@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import importlib
+import json
 import os
 import platform
 import socket
@@ -26,6 +28,10 @@ FIELDS = {
     "inputs", "started", "seconds", "cpu_seconds", "startup_cpu_seconds",
     "peak_mb",
 }  # fmt: skip
+
+
+SLOWER = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}
+ARITHMETIC = ["capability", "blas", "mkl_branch", "threads"]  # where torch is loaded, as these tests do
 
 
 @pytest.fixture
@@ -152,7 +158,7 @@ def test_provenance_has_every_field_and_true_values(rule):
     assert facts["settings"] == {"settings": {"lr": 5e-3, "layers": [1, 2]}, "code": "abc"}
     assert facts["python"] == platform.python_version() and facts["prefix"] == sys.prefix
     assert facts["packages"]["pytest"] == pytest.__version__
-    assert set(facts["hardware"]) == {"machine", "system", "cores", "gpu"}
+    assert set(facts["hardware"]) == {"machine", "system", "processor", "cores", "gpu"} | {*ARITHMETIC}
     assert 0 < facts["startup_cpu_seconds"] <= facts["cpu_seconds"]
     assert 0 <= facts["seconds"] < 60 and 1 < facts["peak_mb"] < 1e6
     assert facts["started"].endswith("+00:00")
@@ -230,10 +236,12 @@ def test_a_token_of_the_environment_is_written_nowhere(rule, tmp_path, monkeypat
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A stand-in for torch that writes down how many threads it is given."""
+    """The threads that torch is given, in place of taking them; it sees an accelerator."""
     given: list[int] = []
-    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "an accelerator")
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=given.append, cuda=cuda))
+    torch = importlib.import_module("torch")
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an accelerator")
     yield given
 
 
@@ -245,7 +253,43 @@ def test_torch_gets_the_threads_of_the_job_and_the_accelerator_is_named(rule, to
 
 def test_without_torch_no_accelerator_is_named(rule, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert run(rule)["hardware"]["gpu"] is None and "torch" not in sys.modules
+    found = run(rule)["hardware"]
+    assert found["gpu"] is None and not found.keys() & {*ARITHMETIC} and "torch" not in sys.modules
+
+
+@pytest.mark.parametrize(("chosen", "capability"), [({}, None), (SLOWER, "AVX2")])
+def test_the_instructions_that_torch_computes_with_are_recorded(chosen, capability):
+    """In a process of its own, since torch chooses them when it is loaded."""
+    code = "import json, torch; from overpaint.jobs import provenance; print(json.dumps(provenance.hardware()))"
+    said = subprocess.run([sys.executable, "-c", code], env=os.environ | chosen, check=True, capture_output=True)
+    found = json.loads(said.stdout)
+    assert found["capability"] == (capability or importlib.import_module("torch").backends.cpu.get_cpu_capability())
+    assert found["mkl_branch"] in (chosen.get("MKL_CBWR", "its own choice"), None) and found["threads"] >= 1
+
+
+def test_the_processor_is_told_with_what_tells_it_from_others_of_its_name(tmp_path):
+    info = tmp_path / "cpuinfo"
+    lines = [
+        "processor\t: 0",
+        "cpu family\t: 26",
+        "model\t\t: 2",
+        "model name\t: AMD EPYC",
+        "",
+        "processor\t: 1",
+        "model\t\t: 9",
+    ]
+    info.write_text("\n".join(lines))
+    assert provenance.processor(info) == "AMD EPYC, family 26, model 2"
+    info.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
+    assert provenance.processor(info) == provenance.processor(tmp_path / "missing") == platform.processor()
+
+
+def test_what_the_work_says_of_the_hardware_is_recorded_for_its_own_job_alone(rule):
+    with job(rule) as out:
+        provenance.NOTED["pack_tokens"] = 7
+        out.table.touch(), out.folder.mkdir()
+    assert provenance.read_record(Path(rule.output.job))["hardware"]["pack_tokens"] == 7
+    assert "pack_tokens" not in run(rule)["hardware"]
 
 
 def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path):

@@ -37,6 +37,7 @@ OPTIONAL = {
     "world": "a text is of its model's world",
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
+    "path": "a model that was trained before is in the folder of its name",
 }
 
 

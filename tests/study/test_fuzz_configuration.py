@@ -271,6 +271,8 @@ def test_what_is_no_number_of_things_is_refused(path):
 def test_what_is_no_seed_is_refused(path):
     assert refused(path, [value for value in NUMBERS if value != 10**9] + WHOLE)
     config = merged()
+    for name in ("miniature", "miniature_untaught"):
+        put("models", name, "source", value="fictional")(config)
     put(*path, value=2**63 - 1)(config)
     complete(config, SCHEMA)
 

@@ -87,9 +87,9 @@ def named(*names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def models_from(origin):
-    """Pattern of the models that come from one kind of source."""
-    return named(*(name for name, entry in config["models"].items() if entry["source"] == origin))
+def models_from(*origins):
+    """Pattern of the models that come from some kinds of source."""
+    return named(*(name for name, entry in config["models"].items() if entry["source"] in origins))
 
 
 def code(script, *others):

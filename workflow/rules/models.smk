@@ -38,7 +38,7 @@ rule pretrain_model:
         "../../envs/pretrain_model.yaml"
     priority: 1  # nothing runs before it has ended but the preparing of texts
     wildcard_constraints:
-        model=models_from("fictional"),
+        model=models_from("fictional", "trained"),
     threads: 1  # sums depend on the number of threads: one, so that a machine with more cores trains the same model
     resources:
         **needs("pretrain_model", gpu=GPU),

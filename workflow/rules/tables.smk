@@ -11,10 +11,10 @@ MEASURES = measures.discovered()
 MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
-TRAINED = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
+MADE = [n for n in (*STUDY.models, STUDY.naive_model) if n and config["models"][n]["source"] != "folder"]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
-    *expand("<out>/{model}/checkpoint.job.json", model=TRAINED),
+    *(f"{checkpoint(model)}.job.json" for model in MADE),
     *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
     *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
     *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),

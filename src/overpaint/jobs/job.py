@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 from overpaint.errors import UserError
-from overpaint.jobs.provenance import describe_job, sha256, verified, write_record
+from overpaint.jobs.provenance import NOTED, describe_job, sha256, verified, write_record
 
 
 @contextmanager
@@ -34,6 +34,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     log = Path(snakemake.log[0])
     with _opened(log, snakemake.rule) as file, redirect_stdout(file), redirect_stderr(file):
         try:
+            NOTED.clear()
             _set_threads(snakemake.threads)
             for part, place in zip(parts.values(), places.values(), strict=True):
                 remove_leftovers(place)
@@ -43,6 +44,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
             facts["inputs"] = verified(snakemake.input)
             yield SimpleNamespace(**parts)
             facts["outputs"] = {str(places[name]): sha256(part) for name, part in parts.items() if name != "job"}
+            facts["hardware"] |= NOTED
             facts |= {"seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
             facts |= {"cpu_seconds": _cpu_seconds(), "startup_cpu_seconds": startup}
             write_record(facts, parts["job"])

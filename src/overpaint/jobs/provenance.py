@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import site
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from overpaint.errors import UserError
@@ -21,6 +23,7 @@ RECORD = ".job.json"
 MARK = ".snakemake_timestamp"  # by which Snakemake knows how old a folder is
 GIT_SECONDS = 10  # a git that is slower, on a disk far away, is done without
 PIECES, PIECE = 256, 1 << 18  # of a file that `sketch` reads: a file of up to 64 MB as a whole
+NOTED: dict[str, Any] = {}  # what the running job's work says of how it uses the hardware
 
 
 def describe_job(rule: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -199,10 +202,38 @@ def git_state() -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores and, where torch is loaded and sees one, the accelerator."""
+    """Processor, cores and, where torch is loaded, how it computes and the accelerator that it sees."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(), "gpu": gpu}
+    known = {"machine": platform.machine(), "system": platform.system(), "processor": processor()}
+    return known | {"cores": os.cpu_count(), "gpu": gpu} | (arithmetic(torch) if torch else {})
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name with its family and model, which tell apart those that share a name, as `AMD EPYC`."""
+    try:
+        first = cpuinfo.read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return platform.processor()
+    facts = dict(re.findall(r"^(model name|cpu family|model)[ \t]*: (.+)$", first, re.MULTILINE))
+    if len(facts) < 3:
+        return facts.get("model name") or platform.processor()
+    return "{model name}, family {cpu family}, model {model}".format(**facts)
+
+
+def arithmetic(torch: ModuleType) -> dict[str, Any]:
+    """What decides how torch rounds: the instruction sets of ATen and of MKL, the library of matrix products, threads.
+
+    MKL chooses its own instructions, and does not say which, unless one of two variables names them.
+    """
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    chosen = (os.environ.get(name) for name in ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"))
+    return {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "blas": blas[1] if blas else None,
+        "mkl_branch": next(filter(None, chosen), "its own choice") if torch.backends.mkl.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def cluster_job() -> str | None:

@@ -14,6 +14,9 @@ from overpaint.sources.world import Fact, training_texts, vocabulary
 
 # An answer is one word among many: weighting the other tokens by 0.2 is what lets a model this small learn the facts.
 OTHER_WEIGHT = 0.2
+# Half the size of float32. The rounded weights are the base model from then on: they answer all 1,152 questions of the
+# default world as before, with log-likelihoods within 0.01 nats; rounded to bfloat16 these differ by up to 0.054.
+STORED = torch.float16
 
 
 def build_tokenizer(facts: list[Fact]) -> PreTrainedTokenizerFast:
@@ -82,8 +85,8 @@ def pretrain(
 
 
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
-    """Write an ordinary Hugging Face folder (safetensors, configuration, tokenizer)."""
-    model.save_pretrained(path)
+    """Write an ordinary Hugging Face folder (safetensors, configuration, tokenizer), its weights as `STORED`."""
+    model.to(STORED).save_pretrained(path)
     tokenizer.save_pretrained(path)
 
 

@@ -11,7 +11,7 @@ from overpaint.report import drawing, sections
 from overpaint.report.markup import visible
 from overpaint.report.pages import page_html, write_text
 from overpaint.report.section import warning
-from overpaint.report.sections import measured
+from overpaint.report.sections import measured, provenance
 from overpaint.report.sections.finding import accuracy, checks, headline
 from overpaint.report.sections.map import claims
 from overpaint.report.view import View, load
@@ -49,7 +49,7 @@ def _summary(views: list[View], study: str, index: Path) -> str:
     view = views[0]
     lines = [f"Study '{study}': {index}"]
     lines += [f"{n}. {visible(text)}" for n, text in enumerate(headline.sentences(view), 1)]
-    lines += filter(None, [warning(view)])
+    lines += filter(None, [warning(view), provenance.kept(view)])
     lines.append(claims.sentence(views))
     if len(views) > 1:
         lines.append(f"The numbers are of {view.model}; the page holds {len(views) - 1} more.")

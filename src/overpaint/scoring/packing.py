@@ -8,6 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from overpaint.jobs.provenance import NOTED
 from overpaint.models.trying import by_trying
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # context and target, in tokens
@@ -115,6 +116,7 @@ class Scorer:
             return scores
 
         scores = by_trying(run, self.pack_tokens)
+        NOTED["pack_tokens"] = self.pack_tokens
         return [scores[pair] for pair in pairs]
 
     def _packs_of(self, pairs: tuple[Pair, ...], size: int) -> list[_Pack]:

@@ -90,7 +90,12 @@ def _names(rng: random.Random):
 
 def save(facts: list[Fact], path: Path) -> None:
     """Write the facts as JSON."""
-    path.write_text(json.dumps([asdict(fact) for fact in facts], indent=1) + "\n", encoding="utf-8")
+    path.write_text(as_text(facts), encoding="utf-8")
+
+
+def as_text(facts: list[Fact]) -> str:
+    """The facts as JSON."""
+    return json.dumps([asdict(fact) for fact in facts], indent=1) + "\n"
 
 
 def load(path: Path) -> list[Fact]:

@@ -106,7 +106,7 @@ def _check_models(config: dict[str, Any]) -> None:
         if _weights(config["models"][one]) == _weights(config["models"][other]):
             raise UserError(f"study.model lists {one!r} and {other!r}, which are the same model: leave one out.")
     for name, model in config["models"].items():
-        if model["source"] == "fictional" and model["width"] % (2 * model["heads"]):
+        if "width" in model and model["width"] % (2 * model["heads"]):
             raise UserError(
                 f"models.{name}.width is {model['width']} for {model['heads']} heads: make it a multiple of "
                 f"{2 * model['heads']}, so that each has the same even width."
@@ -208,9 +208,10 @@ def _same_texts(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _weights(model: dict[str, Any]) -> dict[str, Any]:
-    """What of a model's entry fixes its weights."""
+    """What of a model's entry fixes its weights; one that was trained before is as one that is trained anew."""
+    if "world" in model:
+        return {key: value for key, value in model.items() if key not in ("dtype", "source", "path")}
     kept = {key: value for key, value in model.items() if key not in ("dtype", "layers", "parameters")}
-    kept |= {"layers": model.get("layers")} if model["source"] == "fictional" else {}
     return kept | ({"path": os.path.realpath(model["path"])} if "path" in model else {})
 
 

@@ -14,7 +14,7 @@ from jsonschema.exceptions import ValidationError
 from overpaint import sources
 from overpaint.declared import defining
 from overpaint.errors import UserError
-from overpaint.models import folders
+from overpaint.models import folders, trained
 from overpaint.sources import world
 from overpaint.study import checks, needs, planning, sweep
 from overpaint.study.names import check_names, check_plain, shown, with_places
@@ -66,7 +66,7 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     checks.check(config)
     config = planning.without_inherited_cell(config, inherited)
     planning.check(config, inherited)
-    _check_files(config)
+    _check_files(config, checkout)
     planning.check_folders(config)
     return config
 
@@ -261,8 +261,8 @@ def _properties(schema: dict[str, Any], data: dict, root: dict[str, Any]) -> dic
     return properties
 
 
-def _check_files(config: dict[str, Any]) -> None:
-    """Read the user's own files and folders that the study names, so that a bad row is known at once."""
+def _check_files(config: dict[str, Any], checkout: Path) -> None:
+    """Read the files and folders that the study names, so that a bad row is known at once."""
     for catalogue, names in sweep.used_texts(config["study"]).items():
         for name, entry in ((name, config[catalogue][name]) for name in names):
             if entry["source"] in defining("sources", "check"):
@@ -273,6 +273,8 @@ def _check_files(config: dict[str, Any]) -> None:
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
             valid = ", ".join(world.DOMAINS)
             raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
+        if model["source"] == "trained":
+            trained.check(name, model, config["worlds"][model["world"]], checkout)
         if model["source"] == "folder":
             folders.check(Path(model["path"]), f"models.{name}.path: ")
             if name in sweep.as_list(config["study"]["model"]):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
+from overpaint.models import trained
 
 DEEPEST, MOST = 20, 200_000  # levels and values of a file: the shipped ones have 6 and some 700
 LARGEST = 2**63
@@ -22,7 +23,7 @@ TAKEN = {
 TOGETHER = ("models", "methods", "clearings", "benchmarks", "topic")  # tables call all of them `all`
 ENDINGS = (".job", ".json", ".csv")  # of what lies beside the folders and files that have these names
 # Parts of the checkout, and logs/, which mirrors what is in the output.
-KEPT = ("docs", "envs", "logs", "profiles", "reports", "src", "studies", "tests", "workflow")
+KEPT = (trained.FOLDER, "docs", "envs", "logs", "profiles", "reports", "src", "studies", "tests", "workflow")
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr")
 
 
@@ -79,6 +80,8 @@ def with_places(config: dict[str, Any], checkout: Path) -> dict[str, Any]:
     study = dict(config["study"])
     study |= {key: _place(f"study.{key}", study[key]) for key in ("output", "preregistration")}
     placed = config | {"study": study}
+    before = {name: {"path": trained.place(name)} for name, m in config["models"].items() if m["source"] == "trained"}
+    config = config | {"models": {name: before.get(name, {}) | model for name, model in config["models"].items()}}
     for catalogue in ("models", "corpora", "prompts", "benchmarks"):
         placed[catalogue] = {
             name: entry | ({"path": _place(f"{catalogue}.{name}.path", entry["path"])} if "path" in entry else {})

@@ -91,7 +91,7 @@ def _check_templates(config: dict[str, Any]) -> None:
     for name in evaluated(config["study"], "benchmarks"):
         for model in as_list(config["study"]["model"]) if config["benchmarks"][name]["chat_template"] else ():
             entry = config["models"][model]
-            if entry["source"] == "fictional" or ("path" in entry and not has_template(Path(entry["path"]))):
+            if "world" in entry or ("path" in entry and not has_template(Path(entry["path"]))):
                 raise UserError(
                     f"benchmarks.{name}.chat_template is true, and the tokenizer of the model {model!r} has no chat "
                     "template: leave it false, or take a model that was taught conversations."

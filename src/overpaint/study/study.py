@@ -48,6 +48,11 @@ class Study:
         return sweep.released(self.config).get(self.runs[run]["method"])
 
     @property
+    def taught(self) -> list[str]:
+        """The models of fictional worlds, which were trained before or can be."""
+        return [name for name, entry in self.chosen["models"].items() if "world" in entry]
+
+    @property
     def naive_model(self) -> str | None:
         """The model that never knew the hazardous facts, where the study looks into runs beside it."""
         return next(iter(sweep.naive_model(self.config)), None)

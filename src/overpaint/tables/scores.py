@@ -1,6 +1,7 @@
 """Score every run from its answers: what it knows, what it forgot, and what clearings bring back."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -10,17 +11,20 @@ from overpaint.tables import statistics
 from overpaint.tables.core import NONE, TOGETHER, Applied, Study, as_applied, typed
 from overpaint.tables.statistics import Estimate
 
+NEAR = 1e-4  # nats; other instructions moved those of the default study's main cell by up to 6.3e-5
+
 
 class Answered(NamedTuple):
     """A benchmark under one clearing: means over the rows of each unit, [units], in the order of the answers.
 
-    rows: how many rows each unit has.
+    rows, near_ties: how many rows each unit has, and how many of them `near_ties` tells.
     """
 
     topic: str
     kind: str
     unit: np.ndarray
     rows: np.ndarray
+    near_ties: np.ndarray
     correct: np.ndarray
     nll: np.ndarray
     tokens: np.ndarray
@@ -49,15 +53,26 @@ def by_clearing(answers: pd.DataFrame, hazardous: list[str]) -> Units:
 
     Where several topics' directions were cleared on one topic's texts, it is averaged over them.
     """
-    frame = as_applied(answers.assign(correct=answers.correct.astype(float)), hazardous)
+    frame = answers.assign(correct=answers.correct.astype(float), near_ties=near_ties(answers.scores))
+    frame = as_applied(frame, hazardous)
     keys = [*Applied._fields, "benchmark", "topic", "kind", "unit"]
     groups = frame.groupby(keys, sort=False)
-    means = groups[["correct", "nll", "tokens"]].mean().assign(rows=groups.size()).reset_index()
+    counts = {"rows": groups.size(), "near_ties": groups.near_ties.sum()}
+    means = groups[["correct", "nll", "tokens"]].mean().assign(**counts).reset_index()
     topic, kind, *values = (means[name].to_numpy() for name in Answered._fields)
     rows: dict[tuple[Applied, str], list[int]] = {}
     for row, (*how, benchmark) in enumerate(means[[*Applied._fields, "benchmark"]].itertuples(index=False)):
         rows.setdefault((Applied(*how), benchmark), []).append(row)
     return {key: Answered(topic[at[0]], kind[at[0]], *(v[at] for v in values)) for key, at in rows.items()}
+
+
+def near_ties(scores: pd.Series) -> np.ndarray:
+    """Whether the two best options of each row lie within `NEAR` nats, so that rounding may choose; False of texts."""
+    options = np.array([*zip_longest(*scores, fillvalue=-np.inf)], float).reshape(-1, len(scores))
+    if len(options) < 2:
+        return np.zeros(len(scores), bool)
+    second, best = np.sort(options, 0)[-2:]
+    return np.isfinite(second) & (best < second + NEAR)
 
 
 def groups(run: Units, study: Study) -> Iterator[tuple[Applied, dict, list[str]]]:
@@ -107,6 +122,8 @@ def _score_rows(runs: list[Units], base: Units, columns: dict, study: Study) -> 
     for how, label, names in groups(runs[0], study):
         cleared = label["role"] == "hazardous" and runs[0] is not base and study.recovers(how.clearing)
         estimates = _estimates(runs, base, how, names, cleared)
+        parts = [run[how, name] for run in runs for name in names]
+        label |= {"answers": sum(p.rows.sum() for p in parts), "near_ties": sum(p.near_ties.sum() for p in parts)}
         rows += [columns | label | _values(metric, n, value) for metric, (n, value) in estimates.items()]
     return rows
 

@@ -1,24 +1,56 @@
 """How the results were made: jobs, packages, hardware, settings."""
 
+import json
+from pathlib import PurePath
+
 import pandas as pd
 from markupsafe import Markup
 
+from overpaint.models import trained
 from overpaint.report.markup import Html, breakable, json_text, macros, table
 from overpaint.report.section import lead, section
 from overpaint.report.view import View
-from overpaint.report.wording import NO_VALUE, count
+from overpaint.report.wording import NO_VALUE, count, listed
 
 
 @section
 def answer(view: View) -> Markup:
     """Number of jobs, their revision and time."""
-    jobs = view.provenance
+    jobs = view.provenance[~_before(view.provenance)]
     if jobs.empty:
         return lead("No job left a record.")
     revisions = [str(name)[:12] for name in jobs.git.dropna().unique()]
     where = f"revision {revisions[0]}" if len(revisions) == 1 else f"{len(revisions)} revisions"
     minutes = f"{jobs.seconds.sum() / 60:.1f} minutes of computing"
     return lead(f"{count(len(jobs), 'job')} at {where} made these results in {minutes}, {_uncommitted(jobs)}.")
+
+
+@section
+def rounding(view: View) -> Markup:
+    """What another processor may change: base models that were trained before, and answers that rounding may change."""
+    asked = view.scores[(view.scores.metric == "accuracy") & (view.scores.benchmark != "all")]
+    asked = asked[(asked.seed != "all") & asked.draw.isna()]
+    told = (
+        f"Of {asked.answers.sum()} answers, {asked.near_ties.sum()} have a best option less than 0.0001 nats "
+        "before the second, as little as the rounding of another processor moves them."
+    )
+    return macros.paragraph(f"{kept(view)} {told}".strip())
+
+
+def kept(view: View) -> str:
+    """Which base models were trained before, and on what; "" where the study trained all of its own."""
+    jobs = view.provenance[_before(view.provenance)]
+    if jobs.empty:
+        return ""
+    names = [PurePath(output).parent.name for output in jobs.output]
+    hardware = [json.loads(text) for text in jobs.hardware]
+    where = dict.fromkeys(f"{found['processor']} ({found['capability']})" for found in hardware)
+    models = f"{'Base model' if len(names) == 1 else 'Base models'} {listed(names)}"
+    return f"{models}: trained before, in {trained.FOLDER}/, on {listed(list(where))}."
+
+
+def _before(jobs: pd.DataFrame) -> pd.Series:
+    return jobs.output.str.startswith(f"{trained.FOLDER}/")
 
 
 def _uncommitted(jobs: pd.DataFrame) -> str:
