@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overpaint.errors import UserError
-from overpaint.jobs.bundle import Records, check, is_final, of_study, written
+from overpaint.jobs.bundle import Records, is_final, of_study, written
 from overpaint.jobs.provenance import files_below, outputs_of, sha256
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def write(output: Path, crate: Path) -> int:
     if not SNAKEFILE.is_file():
         raise UserError(f"There is no {SNAKEFILE} here: write a crate in the folder of the checkout.")
     jobs = of_study(output)
-    check(output, jobs)
     with written(crate) as part:
         _Crate(output, jobs).whole().write_zip(part)
     return len(jobs)

@@ -37,32 +37,32 @@ def pack(output: Path, bundle: Path, rules: list[str]) -> list[Path]:
         )
     chosen = [path for path, record in records.items() if record["rule"] in (rules or known)]
     jobs = _with_upstream(output, records, chosen)
-    check(output, jobs, whole=not rules)
+    for fault in faults(output, jobs, whole=not rules):
+        raise UserError(fault)
     return _write(output, bundle, jobs)
 
 
 def pack_final(output: Path, bundle: Path, without: Collection[str]) -> list[Path]:
     """Write the tables and pages of the study in `output` and all that they were made from, but by the rules `without`.
 
-    Returns the outputs packed; what `pack` refuses is refused.
+    Returns the outputs packed; what `of_study` refuses is refused.
     """
-    jobs = {job: record for job, record in of_study(output).items() if record["rule"] not in without}
-    check(output, jobs)
-    return _write(output, bundle, jobs)
+    jobs = of_study(output).items()
+    return _write(output, bundle, {job: record for job, record in jobs if record["rule"] not in without})
 
 
 def of_study(output: Path) -> Records:
-    """The jobs of the one study that has ended in `output`, below which others may have their folders."""
+    """The jobs of the one study that has ended in `output`, below which others may have their folders.
+
+    A file that is not what its job wrote, or was made from another one than is there, is refused.
+    """
     records = read_records(output)
     if not (output / LAST).exists():
         raise UserError(f"The study in {output} has not ended, for it has no {LAST}: run it first.")
-    return _with_upstream(output, records, [job for job in records if is_final(job, output)])
-
-
-def check(output: Path, jobs: Records, whole: bool = False) -> None:
-    """Raise UserError where `faults` finds one."""
-    for fault in faults(output, jobs, whole):
+    jobs = _with_upstream(output, records, [job for job in records if is_final(job, output)])
+    for fault in (*faults(output, jobs, whole=False), *_stale(output, jobs)):
         raise UserError(fault)
+    return jobs
 
 
 def _write(output: Path, bundle: Path, jobs: Records) -> list[Path]:
