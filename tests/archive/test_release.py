@@ -120,7 +120,7 @@ def replace(path: str, old: str, new: str) -> None:
         (lambda: replace("CITATION.cff", "version: 0.1.0", ""), "CITATION.cff has none"),
         (lambda: replace("LICENSE", "Apache", "Other"), "commit your changes first"),
         (lambda: shutil.rmtree(".git"), "in a checkout with git"),
-        (lambda: shutil.rmtree(OUT), "None of the shipped studies has ended here"),
+        (lambda: shutil.rmtree(OUT), "None of the shipped studies is finished here"),
         (lambda: replace(f"{OUT}/tables/scores.csv", "smoke", "other"), "scores.csv is not what gather_tables wrote"),
     ],
 )
@@ -131,3 +131,9 @@ def test_what_is_no_release_is_one_sentence_and_leaves_nothing(broken, capsys, h
     said = capsys.readouterr().err
     assert sentence in said and len(said.splitlines()) == 1
     assert not [path for path in Path("release").rglob("*") if path.is_file()]
+
+
+def test_results_of_other_code_are_left_out(broken, capsys):
+    replace("studies/smoke.yaml", "steps: 40", "steps: 41")
+    assert release.finished(["studies/smoke.yaml"]) == {}
+    assert "smoke: left out, for jobs of it would run again" in capsys.readouterr().out

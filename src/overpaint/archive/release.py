@@ -41,10 +41,26 @@ def write(folder: Path, results: dict[str, Path]) -> list[str]:
     return [*names, SUMS]
 
 
-def ended(studies: Iterable[str]) -> dict[str, Path]:
-    """{name: folder of the results} of those studies that have ended here."""
-    found = {Path(study or "default").stem: start.results(study) for study in studies}
-    return {name: output for name, output in found.items() if (output / LAST).exists()}
+def finished(studies: Iterable[str]) -> dict[str, Path]:
+    """{name: folder of the results} of those studies that ended here and that this checkout would not run again."""
+    found = {}
+    for study in studies:
+        name, output = Path(study or "default").stem, start.results(study)
+        if not (output / LAST).exists():
+            print(f"{name}: left out, for it has not ended here")
+        elif not _is_done(study):
+            print(f"{name}: left out, for jobs of it would run again: run the study, or look with `snakemake -n`")
+        else:
+            found[name] = output
+    return found
+
+
+def _is_done(study: str) -> bool:
+    """Whether Snakemake has nothing to do for a study."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"]
+    command += ["--configfile", study] if study else []
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    return said.returncode == 0 and "Nothing to be done" in said.stdout
 
 
 def version() -> str:
@@ -65,38 +81,48 @@ def _first(pattern: str, path: Path) -> str:
     return found[1] if found else ""
 
 
-def _add_source(folder: Path, number: str) -> None:
-    """Write the source as it was committed, and how to cite that commit, with its date."""
+def _commit() -> str:
+    """The commit whose source a release holds."""
     state = git_state()
     if state["git"] is None or state["dirty"]:
         raise UserError("A release holds the source of a commit: commit your changes first, in a checkout with git.")
+    return state["git"]
+
+
+def _add_source(folder: Path, number: str, commit: str) -> None:
+    """Write the source of a commit, and how to cite that, with its date."""
     archive = (folder / f"overpaint-{number}.tar.gz").absolute()
     try:
-        git("archive", "--format=tar.gz", f"--prefix=overpaint-{number}/", f"--output={archive}", "HEAD")
-        day = git("show", "--no-patch", "--format=%cs", "HEAD")
+        git("archive", "--format=tar.gz", f"--prefix=overpaint-{number}/", f"--output={archive}", commit)
+        day = git("show", "--no-patch", "--format=%cs", commit)
     except (OSError, subprocess.SubprocessError) as error:
         raise UserError(f"git cannot write the source ({error}): see to that and run it again.") from error
     text = CITATION.read_text(encoding="utf-8")
-    (folder / CITATION).write_text(f"{text}commit: {state['git']}\ndate-released: {day}\n", encoding="utf-8")
+    (folder / CITATION).write_text(f"{text}commit: {commit}\ndate-released: {day}\n", encoding="utf-8")
+
+
+def release() -> str:
+    """Make the release of this checkout; returns what is to be said of it."""
+    number, commit = version(), _commit()
+    folder = RELEASES / number
+    if folder.exists():
+        raise UserError(f"{folder} is there already: move it away, or raise the version.")
+    studies = ["", *map(str, sorted(Path("studies").glob("*.yaml")))]
+    results = finished(studies)
+    if not results:
+        raise UserError("None of the shipped studies is finished here: run one first, such as `make study`.")
+    RELEASES.mkdir(exist_ok=True)
+    with written(folder) as part:
+        part.mkdir()
+        _add_source(part, number, commit)
+        names = write(part, results)
+    return f"{len(names)} files in {folder}, of {len(results)} of {len(studies)} studies: {', '.join(results)}."
 
 
 def main() -> int:
     """`python -m overpaint.archive.release`, in the folder of the checkout."""
     try:
-        number = version()
-        folder = RELEASES / number
-        if folder.exists():
-            raise UserError(f"{folder} is there already: move it away, or raise the version.")
-        studies = ["", *map(str, sorted(Path("studies").glob("*.yaml")))]
-        results = ended(studies)
-        if not results:
-            raise UserError("None of the shipped studies has ended here: run one first, such as `make study`.")
-        RELEASES.mkdir(exist_ok=True)
-        with written(folder) as part:
-            part.mkdir()
-            _add_source(part, number)
-            names = write(part, results)
-        print(f"{len(names)} files in {folder}, of {len(results)} of {len(studies)} studies: {', '.join(results)}.")
+        print(release())
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -175,7 +175,7 @@ def _with_upstream(output: Path, records: Records, jobs: Iterable[Path]) -> Reco
 def written(bundle: Path) -> Iterator[Path]:
     """A file to write to, which takes the place of `bundle` at the end."""
     if not bundle.name:
-        raise UserError("BUNDLE is empty: name the file to write, such as bundle.tar.")
+        raise UserError("BUNDLE or CRATE is empty: name the file to write, such as bundle.tar.")
     part = part_folder(bundle)
     try:
         remove_leftovers(bundle)
