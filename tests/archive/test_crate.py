@@ -17,7 +17,6 @@ from rocrate_validator.services import validate
 from overpaint.archive import crate
 from overpaint.jobs.provenance import read_record
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")  # of rdflib, to itself
 
 
