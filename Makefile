@@ -1,7 +1,8 @@
 # `make study` runs the default study, `make test` the tests, `make bench` compares costs; each sets up .venv where needed.
 # `make pack` and `make unpack` take results to another machine: BUNDLE=bundle.tar, RULES="what made them", by default all.
 # `make bases` trains the base models of a study's worlds and keeps them in bases/, where `source: trained` finds them.
-# `make verify` says whether the results of a study are as its jobs wrote them.
+# `make verify` says whether the results of a study are as its jobs wrote them, from what is there.
+# `make crate` writes a study and how it was made as an RO-Crate, CRATE=crate.zip; `make release` what a DOI would hold.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
 # `make test-browser` opens the reports in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs jobs of it through SLURM.
@@ -10,6 +11,7 @@ PYTHON ?= python3
 CORES ?= all
 STUDY ?=
 BUNDLE ?= bundle.tar
+CRATE ?= crate.zip
 RULES ?=
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -18,15 +20,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 override CORES := $(value CORES)
 override STUDY := $(value STUDY)
 override BUNDLE := $(value BUNDLE)
+override CRATE := $(value CRATE)
 override RULES := $(value RULES)
-export CORES STUDY BUNDLE RULES
+export CORES STUDY BUNDLE CRATE RULES
 export PYTHONUTF8 := 1
 
 ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDIR)))
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify crate release bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -48,8 +51,14 @@ bases: .venv/ready
 verify: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"
 
+crate: .venv/archive
+	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.archive.crate "$$results" "$$CRATE"
+
+release: .venv/archive
+	@python -m overpaint.archive.release
+
 # Two processes, each with files of its own: some tests run studies on two cores themselves.
-test: .venv/ready lint
+test: .venv/archive lint
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: test .venv/browser .venv/cluster
@@ -86,7 +95,7 @@ bench: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-.venv/cluster .venv/browser: .venv/ready
+.venv/cluster .venv/browser .venv/archive: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(@F)]"
 	touch $@
 

@@ -35,8 +35,8 @@ def folder(name: str) -> str:
 
 def kind(name: str) -> str:
     """Whether a module is `plain`, `torch` or `tabular`."""
-    if name in ("report", "tables") or folder(name) in ("", "jobs", "downloads", "study"):
-        return "plain" if name != "downloads.gguf" else "torch"
+    if name in ("report", "tables") or folder(name) in ("", "jobs", "downloads", "study", "archive"):
+        return {"downloads.gguf": "torch", "archive.reading": "tabular"}.get(name, "plain")
     if folder(name) in TABULAR or name.endswith((".table", ".page", ".gathering")):
         return "tabular"
     if folder(name) == "sources":
@@ -48,7 +48,7 @@ PLAIN = sorted(name for name in FILES if kind(name) == "plain" and name != "over
 # Some load yaml, jinja2, or pyarrow where there is a table to read.
 WITH_MORE = {"study.configuration", "study.needs", "study.start", "downloads.hub"}
 WITH_MORE |= {f"sources.{name}" for name in ("articles", "datafiles", "dataset", "file", "texts", "wikipedia")}
-WITH_MORE.add("unlearning.methods")
+WITH_MORE |= {"unlearning.methods", "archive.crate", "archive.release"}
 STDLIB_ONLY = [name for name in PLAIN if name not in WITH_MORE]
 
 

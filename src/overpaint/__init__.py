@@ -13,4 +13,16 @@ tables      tidy tables with intervals
 report      what the tables say, as pages
 measures    what is measured beside the scores: a folder each, from the rows to its part of a page
 study       what a study says, read before anything runs
+archive     what is kept of a finished study: data frames to read, an RO-Crate, a release
 """
+
+from importlib import import_module
+from typing import Any
+
+READING = ("Results", "load")  # names of overpaint.archive.reading, which needs pandas: imported once asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name not in READING:
+        raise AttributeError(f"module 'overpaint' has no attribute {name!r}")
+    return getattr(import_module("overpaint.archive.reading"), name)

@@ -28,7 +28,7 @@ JOBS = {
 }
 
 
-def run(rule: str, output: str = OUT, own: tuple[str, ...] = ()) -> None:
+def run(rule: str, output: str = OUT, own: tuple[str, ...] = (), text: str = "") -> None:
     """Run a job as Snakemake does, in the current folder, and leave Snakemake's own records."""
     inputs, outputs, record = JOBS[rule]
     inputs = [*(f"{output}/{name}" for name in inputs), *own]
@@ -46,7 +46,7 @@ def run(rule: str, output: str = OUT, own: tuple[str, ...] = ()) -> None:
                 (path / ".hidden").write_text("of a folder")
                 path = path / f"{name}.bin"
             if name != "job":
-                path.write_text(f"{rule} wrote {name}")
+                path.write_text(text or f"{rule} wrote {name}")
     for name, path in made.items():
         if name in ("model", "figures"):
             (Path(path) / provenance.MARK).touch()
@@ -246,6 +246,28 @@ def test_verify_tells_every_file_that_is_not_as_it_was_written(there, capsys):
     assert bundle.main(["verify", OUT]) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "other.csv is missing" in said[0] and "index.html is not what draw wrote" in said[1]
+
+
+def test_verify_tells_a_page_of_other_tables_than_are_there(there, tmp_path, capsys):
+    run("ask")
+    assert len(bundle.verify(Path(OUT))) == 6, "made anew to the same bytes"
+    run("ask", text="something else")
+    assert bundle.main(["verify", OUT]) == 1
+    said = capsys.readouterr().err
+    assert f"{OUT}/reports/index.job.json is of what draw made from another {OUT}/m/answers.csv than is there" in said
+    assert len(said.splitlines()) == 1 and len(bundle.pack(Path(OUT), tmp_path / "x.tar", [])) == 6
+
+
+def test_verify_tells_every_table_and_page_that_no_job_json_names(there, capsys):
+    for name in ("m/notes.txt", "reports/.hidden"):
+        Path(OUT, name).write_text("mine")
+    assert bundle.main(["verify", OUT]) == 0 and "6 outputs in results/x, 2 of them final" in capsys.readouterr().out
+    for name in ("reports/other.html", "tables/scores.csv"):
+        Path(OUT, name).parent.mkdir(exist_ok=True)
+        Path(OUT, name).write_text("mine")
+    assert bundle.main(["verify", OUT]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "reports/other.html was made" in said[0] and "tables/scores.csv was made" in said[1]
 
 
 def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capfd):

@@ -46,7 +46,8 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "src").mkdir()
     for name in ("Makefile", "config.yaml", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
-    (folder / ".venv/ready").touch()
+    for name in ("ready", "archive"):
+        (folder / ".venv" / name).touch()
     python = folder / ".venv/bin/python"
     stub = """#!/bin/sh
 case "$2" in
@@ -137,7 +138,8 @@ def test_no_text_of_a_study_is_run(checkout, make, text):
 
 @pytest.mark.parametrize("text", COMMANDS)
 @pytest.mark.parametrize(
-    ("target", "names"), [("study", ["STUDY"]), ("study", ["CORES"]), ("pack", ["BUNDLE", "RULES"])]
+    ("target", "names"),
+    [("study", ["STUDY"]), ("study", ["CORES"]), ("pack", ["BUNDLE", "RULES"]), ("crate", ["CRATE"])],
 )
 def test_no_text_of_a_variable_is_run(checkout, make, target, names, text):
     for done in (make(target, *(f"{name}={text}" for name in names)), make(target, **dict.fromkeys(names, text))):
