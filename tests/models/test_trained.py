@@ -78,13 +78,15 @@ def test_a_damaged_folder_is_refused_and_a_kept_one_found(tmp_path):
     provenance.write_record(record | {"rule": "convert_model"}, out / "other/checkpoint.job.json")
     assert trained.keep(out, tmp_path / "bases") == [tmp_path / "bases/miniature"]
     trained.check("miniature", ENTRY, FACTS, tmp_path)
-    with pytest.raises(UserError, match="another|worlds.miniature"):
+    with pytest.raises(UserError, match="worlds.miniature is not the world"):
         trained.check("miniature", ENTRY, FACTS | {"seed": 1}, tmp_path)
     with (tmp_path / "bases/miniature/checkpoint/model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\7")
-    with pytest.raises(UserError, match="is not what pretrain_model wrote"):
+    with pytest.raises(UserError, match="is not what its training wrote"):
         trained.check("miniature", ENTRY, FACTS, tmp_path)
+    with pytest.raises(UserError, match="record of convert_model, not of a training"):
+        trained.check("other", ENTRY | {"path": str(out / "other/checkpoint")}, FACTS, tmp_path)
     assert trained.keep(out, tmp_path / "bases") and not trained.check("miniature", ENTRY, FACTS, tmp_path)
     with pytest.raises(UserError, match="No base model was trained in"):
         trained.keep(tmp_path / "bases/none", tmp_path / "bases")
