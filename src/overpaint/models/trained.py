@@ -3,12 +3,12 @@
 import hashlib
 import sys
 from pathlib import Path
-from shutil import copy, copytree, ignore_patterns, rmtree
+from shutil import copytree, ignore_patterns, rmtree
 from typing import Any
 
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder
-from overpaint.jobs.provenance import MARK, RECORD, read_record, sha256
+from overpaint.jobs.provenance import MARK, RECORD, read_record, sha256, write_record
 from overpaint.sources import world
 
 FOLDER = "bases"
@@ -53,11 +53,12 @@ def keep(output: Path, bases: Path = Path(FOLDER)) -> list[Path]:
     """Copy every base model that a study has trained in `output`, with its record, to where `place` says."""
     kept = []
     for job in sorted(output.glob(f"*/checkpoint{RECORD}")):
-        if read_record(job)["rule"] == "pretrain_model":
+        record = read_record(job)
+        if record["rule"] == "pretrain_model":
             kept.append(bases / job.parent.name)
             part = part_folder(kept[-1])
             copytree(job.with_name("checkpoint"), part / "checkpoint", ignore=ignore_patterns(MARK))
-            copy(job, part)
+            write_record(record | {"prefix": None}, part / job.name)  # where its Python lay is of no use elsewhere
             rmtree(kept[-1], ignore_errors=True)
             part.rename(kept[-1])
     if not kept:
