@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import one_cell
+from helpers.models import one_cell
 from safetensors.torch import load_file
 
 from overpaint.tables.scores import NEAR, near_ties

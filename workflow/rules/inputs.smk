@@ -10,8 +10,11 @@ def source(entry):
 
 
 def checkpoint(name):
-    """Folder of a model: the user's own, or the one that the study makes; none without a name."""
-    return config["models"][name].get("path", f"{OUT}/{name}/checkpoint") if name else []
+    """Folder of a model: the user's own, one of bases/, or the one that the study makes; none without a name."""
+    entry = config["models"][name] if name else {}
+    if entry.get("source") == "trained":
+        return ancient(entry["path"])  # known by what it holds: every clone gives it a time of its own
+    return entry.get("path", f"{OUT}/{name}/checkpoint") if name else []
 
 
 def base_model(wildcards):

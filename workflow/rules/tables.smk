@@ -11,10 +11,11 @@ MEASURES = measures.discovered()
 MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
-MADE = [n for n in (*STUDY.models, STUDY.naive_model) if n and config["models"][n]["source"] != "folder"]
+MADE = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
-    *(f"{checkpoint(model)}.job.json" for model in MADE),
+    *expand("<out>/{model}/checkpoint.job.json", model=MADE),
+    *(ancient(f"{checkpoint(model)}.job.json") for model in STUDY.taught if model not in MADE),
     *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
     *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
     *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),

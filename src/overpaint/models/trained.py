@@ -30,8 +30,10 @@ def check(name: str, model: dict[str, Any], facts: dict[str, Any], checkout: Pat
     if not (folder.is_dir() and job.is_file()):
         raise UserError(f"models.{name} is of the source 'trained', and {folder} is not there: put it back, {anew}.")
     record = read_record(job)
+    if record["rule"] != "pretrain_model":
+        raise UserError(f"{job} is the record of {record['rule']}, not of a training: write `source: folder` instead.")
     if sha256(folder) not in record["outputs"].values():
-        raise UserError(f"{folder} is not what {record['rule']} wrote (cut short, damaged or replaced): put it back.")
+        raise UserError(f"{folder} is not what its training wrote (cut short, damaged or replaced): put it back.")
     before = record["settings"]["settings"]
     for key in sorted((before.keys() & model.keys()) - NO_SETTINGS):
         if model[key] != before[key]:
@@ -59,7 +61,7 @@ def keep(output: Path, bases: Path = Path(FOLDER)) -> list[Path]:
             kept.append(bases / job.parent.name)
             part = part_folder(kept[-1])
             copytree(job.with_name("checkpoint"), part / "checkpoint", ignore=ignore_patterns(MARK))
-            write_record({key: value for key, value in record.items() if key != "prefix"}, part / job.name)
+            write_record(record | {"prefix": None}, part / job.name)  # where its Python lay is of no use elsewhere
             rmtree(kept[-1], ignore_errors=True)
             part.rename(kept[-1])
     if not kept:
