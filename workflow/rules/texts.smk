@@ -24,8 +24,7 @@ rule prepare_texts:
     params:
         settings=lambda wildcards: STUDY.texts[wildcards.texts],
         own=contents(text_source),
-        # What a function of `threads` gives is no reason to run again: other batches need the same rows.
-        batches=lambda wildcards, threads: STUDY.batches(wildcards.texts),
+        batches=lambda wildcards, threads: STUDY.batches(wildcards.texts),  # with threads it is not recorded: no rerun
         code=lambda wildcards: code("prepare_texts.py", f"overpaint.sources.{STUDY.texts[wildcards.texts]['source']}"),
     message:
         "Preparing {wildcards.model}/{wildcards.texts}"
