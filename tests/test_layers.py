@@ -191,6 +191,7 @@ def test_scripts_are_short_and_helpers_of_tests_are_in_folders():
     lengths = {path.name: len(path.read_text().splitlines()) for path in scripts.glob("*.py")}
     assert lengths and {name for name, count in lengths.items() if count > 15} == set()
     assert all(len([*folder.glob("*.py")]) <= 12 for folder in (helpers, *helpers.glob("*/")))
+    assert len([*(ROOT / "workflow/rules").iterdir()]) <= 12
 
 
 def test_a_section_imports_no_other_section():
