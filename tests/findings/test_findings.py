@@ -31,7 +31,8 @@ def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **se
     """Results of a study that never ran, its models alike but for what is recovered."""
     frames: dict[str, list[pd.DataFrame]] = {}
     for number, model in enumerate(models):
-        tables = Tables(**{"clearings": ("span", "topic"), "draws": 4, "share": 0.3 + 0.1 * number, **settings})
+        small = {"clearings": ("span", "topic"), "draws": 2, "seeds": (0,), "share": 0.3 + 0.1 * number}
+        tables = Tables(**small | settings)
         for table in kept.NAMES:
             frame = getattr(tables, table)()
             frames.setdefault(table, []).append(frame.replace({"model": {"tiny": model}}))
@@ -41,9 +42,16 @@ def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **se
     (folder / "tables").mkdir(parents=True)
     for table, frame in whole.items():
         frame.to_parquet(folder / f"tables/{table}.parquet")
-    study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0, 1, 2]}]}
-    (folder / "tables/config.json").write_text(json.dumps({"study": study, "clearings": {}}))
+    study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0]}]}
+    span = {"direction": "span", "scope": "from_layer", "target": "base_mean"}
+    (folder / "tables/config.json").write_text(json.dumps({"study": study, "clearings": {"span": span}}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory) -> Path:
+    """Results of a map that never ran."""
+    return run_of(tmp_path_factory.mktemp("map"), "map", ["map_1", "map_2"], layers=(2, 3, 4))
 
 
 def test_what_is_committed_is_what_the_tables_say():
@@ -92,50 +100,70 @@ def test_what_is_kept_is_small():
     assert sum((ROOT / path).stat().st_size for path in FILES) < 1e6
 
 
-def test_what_is_kept_reads_as_the_tables_do(tmp_path):
-    results = run_of(tmp_path / "results", "map", ["map_1", "map_2"], layers=(2, 3, 4))
-    kept.keep(results, tmp_path / "data")
+def test_what_is_kept_reads_as_the_tables_do(maps, tmp_path):
+    kept.keep(maps, tmp_path / "data")
     found = kept.load(tmp_path / "data", "make study")
-    cells = pd.read_parquet(results / "tables/cells.parquet")
+    cells = pd.read_parquet(maps / "tables/cells.parquet")
     pd.testing.assert_frame_equal(found.cells, cells.drop(columns="study"), check_dtype=False, check_exact=True)
     assert found.cells.layer.dtype == "Int64" and found.models == ["map_1", "map_2"] and found.cell == Cell(3, 4.0)
 
 
-def test_uncommitted_changes_are_refused_and_nothing_is_lost(tmp_path):
+def test_uncommitted_changes_are_refused_and_nothing_is_lost(maps, tmp_path):
     folder = tmp_path / "data"
-    kept.keep(run_of(tmp_path / "clean", "map", ["map_1"]), folder)
+    kept.keep(maps, folder)
     before = (folder / "cells.csv").read_bytes()
     with pytest.raises(UserError, match="dirty holds jobs that ran with uncommitted changes: commit them"):
-        kept.keep(run_of(tmp_path / "dirty", "map", ["map_1"], dirty=True), folder)
+        kept.keep(run_of(tmp_path / "dirty", "map", ["map_1"], dirty=True, layers=(3,), sizes=(4.0,)), folder)
     assert (folder / "cells.csv").read_bytes() == before
 
 
-def test_the_map_and_base_models_have_their_sections(checkout, tmp_path):
+def test_the_map_and_base_models_have_their_sections(checkout, maps, tmp_path):
     made = tmp_path / "results"
-    maps = run_of(made / "map", "map", ["map_1", "map_2"], layers=(2, 3, 4))
     bases = run_of(made / "bases", "bases", [f"base_{n}" for n in range(3, 7)], layers=(2, 3, 4), sizes=(4.0,))
+    real = run_of(made / "smollm2", "smollm2", ["smollm2-135m"], topics=("biology",), layers=(3, 4))
+    kept.keep(real, checkout / writing.DATA / "smollm2")
     kept.keep(maps, checkout / writing.DATA / "map")
     kept.keep(bases, checkout / writing.DATA / "bases")
     written = writing.texts(checkout)
     text, readme = written[Path("docs/findings.md")], written[Path("README.md")]
-    assert "*Not yet generated" in text and text.count("*Not yet generated") == 1  # of SmolLM2
+    assert "its rank correlation with what a probe reads" in " ".join(readme.split())
+    assert "*Not yet generated" in writing.texts(ROOT)[Path("docs/findings.md")] and "*Not yet" not in text
+    assert "all hazardous topics' junk, from the target layer on, to the base's mean" in " ".join(text.split())
     found = kept.load(checkout / writing.DATA / "map", "")
     cell = measured.lost_to_back(found, model="map_2", layer=3, c=4.0)
     assert f"| `map_2` | 3 | 8 → 45 (36–53) *not unlearned* | {cell} |" in text and cell.startswith("32 → 45")
     assert "| holds |" in text and "*By `make study STUDY=studies/bases.yaml` at commit `0123456789ab`" in text
-    assert "three layers" not in text and "rank correlation of" in readme
     assert not [word for word in ("nan", "None", "undefined") if f" {word}" in text.replace("None of", "")]
 
 
-@pytest.mark.parametrize(
-    ("beaten", "said"), [(False, "In all nine cells the acc"), (True, "In none of the nine cells the acc")]
-)
+@pytest.mark.parametrize(("beaten", "said"), [(False, "In all nine cells"), (True, "In none of the nine cells")])
 def test_a_sentence_turns_with_its_numbers(checkout, tmp_path, beaten, said):
-    results = run_of(
-        tmp_path / "b", "bases", ["base_3", "base_4", "base_5"], layers=(2, 3, 4), sizes=(4.0,), beaten=beaten
-    )
+    models = ["base_3", "base_4", "base_5"]
+    results = run_of(tmp_path / "bases", "bases", models, layers=(2, 3, 4), sizes=(4.0,), beaten=beaten)
     kept.keep(results, checkout / writing.DATA / "bases")
-    assert said in " ".join(writing.texts(checkout)[Path("docs/findings.md")].split())
+    text = " ".join(writing.texts(checkout)[Path("docs/findings.md")].split())
+    assert f"{said} the accuracy after clearing is above that" in text
+
+
+def test_make_findings_takes_over_what_ended_and_writes_all(checkout, maps, monkeypatch, capsys):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(writing.release, "finished", lambda files: {Path([*files][1]).stem: maps})
+    assert writing.main() == 0 and "map: its tables are kept in docs/data/map" in capsys.readouterr().out
+    assert "| `map_1` | 2 |" in Path("docs/findings.md").read_text() and Path("README.md").is_file()
+    assert Image.open(writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
+    Path("docs/data/map/cells.csv").unlink()
+    monkeypatch.setattr(writing.release, "finished", lambda files: {})
+    assert writing.main() == 1 and "docs/data/map/cells.csv is not there" in capsys.readouterr().err
+
+
+def test_paragraphs_are_filled_and_tables_and_code_are_not():
+    long = " ".join(["word"] * 60)
+    text = f"# {long}\n\n{long}\n\n- {long}\n- short\n\n| {long} |\n\n```\n{long}\n\n{long}\n```\n"
+    blocks = phrases.filled(text).split("\n\n")
+    assert blocks[0] == f"# {long}" and blocks[3] == f"| {long} |" and blocks[4] == f"```\n{long}"
+    assert max(map(len, blocks[1].splitlines())) <= 127 and " ".join(blocks[1].split()) == long
+    assert [line[:2] for line in blocks[2].splitlines()] == ["- ", "  ", "  ", "- "]
+    assert phrases.filled(phrases.filled(text)) == phrases.filled(text)
 
 
 def test_phrases():

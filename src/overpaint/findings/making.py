@@ -60,11 +60,15 @@ def made(kept: Kept) -> str:
     """The command, commit, time and machine that made what is kept, in a line."""
     own, before = (kept.provenance[kept.provenance.before == so] for so in (False, True))
     days = sorted({str(time)[:10] for time in [*own["first"], *own["last"]]})
+    when = " to ".join(dict.fromkeys([days[0], days[-1]]))
     cost = f"{own.jobs.sum()} jobs, {minutes(kept)} processor minutes"
-    text = (
-        f"`{kept.command}` at {_commits(own)} ({' to '.join(days[:: max(1, len(days) - 1)])}; {cost}; {_machines(own)})"
-    )
+    text = f"`{kept.command}` at {_commits(own)} ({when}; {cost}; {_machines(own)})"
     return text + (f"; base models trained before at {_commits(before)} ({_machines(before)})" if len(before) else "")
+
+
+def briefly(kept: Kept) -> str:
+    """The command and commit alone, where `made` stands nearby."""
+    return f"`{kept.command}` at {_commits(kept.provenance[~kept.provenance.before])}"
 
 
 def machines(kept: Kept) -> str:

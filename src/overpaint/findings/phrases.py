@@ -1,14 +1,16 @@
-"""Numbers as the text has them: intervals, ranges, counts of cells, p-values."""
+"""Numbers as the text has them: intervals, ranges, counts of cells, p-values; and paragraphs of even lines."""
 
+import re
+import textwrap
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from overpaint.report.select import Cell
 from overpaint.report.wording import listed
 
 WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+BOUND = "\u2060"  # stands for a space at which no line is broken
 Row = pd.Series | None
 
 
@@ -83,15 +85,35 @@ def p_value(number: float) -> str:
     return "below 0.0001" if number < 1e-4 else f"{number:.2g}" if number < 0.1 else f"{number:.2f}"
 
 
-def places(cells: Iterable[Cell]) -> str:
-    """`layer 2, c = 2 and layer 3, c = 4`."""
-    return "; ".join(map(str, cells))
+def filled(text: str) -> str:
+    """Markdown with paragraphs and list items in lines of at most 127 characters; tables and code stay as they are."""
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else _filled(part) for part in parts)
+
+
+def _filled(text: str) -> str:
+    blocks = re.split(r"(\n\n)", re.sub(r"\n{3,}", "\n\n", text))
+    return "".join(block if re.search(r"^\s*([|#<!]|$)", block) else _paragraph(block) for block in blocks)
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph, or a list without empty lines between its items; `c = 4` and `34 %` stay on one line."""
+    end = text[len(text.rstrip("\n")) :]
+    options = {"width": 127, "break_long_words": False, "break_on_hyphens": False}
+    items = [
+        textwrap.fill(
+            re.sub(r" (= |%)", lambda found: found[0].replace(" ", BOUND), " ".join(item.split())),
+            subsequent_indent="  " * item.startswith("- "), **options,
+        )
+        for item in re.split(r"\n(?=- )", text.rstrip("\n"))
+    ]  # fmt: skip
+    return "\n".join(items).replace(BOUND, " ") + end
 
 
 FILTERS = {
     function.__name__: function
     for function in (
-        fixed, hundredths, with_interval, percent_interval, told, value, span, percents, number_word, p_value, places,
+        fixed, hundredths, with_interval, percent_interval, told, value, span, percents, number_word, p_value,
         listed,
     )
 }  # fmt: skip

@@ -59,7 +59,7 @@ def texts(root: Path) -> dict[Path, str]:
     names: dict[str, Any] = studies(root)
     names |= {"m": measured, "s": making, "of_all": phrases.of_all, "limit": wording.DAMAGE_LIMIT}
     names |= {"weights": making.weights(root / place("miniature"))}
-    return {path: environment.get_template(name).render(names) for name, path in WRITTEN.items()}
+    return {path: phrases.filled(environment.get_template(name).render(names)) for name, path in WRITTEN.items()}
 
 
 def draw(root: Path) -> None:
