@@ -11,7 +11,7 @@ from helpers.synthetic import Tables
 from PIL import Image
 
 from overpaint.errors import UserError
-from overpaint.findings import kept, measured, phrases, writing
+from overpaint.findings import kept, making, measured, phrases, writing
 from overpaint.report.select import Cell
 from overpaint.tables import verdicts
 
@@ -112,7 +112,7 @@ def test_uncommitted_changes_are_refused_and_nothing_is_lost(maps, tmp_path):
     folder = tmp_path / "data"
     kept.keep(maps, folder)
     before = (folder / "cells.csv").read_bytes()
-    with pytest.raises(UserError, match="dirty holds jobs that ran with uncommitted changes: commit them"):
+    with pytest.raises(UserError, match="dirty holds jobs that ran on no commit, or with changes to it: commit"):
         kept.keep(run_of(tmp_path / "dirty", "map", ["map_1"], dirty=True, layers=(3,), sizes=(4.0,)), folder)
     assert (folder / "cells.csv").read_bytes() == before
 
@@ -143,6 +143,17 @@ def test_a_sentence_turns_with_its_numbers(checkout, tmp_path, beaten, said):
     kept.keep(results, checkout / writing.DATA / "bases")
     text = " ".join(writing.texts(checkout)[Path("docs/findings.md")].split())
     assert f"{said} the accuracy after clearing is above that" in text
+
+
+def test_what_made_it_is_told_once_for_each_commit_and_processor():
+    one = {"before": False, "git": "a" * 40, "processor": "EPYC", "machine": "x86_64", "capability": "", "torch": "2"}
+    one |= {"jobs": 3, "cpu_seconds": 61.0, "first": "2026-01-02T23:59", "last": "2026-01-03T00:01"}
+    other = [one | {"capability": "AVX2"}, one | {"before": True, "git": "b" * 40, "processor": "", "torch": "1"}]
+    study = kept.Kept({"provenance": pd.DataFrame([one, *other])}, {}, "make study")
+    assert making.made(study) == (
+        f"`make study` at commit `{'a' * 12}` (2026-01-02 to 2026-01-03; 6 jobs, 2 processor minutes; EPYC (AVX2), "
+        f"torch 2); base models trained before at commit `{'b' * 12}` (x86_64, torch 1)"
+    )
 
 
 def test_make_findings_takes_over_what_ended_and_writes_all(checkout, maps, monkeypatch, capsys):

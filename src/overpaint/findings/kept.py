@@ -65,12 +65,12 @@ class Kept:
 def keep(results: Path, folder: Path) -> None:
     """Write what the text needs of the tables in `results` to `folder`, in place of what is there.
 
-    Raises UserError where a job ran with changes that no commit has.
+    Raises UserError where a job ran with changes that no commit has, or outside version control.
     """
     read = reading.load(results)
     jobs = read.tables["provenance"]
     if not jobs.dirty.eq(False).all():
-        raise UserError(f"{results} holds jobs that ran with uncommitted changes: commit them and run the study again.")
+        raise UserError(f"{results} holds jobs that ran on no commit, or with changes to it: commit and run it again.")
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, reduce in NAMES.items():
@@ -103,10 +103,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    """Of every cell what the primary clearing and nulls on average do; of the main one all of accuracy and fluency."""
+    """Of every cell what the primary clearing and nulls on average do; of the main one of a single model all."""
     pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties", errors="ignore")
     simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
-    main = pooled.index.isin(in_cell(pooled, cell).index) if cell else False
+    main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")
     whole = pooled.topic.eq("all") | pooled.role.eq("benign") | pooled.metric.eq("perplexity") | main
     return pooled[(simple | main | pooled.method.eq("base")) & whole & ~drawn]

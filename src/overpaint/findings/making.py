@@ -83,5 +83,6 @@ def _commits(jobs: pd.DataFrame) -> str:
 
 def _machines(jobs: pd.DataFrame) -> str:
     """Processors with their instructions, and versions of torch."""
-    names = {f"{row.processor} {row.capability}".strip() or row.machine for row in jobs.itertuples()}
-    return f"{listed(sorted(names))}, torch {listed(sorted(set(jobs.torch)))}"
+    by_name = jobs.assign(name=jobs.processor.where(jobs.processor != "", jobs.machine)).groupby("name").capability
+    names = [f"{name} ({', '.join(sorted({*known} - {''}))})".replace(" ()", "") for name, known in by_name]
+    return f"{listed(names)}, torch {listed(sorted(set(jobs.torch)))}"
