@@ -12,7 +12,7 @@ from PIL import Image
 
 from overpaint.errors import UserError
 from overpaint.findings import kept, making, measured, phrases, writing
-from overpaint.report.select import Cell
+from overpaint.report.select import Cell, hazardous_topics, with_base
 from overpaint.tables import verdicts
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / writing.DATA).rglob("*") if path.is_file())
@@ -66,6 +66,14 @@ def test_the_figure_shows_the_table_that_is_there(checkout):
     table = checkout / writing.DATA / "miniature/scores.csv"
     table.write_text(table.read_text().replace("gloomcraft", "other"))
     assert writing.shown(checkout) != writing.shown(ROOT)
+
+
+def test_the_figure_has_every_topic_of_every_state():
+    study = writing.studies(ROOT)["miniature"]
+    rows = with_base(study.scores[study.scores.metric == "accuracy"], study.cell)
+    for shown in (rows[rows.method == "base"], rows[rows.clearing == "span"], rows[rows.clearing == "none"]):
+        assert {*shown.topic} >= {*hazardous_topics(rows), "everyday"}
+    assert len(rows[rows.draw.notna() & rows.topic.ne("all")]) == 2 * 2 * 20  # families, topics, draws
 
 
 def test_the_texts_are_made_in_a_copy_as_well(checkout):

@@ -108,8 +108,8 @@ def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
     main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")
-    whole = pooled.topic.eq("all") | pooled.role.eq("benign") | pooled.metric.eq("perplexity") | main
-    return pooled[(simple | main | pooled.method.eq("base")) & whole & ~drawn]
+    simple &= pooled.topic.eq("all") | pooled.role.eq("benign")
+    return pooled[(simple | main | pooled.method.eq("base")) & ~drawn]
 
 
 def _nulls(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
