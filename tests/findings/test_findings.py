@@ -1,6 +1,7 @@
 """README.md and docs/findings.md say what the tables in docs/data say."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_only_named_studies_are_not_generated_and_say_so():
     typed = {name for name, study in writing.studies(ROOT).items() if isinstance(study, writing.Typed)}
     assert typed <= TYPED
     assert writing.texts(ROOT)[Path("docs/findings.md")].count("*Not yet generated: the tables") == len(typed)
+
+
+def typed(text: str) -> set[str]:
+    """Fractions and percentages in a template's prose, as someone typed them."""
+    prose = re.sub(r"{[{%#].*?[}%#]}|^```.*?^```|\]\(.*?\)", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {*re.findall(r"\d+\.\d+|\d+ %", prose)}
+
+
+@pytest.mark.parametrize("name", [*writing.WRITTEN, "macros.j2"])
+def test_no_result_is_typed(name):
+    known = {"95 %", "0.05", "3.11", "2.0", "3.0", "4.0"}  # intervals, the tests' level, Python, licences
+    assert typed((ROOT / writing.TEMPLATES / name).read_text(encoding="utf-8")) <= known
+    assert typed("brings back 81 % (0.66){{ 0.5 | fixed }}") == {"81 %", "0.66"}
 
 
 def test_what_is_kept_is_small():

@@ -11,7 +11,6 @@ from overpaint.findings.phrases import Row, hundredths, percent_interval, value
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.tables import statistics
-from overpaint.tables.verdicts import FAILS, HOLDS
 
 
 def base(kept: Kept, role: str = "hazardous", metric: str = "accuracy") -> pd.DataFrame:
@@ -232,9 +231,3 @@ def judged(row: dict[str, Any]) -> str:
     if row["test"] == "layer_over_c":
         return f"{hundredths(row['value'])} points against {hundredths(row['needed'])}"
     return f"{hundredths(row['value'])} % of {row['cells']} cells"
-
-
-def verdicts(kept: Kept) -> dict[str, int]:
-    """How many claims hold, fail, or are neither."""
-    told = [claim["verdict"] for claim in claims(kept)]
-    return {"claims": len(told)} | {name: told.count(name) for name in (HOLDS, FAILS)}

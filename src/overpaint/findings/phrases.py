@@ -113,7 +113,7 @@ def _paragraph(text: str) -> str:
 FILTERS = {
     function.__name__: function
     for function in (
-        fixed, hundredths, with_interval, percent_interval, told, value, span, percents, number_word, p_value,
+        fixed, hundredths, with_interval, told, value, span, percents, number_word, p_value,
         listed,
     )
 }  # fmt: skip
