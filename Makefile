@@ -3,6 +3,7 @@
 # `make bases` trains the base models of a study's worlds and keeps them in bases/, where `source: trained` finds them.
 # `make verify` says whether the results of a study are as its jobs wrote them, from what is there.
 # `make crate` writes a study and how it was made as an RO-Crate, CRATE=crate.zip; `make release` what a DOI would hold.
+# `make findings` takes over the tables of the studies that ended here, and writes README.md and docs/findings.md from them.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
 # `make test-browser` opens the reports in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs jobs of it through SLURM.
@@ -29,7 +30,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify crate release bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify crate release findings bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -56,6 +57,9 @@ crate: .venv/archive
 
 release: .venv/archive
 	@python -m overpaint.archive.release
+
+findings: .venv/ready
+	@python -m overpaint.findings.writing
 
 # Two processes, each with files of its own: some tests run studies on two cores themselves.
 test: .venv/archive lint

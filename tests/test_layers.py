@@ -25,7 +25,7 @@ SECTIONS = {name for name in FILES if name.startswith("report.sections")}
 # The folders from the bottom up, as the package's docstring lists them.
 ORDER = re.findall(r"^(\w+) {2,}\w", ast.get_docstring(ast.parse(FILES["overpaint"].read_text())), re.MULTILINE)
 HEAVY = {"torch", "pandas", "transformers"}
-TABULAR = {"tables", "report"}
+TABULAR = {"tables", "report", "findings"}
 
 
 def folder(name: str) -> str:

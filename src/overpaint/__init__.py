@@ -14,6 +14,7 @@ report      what the tables say, as pages
 measures    what is measured beside the scores: a folder each, from the rows to its part of a page
 study       what a study says, read before anything runs
 archive     what is kept of a finished study: data frames to read, an RO-Crate, a release
+findings    README.md and docs/findings.md, written from what docs/data keeps of finished studies
 """
 
 from importlib import import_module

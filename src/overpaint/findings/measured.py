@@ -1,0 +1,233 @@
+"""What the text asks of the kept tables of a study: rows, cells and comparisons."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from overpaint.findings.kept import Kept
+from overpaint.findings.phrases import Row, hundredths, percent_interval, value
+from overpaint.report.sections.finding import clearings
+from overpaint.report.select import Cell, cells, first_or_none, first_where, in_cell, null_draws, overall
+from overpaint.tables import statistics
+
+
+def base(kept: Kept, role: str = "hazardous", metric: str = "accuracy") -> pd.DataFrame:
+    """The base models' rows on all topics of a role together, one each."""
+    rows = kept.scores[kept.scores.method.eq("base") & kept.scores.metric.eq(metric)]
+    return overall(rows, role)
+
+
+def score(kept: Kept, cell: Cell, metric: str, clearing: str = "none", role: str = "hazardous", **wanted: Any) -> Row:
+    """One number of a cell, all topics and seeds together; by a clearing's own topics and all its draws."""
+    rows = in_cell(kept.scores, cell)
+    rows = rows[rows.metric.eq(metric) & rows.clearing.eq(clearing) & rows.draw.isna()]
+    return first_where(overall(rows, role), **({"other_topic": False} | wanted))
+
+
+def sweep(kept: Kept) -> list[dict[str, Any]]:
+    """Every cell with what the tables of the text show of it."""
+    return [_cell(kept, cell) for cell in cells(kept.scores)]
+
+
+def _cell(kept: Kept, cell: Cell) -> dict[str, Any]:
+    drawn = in_cell(kept.nulls, cell)
+    after = {"clearing": kept.primary}
+    return {
+        "cell": cell,
+        "mark": first_where(in_cell(kept.cells, cell), quantity="damage").mark,
+        "unlearned": score(kept, cell, "accuracy"),
+        "cleared": score(kept, cell, "accuracy", **after),
+        "recovered": score(kept, cell, "recovered_accuracy", **after),
+        "likelihood": score(kept, cell, "recovered_nll", **after),
+        "best": dict(zip(drawn.null, drawn.null_best, strict=True)),
+        "benign": score(kept, cell, "accuracy", role="benign"),
+        "benign_cleared": score(kept, cell, "accuracy", role="benign", **after),
+    }
+
+
+def values(kept: Kept, quantity: str, marked: bool = True, **wanted: Any) -> pd.DataFrame:
+    """Rows of the table of cells of one quantity that have a value; marked: also of cells with a mark."""
+    rows = kept.cells[kept.cells.quantity.eq(quantity)].dropna(subset="value")
+    for column, this in wanted.items():
+        rows = rows[rows[column].eq(this)]
+    return rows if marked else rows[rows.mark == ""]
+
+
+def cell_of(kept: Kept, quantity: str, **wanted: Any) -> Row:
+    """The row of one quantity in the one cell that `wanted` names."""
+    rows = kept.cells[kept.cells.quantity.eq(quantity)]
+    return first_where(rows, **wanted)
+
+
+def lost_to_back(kept: Kept, **wanted: Any) -> str:
+    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names."""
+    lost, back = (cell_of(kept, f"{name}_accuracy", **wanted) for name in ("forgotten", "recovered"))
+    if lost is None or back is None:
+        return "–"
+    return f"{hundredths(lost.value)} → {percent_interval(back)}" + (f" *{lost.mark}*" if lost.mark else "")
+
+
+def gained(kept: Kept) -> int:
+    """In how many cells more facts are gained than lost by clearing, at 0.05 after Holm's correction."""
+    return int(((kept.mcnemar.p_holm < 0.05) & (kept.mcnemar.gained > kept.mcnemar.lost)).sum())
+
+
+def benign_lost_cleared(kept: Kept) -> list[float]:
+    """By how much the cleared model's benign accuracy is below the base's, in every cell."""
+    before = base(kept, "benign").iloc[0].value
+    return [before - row["benign_cleared"].value for row in sweep(kept)]
+
+
+def below_one(kept: Kept) -> tuple[int, int]:
+    """In how many cells the interval of the recovered fraction ends below 1, and in how many it is defined."""
+    rows = values(kept, "recovered_accuracy")
+    return int((rows.high < 1).sum()), len(rows)
+
+
+def beats(kept: Kept) -> dict[str, Any]:
+    """In which cells the cleared model is above every draw of every null, and in which not, with the p of each null."""
+    rows = kept.nulls.assign(above=kept.nulls.value > kept.nulls.null_best)
+    by_cell = rows.groupby(["model", "layer", "c"], sort=False).above.all()
+    rest = [f"{_place(kept, row)} against `{row.null}` (p = {row.p:.2f})" for row in rows[~rows.above].itertuples()]
+    draws = rows.groupby("null", sort=False).draws.first()
+    texts = [f"{count} `{null}`" for null, count in draws.items()]
+    return {"above": int(by_cell.sum()), "cells": len(by_cell), "not": rest, "draws": texts, "least": rows.draws.max()}
+
+
+def _place(kept: Kept, row: Any) -> str:
+    model = f"`{row.model}`, " if len(kept.models) > 1 else ""
+    return f"{model}{Cell(row.layer, row.c)}"
+
+
+def best_draw(kept: Kept, cell: Cell) -> Row:
+    """The recovered fraction of the null direction, or draw of one, that brings back most."""
+    rows = in_cell(kept.scores, cell)
+    drawn = null_draws(overall(rows[rows.metric.eq("recovered_accuracy")], "hazardous")).sort_values("value")
+    return first_or_none(drawn.iloc[::-1])
+
+
+def on_average(kept: Kept, null: str) -> list[float]:
+    """The recovered fraction of a null in every cell, on average over its draws."""
+    rows = (score(kept, cell, "recovered_accuracy", null) for cell in cells(kept.scores))
+    return [row.value for row in rows if row is not None]
+
+
+def fluency(kept: Kept, cell: Cell) -> list[dict[str, Any]]:
+    """The perplexity of the hazardous texts of each topic: base, unlearned, cleared."""
+    texts = kept.scores[kept.scores.metric.eq("perplexity") & kept.scores.role.eq("hazardous")]
+    found, here = [], in_cell(texts, cell)
+    for topic in (name for name in texts.topic.unique() if name != "all"):
+        before = first_where(texts[texts.method == "base"], topic=topic)
+        after = (first_where(here, topic=topic, clearing=name) for name in ("none", kept.primary))
+        found.append(dict(zip(("topic", "base", "unlearned", "cleared"), (topic, before, *after), strict=True)))
+    return found
+
+
+def by_rank(kept: Kept) -> dict[int, str]:
+    """{rank: clearing} of the main cell."""
+    return clearings.by_rank(kept.scores.clearing.unique(), kept.config["clearings"])
+
+
+def by_strength(kept: Kept) -> dict[float, str]:
+    """{strength: clearing} of the main cell."""
+    return clearings.by_strength(kept.scores.clearing.unique(), kept.config["clearings"])
+
+
+def best(kept: Kept, names: dict[float, str]) -> float:
+    """The rank or strength of the clearing that brings back most in the main cell."""
+    back = {key: score(kept, kept.cell, "recovered_accuracy", name) for key, name in names.items()}
+    return max(back, key=lambda key: back[key].value)
+
+
+def read_off(kept: Kept, state: str, quantity: str = "probe_accuracy", depth: int | None = None, **wanted: Any) -> Row:
+    """What a probe reads off a state at the start of a block, by default off the final residual.
+
+    Of the runs of `study.measures.depth` that in the main cell.
+    """
+    rows = kept.depth if state in ("base", "naive") else in_cell(kept.depth, kept.cell)
+    depth = kept.depth.depth.max() if depth is None else depth
+    return first_where(rows, state=state, quantity=quantity, depth=depth, **wanted)
+
+
+def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
+    """(texts seen, accuracy) of a state, in order."""
+    rows = kept.relearning[kept.relearning.state == state].sort_values("examples")
+    return [(int(row.examples), row) for _, row in rows.iterrows()]
+
+
+def closer(kept: Kept) -> pd.Series:
+    """The run of the main cell that was looked at more closely: its row of what a probe reads."""
+    return in_cell(kept.depth, kept.cell).iloc[0]
+
+
+def seen(points: list[tuple[int, pd.Series]]) -> list[str]:
+    """The numbers of texts after the first, which is none."""
+    return [str(texts) for texts, _ in points[1:]]
+
+
+def after(points: list[tuple[int, pd.Series]]) -> list[str]:
+    """The accuracies after them."""
+    return [value(row) for _, row in points[1:]]
+
+
+def course(kept: Kept) -> list[dict[str, Any]]:
+    """What was lost and what comes back, at the steps of training at which the latter is defined."""
+    wide = kept.emergence.pivot_table(index="step", columns="quantity", values="value", dropna=False)
+    known = wide.dropna(subset="recovered_accuracy").reset_index()
+    return known.to_dict("records")
+
+
+def readable(kept: Kept) -> dict[str, list[float]]:
+    """{model: shares of the answers that a probe reads off the base before each target layer}."""
+    layers = sorted(kept.cells.layer.unique())
+    found = {}
+    for model in kept.models:
+        rows = [read_off(kept, "base", depth=layer, model=model) for layer in layers]
+        found[model] = [np.nan if row is None else row.value for row in rows]
+    return found
+
+
+def known_and_back(kept: Kept) -> tuple[float, float, int]:
+    """Rank correlation of what a probe reads before the layer with what comes back, its one-sided p, and the cells.
+
+    Over cells without a mark; the study has one c.
+    """
+    rows = values(kept, "recovered_accuracy", marked=False)
+    back = rows.pivot(index="model", columns="layer", values="value").reindex(kept.models)
+    rho, p = statistics.rank_correlation(np.array([*readable(kept).values()]), back.to_numpy(dtype=float))
+    return rho, p, len(rows)
+
+
+def lost_and_back(kept: Kept) -> float:
+    """Rank correlation of what was lost with what comes back, over cells without a mark."""
+    wide = kept.cells[kept.cells.mark == ""].pivot(index=["model", "layer", "c"], columns="quantity", values="value")
+    return float(wide.forgotten_accuracy.corr(wide.recovered_accuracy, method="spearman"))
+
+
+def apart(kept: Kept) -> tuple[int, int]:
+    """How many pairs of base models have intervals of the recovered fraction that do not meet, at the same layer and c.
+
+    Over cells without a mark; the second number is that of all pairs.
+    """
+    rows = values(kept, "recovered_accuracy", marked=False)
+    pairs = [pair for _, here in rows.groupby(["layer", "c"]) for pair in combinations(here.itertuples(), 2)]
+    return sum(one.high < other.low or other.high < one.low for one, other in pairs), len(pairs)
+
+
+def claims(kept: Kept) -> list[dict[str, Any]]:
+    """The claims of the plan, with their judgements by model and over all models."""
+    found = []
+    for _, rows in kept.hypotheses.groupby("hypothesis", sort=False):
+        single = rows[rows.model != "all"]
+        verdict = rows[rows.model == "all"].verdict if rows.model.eq("all").any() else single.verdict
+        found.append(rows.iloc[0].to_dict() | {"verdict": verdict.iloc[0], "by_model": single.to_dict("records")})
+    return found
+
+
+def judged(row: dict[str, Any]) -> str:
+    """What a claim was judged by in one model: `90 % of 10 cells`, or `37 points against 11`."""
+    if row["test"] == "layer_over_c":
+        return f"{hundredths(row['value'])} points against {hundredths(row['needed'])}"
+    return f"{hundredths(row['value'])} % of {row['cells']} cells"

@@ -1,0 +1,209 @@
+"""README.md and docs/findings.md say what the tables in docs/data say."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers.checkout import ROOT
+from helpers.synthetic import Tables
+from PIL import Image
+
+from overpaint.errors import UserError
+from overpaint.findings import kept, making, measured, phrases, writing
+from overpaint.report.select import Cell, hazardous_topics, with_base
+from overpaint.tables import verdicts
+
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / writing.DATA).rglob("*") if path.is_file())
+TYPED = {"map", "bases", "smollm2"}  # studies of whose runs no table was kept; their text is tested by nothing
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of what the texts are written from."""
+    for folder in (writing.DATA, writing.TEMPLATES, Path("bases/miniature")):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
+
+
+def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **settings) -> Path:
+    """Results of a study that never ran, its models alike but for what is recovered."""
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for number, model in enumerate(models):
+        small = {"clearings": ("span", "topic"), "draws": 2, "seeds": (0,), "share": 0.3 + 0.1 * number}
+        tables = Tables(**small | settings)
+        for table in kept.NAMES:
+            frame = getattr(tables, table)()
+            frames.setdefault(table, []).append(frame.replace({"model": {"tiny": model}}))
+    whole = {table: pd.concat(parts, ignore_index=True) for table, parts in frames.items()}
+    whole["hypotheses"] = verdicts.together(whole["hypotheses"])
+    whole["provenance"] = whole["provenance"].drop_duplicates("output").assign(dirty=dirty)
+    (folder / "tables").mkdir(parents=True)
+    for table, frame in whole.items():
+        frame.to_parquet(folder / f"tables/{table}.parquet")
+    study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0]}]}
+    span = {"direction": "span", "scope": "from_layer", "target": "base_mean"}
+    (folder / "tables/config.json").write_text(json.dumps({"study": study, "clearings": {"span": span}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory) -> Path:
+    """Results of a map that never ran."""
+    return run_of(tmp_path_factory.mktemp("map"), "map", ["map_1", "map_2"], layers=(2, 3, 4))
+
+
+def test_what_is_committed_is_what_the_tables_say():
+    for path, text in writing.texts(ROOT).items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, (
+            f"edit docs/templates, not {path}; then: make findings"
+        )
+
+
+def test_the_figure_shows_the_table_that_is_there(checkout):
+    assert Image.open(ROOT / writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
+    table = checkout / writing.DATA / "miniature/scores.csv"
+    table.write_text(table.read_text().replace("gloomcraft", "other"))
+    assert writing.shown(checkout) != writing.shown(ROOT)
+
+
+def test_the_figure_has_every_topic_of_every_state():
+    study = writing.studies(ROOT)["miniature"]
+    rows = with_base(study.scores[study.scores.metric == "accuracy"], study.cell)
+    for shown in (rows[rows.method == "base"], rows[rows.clearing == "span"], rows[rows.clearing == "none"]):
+        assert {*shown.topic} >= {*hazardous_topics(rows), "everyday"}
+    assert len(rows[rows.draw.notna() & rows.topic.ne("all")]) == 2 * 2 * 20  # families, topics, draws
+
+
+def test_the_texts_are_made_in_a_copy_as_well(checkout):
+    assert writing.texts(checkout) == writing.texts(ROOT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_no_file_of_a_run_can_be_missing(checkout, path):
+    (checkout / path).unlink()
+    with pytest.raises(UserError, match=f"{path.parent}/.* is not there: put it back, or run `make study"):
+        writing.texts(checkout)
+
+
+def test_a_number_that_changes_changes_the_text(checkout):
+    path = checkout / writing.DATA / "miniature/cells.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    here = table.quantity.eq("recovered_accuracy")
+    table.loc[here, "high"] = [1.1] * here.sum()
+    table.to_csv(path, index=False)
+    text = writing.texts(checkout)[Path("docs/findings.md")]
+    assert "In none of the six cells the interval" in text
+    assert "In none of the six cells the interval" not in writing.texts(ROOT)[Path("docs/findings.md")]
+
+
+def test_only_named_studies_are_not_generated_and_say_so():
+    typed = {name for name, study in writing.studies(ROOT).items() if isinstance(study, writing.Typed)}
+    assert typed <= TYPED
+    assert writing.texts(ROOT)[Path("docs/findings.md")].count("*Not yet generated: the tables") == len(typed)
+
+
+def typed(text: str) -> set[str]:
+    """Fractions and percentages in a template's prose, as someone typed them."""
+    prose = re.sub(r"{[{%#].*?[}%#]}|^```.*?^```|\]\(.*?\)", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {*re.findall(r"\d+\.\d+|\d+ %", prose)}
+
+
+@pytest.mark.parametrize("name", [*writing.WRITTEN, "macros.j2"])
+def test_no_result_is_typed(name):
+    known = {"95 %", "0.05", "3.11", "2.0", "3.0", "4.0"}  # intervals, the tests' level, Python, licences
+    assert typed((ROOT / writing.TEMPLATES / name).read_text(encoding="utf-8")) <= known
+    assert typed("brings back 81 % (0.66){{ 0.5 | fixed }}") == {"81 %", "0.66"}
+
+
+def test_what_is_kept_is_small():
+    assert sum((ROOT / path).stat().st_size for path in FILES) < 1e6
+
+
+def test_what_is_kept_reads_as_the_tables_do(maps, tmp_path):
+    kept.keep(maps, tmp_path / "data")
+    found = kept.load(tmp_path / "data", "make study")
+    cells = pd.read_parquet(maps / "tables/cells.parquet")
+    pd.testing.assert_frame_equal(found.cells, cells.drop(columns="study"), check_dtype=False, check_exact=True)
+    assert found.cells.layer.dtype == "Int64" and found.models == ["map_1", "map_2"] and found.cell == Cell(3, 4.0)
+
+
+def test_uncommitted_changes_are_refused_and_nothing_is_lost(maps, tmp_path):
+    folder = tmp_path / "data"
+    kept.keep(maps, folder)
+    before = (folder / "cells.csv").read_bytes()
+    with pytest.raises(UserError, match="dirty holds jobs that ran on no commit, or with changes to it: commit"):
+        kept.keep(run_of(tmp_path / "dirty", "map", ["map_1"], dirty=True, layers=(3,), sizes=(4.0,)), folder)
+    assert (folder / "cells.csv").read_bytes() == before
+
+
+def test_the_map_and_base_models_have_their_sections(checkout, maps, tmp_path):
+    made = tmp_path / "results"
+    bases = run_of(made / "bases", "bases", [f"base_{n}" for n in range(3, 7)], layers=(2, 3, 4), sizes=(4.0,))
+    real = run_of(made / "smollm2", "smollm2", ["smollm2-135m"], topics=("biology",), layers=(3, 4))
+    kept.keep(real, checkout / writing.DATA / "smollm2")
+    kept.keep(maps, checkout / writing.DATA / "map")
+    kept.keep(bases, checkout / writing.DATA / "bases")
+    written = writing.texts(checkout)
+    text, readme = written[Path("docs/findings.md")], written[Path("README.md")]
+    assert "its rank correlation with what a probe reads" in " ".join(readme.split())
+    assert "*Not yet generated" in writing.texts(ROOT)[Path("docs/findings.md")] and "*Not yet" not in text
+    assert "all hazardous topics' junk, from the target layer on, to the base's mean" in " ".join(text.split())
+    found = kept.load(checkout / writing.DATA / "map", "")
+    cell = measured.lost_to_back(found, model="map_2", layer=3, c=4.0)
+    assert f"| `map_2` | 3 | 8 → 45 (36–53) *not unlearned* | {cell} |" in text and cell.startswith("32 → 45")
+    assert "| holds |" in text and "*By `make study STUDY=studies/bases.yaml` at commit `0123456789ab`" in text
+    assert not [word for word in ("nan", "None", "undefined") if f" {word}" in text.replace("None of", "")]
+
+
+@pytest.mark.parametrize(("beaten", "said"), [(False, "In all nine cells"), (True, "In none of the nine cells")])
+def test_a_sentence_turns_with_its_numbers(checkout, tmp_path, beaten, said):
+    models = ["base_3", "base_4", "base_5"]
+    results = run_of(tmp_path / "bases", "bases", models, layers=(2, 3, 4), sizes=(4.0,), beaten=beaten)
+    kept.keep(results, checkout / writing.DATA / "bases")
+    text = " ".join(writing.texts(checkout)[Path("docs/findings.md")].split())
+    assert f"{said} the accuracy after clearing is above that" in text
+
+
+def test_what_made_it_is_told_once_for_each_commit_and_processor():
+    one = {"before": False, "git": "a" * 40, "processor": "EPYC", "machine": "x86_64", "capability": "", "torch": "2"}
+    one |= {"jobs": 3, "cpu_seconds": 61.0, "first": "2026-01-02T23:59", "last": "2026-01-03T00:01"}
+    other = [one | {"capability": "AVX2"}, one | {"before": True, "git": "b" * 40, "processor": "", "torch": "1"}]
+    study = kept.Kept({"provenance": pd.DataFrame([one, *other])}, {}, "make study")
+    assert making.made(study) == (
+        f"`make study` at commit `{'a' * 12}` (2026-01-02 to 2026-01-03; 6 jobs, 2 processor minutes; EPYC (AVX2), "
+        f"torch 2); base models trained before at commit `{'b' * 12}` (x86_64, torch 1)"
+    )
+
+
+def test_make_findings_takes_over_what_ended_and_writes_all(checkout, maps, monkeypatch, capsys):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(writing.release, "finished", lambda files: {Path([*files][1]).stem: maps})
+    assert writing.main() == 0 and "map: its tables are kept in docs/data/map" in capsys.readouterr().out
+    assert "| `map_1` | 2 |" in Path("docs/findings.md").read_text() and Path("README.md").is_file()
+    assert Image.open(writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
+    Path("docs/data/map/cells.csv").unlink()
+    monkeypatch.setattr(writing.release, "finished", lambda files: {})
+    assert writing.main() == 1 and "docs/data/map/cells.csv is not there" in capsys.readouterr().err
+
+
+def test_paragraphs_are_filled_and_tables_and_code_are_not():
+    long = " ".join(["word"] * 60)
+    text = f"# {long}\n\n{long}\n\n- {long}\n- short\n\n| {long} |\n\n```\n{long}\n\n{long}\n```\n"
+    blocks = phrases.filled(text).split("\n\n")
+    assert blocks[0] == f"# {long}" and blocks[3] == f"| {long} |" and blocks[4] == f"```\n{long}"
+    assert max(map(len, blocks[1].splitlines())) <= 127 and " ".join(blocks[1].split()) == long
+    assert [line[:2] for line in blocks[2].splitlines()] == ["- ", "  ", "  ", "- "]
+    assert phrases.filled(phrases.filled(text)) == phrases.filled(text)
+
+
+def test_phrases():
+    assert phrases.of_all(6, 6) == "all six cells" and phrases.of_all(5, 6) == "five of the six cells"
+    assert phrases.of_all(0, 13) == "none of the 13 cells" and phrases.of_all(1, 1) == "the one cell"
+    assert phrases.percents([0.338, 0.81, float("nan")]) == "34 to 81" and phrases.percents([0.501, 0.503]) == "50"
+    assert phrases.fixed(-0.001) == "0.00" and phrases.fixed(float("nan")) == phrases.value(None) == "–"
+    assert phrases.p_value(1e-9) == "below 0.0001" and phrases.p_value(0.0042) == "0.0042"
+    row = pd.Series({"value": 0.63, "low": 0.54, "high": 0.72})
+    assert phrases.with_interval(row) == "0.63 (0.54–0.72)" and phrases.told(row) == "63 % (54 to 72)"
