@@ -62,7 +62,7 @@ def there(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(
-        "overpaint.jobs.job.describe_job", lambda rule, settings: {"rule": rule}
+        "overpaint.jobs.job.describe_job", lambda rule, settings: {"rule": rule, "hardware": {}}
     )  # asks git, which takes time
     for rule in JOBS:
         run(rule)
