@@ -245,12 +245,24 @@ class Tables:
             cell = Cell(layer, c)
             lost = 0 if method == "base" else self.damage if role == "benign" else min(0.08 * c, 0.7)
             bench = "all" if topic == "all" else f"{topic}_questions"
+            count = len(self.seeds) if seed == "all" else 1
             for clearing, draw in self.names(method):
                 value = 0.97 - lost * (1 - self.fraction(clearing, cell) * (role == "hazardous"))
-                run = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), bench, 128, 1)
+                run = (
+                    method,
+                    layer,
+                    c,
+                    seed,
+                    topic,
+                    role,
+                    *self.how(clearing, draw).values(),
+                    bench,
+                    128 * count,
+                    count,
+                )
                 rows.append((*run, "accuracy", value, value - 0.04, value + 0.03, 64, ""))
                 nll = 40 * lost * (1 - self.fraction(clearing, cell)) + 3
-                rows.append((*run[:-3], f"{topic}_text", 64, 0, "perplexity", nll, nll - 1, nll + 1, 64, ""))
+                rows.append((*run[:-3], f"{topic}_text", 64 * count, 0, "perplexity", nll, nll - 1, nll + 1, 64, ""))
                 if method == "base" or (role == "benign" and clearing != "none"):
                     continue
                 if clearing == "none":

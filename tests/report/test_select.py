@@ -26,7 +26,7 @@ def test_pooled_prefers_the_row_of_all_seeds_and_gives_no_interval_to_a_mean(sco
     rows = select.in_cell(scores, Cell(2, 8.0))
     rows = select.cleared_by(rows[(rows.topic == "all") & (rows.metric == "accuracy")], "topic")
     marked = rows.assign(value=[0.1, 0.2, 0.6, 0.9])
-    assert select.pooled(marked).value.tolist() == [0.9]
+    assert select.pooled(marked).value.tolist() == [0.9] and marked.answers.nunique() == 2
     assert select.pooled(marked).low.notna().all()
     mean = select.pooled(marked[marked.seed != "all"])
     assert mean.value.tolist() == pytest.approx([0.3])

@@ -11,7 +11,7 @@ from overpaint.tables import statistics
 from overpaint.tables.core import NONE, TOGETHER, Applied, Study, as_applied, typed
 from overpaint.tables.statistics import Estimate
 
-NEAR = 1e-4  # nats; other instructions move log-likelihoods by 1e-5 in the median, one in twenty by more than this
+NEAR = 1e-4  # nats; other instructions move 95 of 100 log-likelihoods less than that
 
 
 class Answered(NamedTuple):

@@ -37,4 +37,4 @@ def test_base_models_that_were_trained_before_are_named_with_their_processor(vie
 def test_near_ties_are_told_of_single_seeds_and_all_draws_together(view):
     own = view.scores[(view.scores.metric == "accuracy") & (view.scores.benchmark != "all") & view.scores.draw.isna()]
     own = own[own.seed != "all"]
-    assert f"Of {own.answers.sum()} answers, {len(own)} have" in provenance.rounding([view])
+    assert f"in {len(own)} of {own.answers.sum()} answers" in provenance.rounding([view])

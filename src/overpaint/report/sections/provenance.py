@@ -31,8 +31,8 @@ def rounding(view: View) -> Markup:
     asked = view.scores[(view.scores.metric == "accuracy") & (view.scores.benchmark != "all")]
     asked = asked[(asked.seed != "all") & asked.draw.isna()]
     told = (
-        f"Of {asked.answers.sum()} answers, {asked.near_ties.sum()} have a best option less than 0.0001 nats "
-        "before the second, as little as the rounding of another processor moves them."
+        f"The two best options are less than 0.0001 nats apart in {asked.near_ties.sum()} of {asked.answers.sum()} "
+        "answers: as little as the rounding of another processor may move them."
     )
     return macros.paragraph(f"{kept(view)} {told}".strip())
 
