@@ -17,7 +17,7 @@ from overpaint.report.select import Cell, hazardous_topics, with_base
 from overpaint.tables import verdicts
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / writing.DATA).rglob("*") if path.is_file())
-TYPED = {"map", "bases", "smollm2"}  # studies of whose runs no table was kept; their text is tested by nothing
+TYPED = {"smollm2"}  # studies of whose runs no table was kept; their text is tested by nothing
 
 
 @pytest.fixture

@@ -280,7 +280,7 @@ def test_the_table_of_provenance_has_the_jobs_before_it(study):
 
 def test_the_table_of_scores_has_its_columns_and_every_run(study):
     scores = pd.read_parquet(study / OUT / "tables/scores.parquet")
-    assert list(scores.columns) == [*SCORES, "value", "low", "high", "n", "note", "answers", "near_ties"]
+    assert list(scores.columns) == [*SCORES[:-1], "answers", "near_ties", "metric", "value", "low", "high", "n", "note"]
     assert scores.layer.dtype == "Int64" and set(scores.layer.dropna()) == {1} and set(scores.study) == {"smoke"}
     assert set(scores[scores.method == "rmu_smoke"].seed) == {"0", "1", "all"}
     clearings = {
