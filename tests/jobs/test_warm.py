@@ -151,7 +151,8 @@ BEGUN = "import sys, time\nprint('begun', file=sys.stderr, flush=True)\n"
 
 
 def test_an_interrupt_lets_the_script_clean_up(main):
-    assert main(f"{BEGUN}try: time.sleep(60)\nfinally: time.sleep(1); sys.exit('cleaned')") == "cleaned\n"
+    text = f"import sys, time\ntry:\n exec({BEGUN!r})\n time.sleep(60)\nfinally: time.sleep(1); sys.exit('cleaned')"
+    assert main(text) == "cleaned\n"
 
 
 def test_an_interrupt_while_libraries_are_loaded_ends_the_script_that_waits_for_them(main, tmp_path):

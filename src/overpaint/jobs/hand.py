@@ -19,7 +19,7 @@ def hand(python: str, address: str, *command: str) -> int:
     What is no script, or has other threads than the libraries were loaded for, runs here.
     """
     line = socket.socket(socket.AF_UNIX)
-    process, stopped = b"", []
+    taken, stopped = b"", []
     # The terminal interrupts the script as well, which cleans up; unless it has not begun yet.
     before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
     if command[0].endswith(".py") and os.environ.get("OMP_NUM_THREADS") == "1":
@@ -28,14 +28,14 @@ def hand(python: str, address: str, *command: str) -> int:
             asked = marshal.dumps((command[0], os.getcwd(), dict(os.environ)))
             socket.send_fds(line, [len(asked).to_bytes(8, "big")], [0, 1, 2])
             line.sendall(asked)
-            process = line.recv(8)
+            taken = line.recv(1)
         except OSError:
             pass
-    if not process:
+    if not taken:
         signal.signal(signal.SIGINT, before)
         os.execv(python, [python, *command])
-    if stopped:
-        os.kill(int.from_bytes(process, "big"), signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line.send(bytes([bool(stopped)]))
     status = line.recv(1)
     line.recv(1)  # nothing, when the process has ended
     return (status or KILLED)[0]

@@ -182,7 +182,7 @@ def packages() -> dict[str, str]:
     """Versions of this environment's own packages; Snakemake appends its own folder of packages to `sys.path`."""
     named = {}
     for found in distributions(path=site.getsitepackages()):
-        with suppress(TypeError):  # pip that was killed leaves folders without metadata
+        with suppress(TypeError, FileNotFoundError):  # pip that was killed leaves folders without metadata
             facts = found.metadata  # read anew whenever asked for
             named[facts["Name"]] = facts["Version"]
     named.pop(None, None)

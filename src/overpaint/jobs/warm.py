@@ -72,10 +72,13 @@ def serve() -> None:
                 forks.add(fork)
             else:
                 door.close()
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it waits until the script begins
                 signal.signal(signal.SIGINT, interrupted)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _become(script, place, variables, streams)
-                line.send(os.getpid().to_bytes(8, "big"))
+                line.send(b"\1")
+                if line.recv(1) == b"\1":  # interrupted before; two that wait are one
+                    os.kill(os.getpid(), signal.SIGINT)
                 return run(script, line)
             for stream in streams:
                 os.close(stream)
@@ -131,6 +134,7 @@ def run(script: str, line: socket.socket) -> None:
     """Run a script as the main one of this process; it ends when nobody waits for it any more."""
     threading.Thread(target=_end_with, args=[line], daemon=True).start()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         runpy.run_path(script, run_name="__main__")
         status = 0
     except SystemExit as error:

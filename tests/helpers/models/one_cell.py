@@ -18,7 +18,7 @@ from overpaint.junk.collection import collect_sets
 from overpaint.junk.estimators import Sample
 from overpaint.junk.run import Run
 from overpaint.models.load import load_model, load_tokenizer
-from overpaint.scoring.evaluation import Benchmark, evaluate_clearings, planned
+from overpaint.scoring.evaluation import Benchmark, evaluate_clearings
 from overpaint.sources import texts, world
 from overpaint.study.configuration import complete
 from overpaint.study.study import Study
@@ -63,14 +63,14 @@ def main(folder: Path, steps: int) -> None:
     model = load_model(checkpoint)
     run = Run(model, base.tokenizer, overlay, overlay.apply(model))
     prompts = [files[f"prompts/{name}"] for name in topics]
-    uncleared = run.by_topic("none", study.config["clearings"]["none"], topics.values())
+    uncleared = {"none": study.config["clearings"]["none"]}
     sets = [collect_sets(one, topics, prompts, uncleared) for one in (base, run)]
     before, after = ({name: found[split, name] for split, name in found if split == "fit"} for found in sets)
     sample = Sample.of(before, after, study.hazardous_prompts, overlay.controls, RUN["layer"] + 1, "last")
     run = Run(model, base.tokenizer, overlay, run.base_tensors, estimators.fit(sample, before, RUN["layer"]))
-    asked = Benchmark.every(study.questions(), [files[f"benchmarks/{name}"] for name in study.questions()])
-    plan = planned(run, study.evaluation(name), study.clearings(name), asked)
-    pd.DataFrame(evaluate_clearings(run, plan, "report")).to_parquet(folder / "answers.parquet", index=False)
+    asked = [Benchmark.of(name, entry, files[f"benchmarks/{name}"]) for name, entry in study.questions().items()]
+    plan = [(how, asked) for clearing, entry in study.clearings(name).items() for how in run.clearings(clearing, entry)]
+    pd.DataFrame(evaluate_clearings(run, plan, "test")).to_parquet(folder / "answers.parquet", index=False)
 
 
 if __name__ == "__main__":
