@@ -180,7 +180,7 @@ def test_what_made_it_is_told_once_for_each_commit_and_processor():
 
 def test_make_findings_takes_over_what_ended_and_writes_all(checkout, maps, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
-    monkeypatch.setattr(writing.release, "finished", lambda files: {Path([*files][1]).stem: maps})
+    monkeypatch.setattr(writing.release, "finished", lambda files: {[*files][1]: maps})
     assert writing.main() == 0 and "map: its tables are kept in docs/data/map" in capsys.readouterr().out
     assert "| `map_1` | 2 |" in Path("docs/findings.md").read_text() and Path("README.md").is_file()
     assert Image.open(writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)

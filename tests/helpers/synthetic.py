@@ -382,7 +382,10 @@ class Tables:
             "inputs": json.dumps({"results/corpora/forget.jsonl": "ab" * 32}),
             "cluster_job": None,
         }
-        rows = [{"rule": rule, "output": path, "dirty": rule == "train_rmu"} | facts for rule, path in made.items()]
+        rows = [
+            {"rule": rule, "output": path, "before": False, "dirty": rule == "train_rmu"} | facts
+            for rule, path in made.items()
+        ]
         return pd.DataFrame(rows)
 
     def costs(self) -> pd.DataFrame:

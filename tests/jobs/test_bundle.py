@@ -230,7 +230,7 @@ def test_a_missing_job_json_is_told_by_pack_and_verify(there, tmp_path, rule, ca
     named = f"No job.json says how {OUT}/{min(outputs.values())} was made"
     with pytest.raises(UserError, match=named):
         bundle.pack(Path(OUT), tmp_path / "x.tar", [])
-    assert bundle.main(["verify", OUT]) == 1 and named in capsys.readouterr().err
+    assert bundle.main("verify", OUT) == 1 and named in capsys.readouterr().err
     assert not list(tmp_path.glob("*.tar"))
 
 
@@ -243,7 +243,7 @@ def test_what_was_deleted_whole_to_save_room_is_not_missed(there, tmp_path):
 def test_verify_tells_every_file_that_is_not_as_it_was_written(there, capsys):
     Path(f"{OUT}/reports/index.html").write_text("another page")
     Path(f"{OUT}/m/other.csv").unlink()
-    assert bundle.main(["verify", OUT]) == 1
+    assert bundle.main("verify", OUT) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "other.csv is missing" in said[0] and "index.html is not what draw wrote" in said[1]
 
@@ -252,7 +252,7 @@ def test_verify_tells_a_page_of_other_tables_than_are_there(there, tmp_path, cap
     run("ask")
     assert len(bundle.verify(Path(OUT))) == 6, "made anew to the same bytes"
     run("ask", text="something else")
-    assert bundle.main(["verify", OUT]) == 1
+    assert bundle.main("verify", OUT) == 1
     said = capsys.readouterr().err
     assert f"{OUT}/reports/index.job.json is of what draw made from another {OUT}/m/answers.csv than is there" in said
     assert len(said.splitlines()) == 1 and len(bundle.pack(Path(OUT), tmp_path / "x.tar", [])) == 6
@@ -261,11 +261,11 @@ def test_verify_tells_a_page_of_other_tables_than_are_there(there, tmp_path, cap
 def test_verify_tells_every_table_and_page_that_no_job_json_names(there, capsys):
     for name in ("m/notes.txt", "reports/.hidden"):
         Path(OUT, name).write_text("mine")
-    assert bundle.main(["verify", OUT]) == 0 and "6 outputs in results/x, 2 of them final" in capsys.readouterr().out
+    assert bundle.main("verify", OUT) == 0 and "6 outputs in results/x, 2 of them final" in capsys.readouterr().out
     for name in ("reports/other.html", "tables/scores.csv"):
         Path(OUT, name).parent.mkdir(exist_ok=True)
         Path(OUT, name).write_text("mine")
-    assert bundle.main(["verify", OUT]) == 1
+    assert bundle.main("verify", OUT) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "reports/other.html was made" in said[0] and "tables/scores.csv was made" in said[1]
 
@@ -285,13 +285,13 @@ def test_what_was_replaced_in_place_between_two_jobs_is_told(there, capfd):
 def test_an_output_folder_above_the_checkout_is_not_packed(there, tmp_path, capsys):
     Path("inner").mkdir()
     os.chdir("inner")
-    assert bundle.main(["pack", f"../{OUT}", str(tmp_path / "x.tar")]) == 1
+    assert bundle.main("pack", f"../{OUT}", str(tmp_path / "x.tar")) == 1
     assert "absolute output" in capsys.readouterr().err and not (tmp_path / "x.tar").exists()
 
 
 @pytest.mark.parametrize("name", ["/none/x.tar", "", "results", "results/x/worlds/w.json/x.tar"])
 def test_a_bundle_that_cannot_be_written_is_one_sentence(there, name, capsys):
-    assert bundle.main(["pack", OUT, name]) == 1
+    assert bundle.main("pack", OUT, name) == 1
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and "name " in said and not list(there.rglob("*-part"))
 

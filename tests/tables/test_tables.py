@@ -421,7 +421,9 @@ def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
     }  # fmt: skip
     for name, change in (("c", {}), ("b", {}), ("a", {"rule": "evaluate"}), ("d", {"rule": "evaluate"})):
         write_record(facts | change, tmp_path / f"{name}.job.json")
-    found = core.provenance(sorted(tmp_path.glob("*.json")))
+    *paths, last = sorted(tmp_path.glob("*.json"))
+    found = core.provenance(paths, [last])
+    assert list(found.before) == [False, True, False, False]
     assert list(found.rule) == ["evaluate", "evaluate", "unlearn", "unlearn"]
     assert list(found.output) == [str(tmp_path / name) for name in "adbc"]
     assert json.loads(found.settings[0]) == {"lr": 0.1} and json.loads(found.packages[0]) == {"torch": "2"}
@@ -429,8 +431,9 @@ def test_provenance_has_a_row_per_job_in_order(tmp_path: Path):
 
 def test_costs_add_up_by_rule_and_the_dearest_comes_first():
     rows = [("a", 1.0, 2.0, 0.5, 30), ("b", 2.0, 9.0, 1.0, 10), ("a", 3.0, 1.0, 0.5, 20)]
-    jobs = pd.DataFrame(rows, columns=["rule", *core.COSTS]).assign(output="x")
-    assert core.costs(jobs).to_dict("split")["data"] == [
+    jobs = pd.DataFrame(rows, columns=["rule", *core.COSTS]).assign(output="x", before=False)
+    earlier = jobs.assign(before=True, cpu_seconds=100.0)  # of no cost to the study
+    assert core.costs(pd.concat([jobs, earlier])).to_dict("split")["data"] == [
         ["all", 3, 6.0, 12.0, 2.0, 30, pytest.approx(1 / 6)],
         ["b", 1, 2.0, 9.0, 1.0, 10, pytest.approx(1 / 9)],
         ["a", 2, 4.0, 3.0, 1.0, 30, pytest.approx(1 / 3)],

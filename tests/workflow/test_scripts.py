@@ -295,9 +295,12 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
         "history": [source / "history.csv"],
         "completions": [source / "completions.jsonl"] * 2,
         "jobs": [source / "x.job.json"],
+        "before": [],
         "preregistration": PLAN,
     }
-    inputs |= {name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "preregistration")}
+    inputs |= {
+        name: paths * len(models) for name, paths in inputs.items() if name not in ("jobs", "before", "preregistration")
+    }
     outputs = [*TABLES, *(f"{name}_csv" for name in TABLES), "config", "preregistration"]
     return run(
         "gather_tables", folder, inputs, outputs,

@@ -38,9 +38,9 @@ def plan(folder: Path) -> dict[str, int]:
 def test_a_whole_study_unpacked_elsewhere_has_nothing_to_do(there, elsewhere, monkeypatch, capsys):
     packed = elsewhere / "smoke.tar"
     assert plan(elsewhere) == JOBS
-    assert bundle.main(["pack", OUT, str(packed)]) == 0
+    assert bundle.main("pack", OUT, str(packed)) == 0
     monkeypatch.chdir(elsewhere)
-    assert bundle.main(["unpack", "smoke.tar"]) == 0
+    assert bundle.main("unpack", "smoke.tar") == 0
     assert "outputs unpacked" in capsys.readouterr().out
     assert plan(elsewhere) == {}
     for path in (there / "results").rglob("*.parquet"):
@@ -85,7 +85,7 @@ def test_a_bundle_that_was_harmed_is_refused_and_nothing_is_put_here(there, tmp_
             tar.add(parts, ".")
         shutil.rmtree(parts)
     monkeypatch.chdir(tmp_path)
-    assert bundle.main(["unpack", "smoke.tar"]) == 1
+    assert bundle.main("unpack", "smoke.tar") == 1
     said = capsys.readouterr().err
     assert (
         len(said.splitlines()) == 1
@@ -134,7 +134,7 @@ def test_a_bundle_that_would_write_outside_is_refused(tmp_path, monkeypatch, cap
         tar.add(tmp_path / "evil", "../outside")
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path / "inner")
-    assert bundle.main(["unpack", "../evil.tar"]) == 1
+    assert bundle.main("unpack", "../evil.tar") == 1
     assert (
         "holds '../outside', which is no plain file below results" in capsys.readouterr().err
         and not (tmp_path / "outside").exists()

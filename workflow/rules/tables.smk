@@ -15,7 +15,6 @@ MADE = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" n
 # Provenance of every job between the base models and the tables.
 RECORDS = [
     *expand("<out>/{model}/checkpoint.job.json", model=MADE),
-    *(ancient(f"{checkpoint(model)}.job.json") for model in STUDY.taught if model not in MADE),
     *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
     *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
     *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),
@@ -43,6 +42,7 @@ rule gather_tables:
         history=per_run("history.csv", STUDY.unlearned),
         completions=per_run("completions.jsonl", STUDY.completed),
         jobs=RECORDS,
+        before=[ancient(f"{checkpoint(model)}.job.json") for model in STUDY.taught if model not in MADE],
         preregistration=SETTINGS["preregistration"],
     output:
         **{name: f"<out>/tables/{name}.parquet" for name in TABLES},

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overpaint.errors import UserError
+from overpaint.errors import UserError, program
 from overpaint.jobs.bundle import Records, is_final, of_study, written
 from overpaint.jobs.provenance import files_below, outputs_of, sha256
 
@@ -226,14 +226,10 @@ def _ended(record: dict[str, Any]) -> str:
     return ended.isoformat(timespec="seconds")
 
 
-def main(output: str, crate: str) -> int:
+@program
+def main(output: str, crate: str) -> None:
     """`python -m overpaint.archive.crate FOLDER CRATE`."""
-    try:
-        print(f"{write(Path(output), Path(crate))} jobs in {crate} ({Path(crate).stat().st_size / 1e6:.1f} MB).")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    print(f"{write(Path(output), Path(crate))} jobs in {crate} ({Path(crate).stat().st_size / 1e6:.1f} MB).")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from overpaint.archive import crate
-from overpaint.errors import UserError
+from overpaint.errors import UserError, program
 from overpaint.jobs.bundle import LAST, pack_final, written
 from overpaint.jobs.provenance import git, git_state, sha256
 from overpaint.study import start
@@ -42,17 +42,22 @@ def write(folder: Path, results: dict[str, Path]) -> list[str]:
 
 
 def finished(studies: Iterable[str]) -> dict[str, Path]:
-    """{name: folder of the results} of those studies that ended here and that this checkout would not run again."""
+    """{study: folder of the results} of those that ended here and that this checkout would not run again."""
     found = {}
     for study in studies:
-        name, output = Path(study or "default").stem, start.results(study)
+        name, output = name_of(study), start.results(study)
         if not (output / LAST).exists():
             print(f"{name}: left out, for it has not ended here")
         elif not _is_done(study):
             print(f"{name}: left out, for jobs of it would run again: run the study, or look with `snakemake -n`")
         else:
-            found[name] = output
+            found[study] = output
     return found
+
+
+def name_of(study: str) -> str:
+    """The name of a study by its file, of which the default one has none."""
+    return Path(study or "default").stem
 
 
 def _is_done(study: str) -> bool:
@@ -115,18 +120,15 @@ def release() -> str:
     with written(folder) as part:
         part.mkdir()
         _add_source(part, number, commit)
-        names = write(part, results)
-    return f"{len(names)} files in {folder}, of {len(results)} of {len(studies)} studies: {', '.join(results)}."
+        names = write(part, {name_of(study): output for study, output in results.items()})
+    told = ", ".join(map(name_of, results))
+    return f"{len(names)} files in {folder}, of {len(results)} of {len(studies)} studies: {told}."
 
 
-def main() -> int:
+@program
+def main() -> None:
     """`python -m overpaint.archive.release`, in the folder of the checkout."""
-    try:
-        print(release())
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    print(release())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pandas as pd
 
 from overpaint.archive import reading
 from overpaint.errors import UserError
-from overpaint.models import trained
 from overpaint.report.select import Cell, in_cell, overall
 from overpaint.tables import core
 
@@ -104,7 +103,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     """Of every cell what the primary clearing and nulls on average do; of the main one of a single model all."""
-    pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties", errors="ignore")
+    pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties")
     simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
     main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")
@@ -131,7 +130,7 @@ def _whole(metrics: str) -> Callable[[pd.DataFrame, Cell | None], pd.DataFrame]:
 def _provenance(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     """Jobs that ran from one commit on one kind of machine, together; those that trained a base model before apart."""
     hardware, packages = (pd.DataFrame(map(json.loads, table[name]), table.index) for name in ("hardware", "packages"))
-    known = table[["git", "dirty", "python"]].assign(before=table.output.str.startswith(f"{trained.FOLDER}/"))
+    known = table[["git", "dirty", "python", "before"]]
     known = known.join(hardware.reindex(columns=list(MACHINE))).join(packages.reindex(columns=list(PACKAGES)))
     told = known.astype(object).fillna("").join(table[["started", "seconds", "cpu_seconds"]])
     sums = {"jobs": ("started", "size"), "first": ("started", "min"), "last": ("started", "max")}

@@ -37,7 +37,7 @@ def closer_seed(kept: Kept) -> int:
 
 def questions_each(row: pd.Series) -> str:
     """` two questions each,` of a row of the base's scores."""
-    return f" {number_word(int(row.answers / row.n))} questions each," if "answers" in row else ""
+    return f" {number_word(int(row.answers / row.n))} questions each,"
 
 
 def seeds(kept: Kept) -> int:

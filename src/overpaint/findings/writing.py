@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overpaint.archive import release
-from overpaint.errors import UserError
+from overpaint.errors import program
 from overpaint.findings import kept, making, measured, phrases
 from overpaint.findings.kept import Kept
 from overpaint.models.trained import place
@@ -76,20 +76,17 @@ def shown(root: Path) -> str:
     return hashlib.sha256((root / DATA / "miniature/scores.csv").read_bytes()).hexdigest()
 
 
-def main() -> int:
+@program
+def main() -> None:
     """`python -m overpaint.findings.writing`, in the folder of the checkout."""
-    try:
-        for name, results in release.finished(STUDIES.values()).items():
-            name = "miniature" if name == "default" else name
-            kept.keep(results, DATA / name)
+    ended = release.finished(STUDIES.values())
+    for name, study in STUDIES.items():
+        if study in ended:
+            kept.keep(ended[study], DATA / name)
             print(f"{name}: its tables are kept in {DATA / name}")
-        for path, text in texts(Path()).items():
-            path.write_text(text, encoding="utf-8")
-        draw(Path())
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    for path, text in texts(Path()).items():
+        path.write_text(text, encoding="utf-8")
+    draw(Path())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from overpaint.errors import UserError
+from overpaint.errors import UserError, program
 from overpaint.jobs.job import part_folder, remove_leftovers
 from overpaint.jobs.provenance import MARK, RECORD, check_ancestry, files_below, outputs_of, read_record, sha256
 from overpaint.jobs.telling import counted
@@ -188,26 +188,22 @@ def written(bundle: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def main(arguments: list[str]) -> int:
+@program
+def main(*arguments: str) -> None:
     """`pack FOLDER BUNDLE [RULE ...]`, `unpack BUNDLE [FOLDER]` or `verify FOLDER`."""
-    try:
-        match arguments:
-            case ["pack", output, bundle, *rules]:
-                outputs = pack(Path(output), Path(bundle), rules)
-                print(f"{len(outputs)} outputs in {bundle} ({Path(bundle).stat().st_size / 1e6:.1f} MB).")
-            case ["unpack", bundle, *folder] if len(folder) < 2:
-                print(f"{len(unpack(Path(bundle), *map(Path, folder)))} outputs unpacked, each as its job wrote it.")
-            case ["verify", output]:
-                outputs = verify(Path(output))
-                final = sum(is_final(path, Path(output)) for path in outputs)
-                print(f"{len(outputs)} outputs in {output}, {final} of them final, each as its job wrote it.")
-            case _:
-                raise UserError(f"usage: python -m overpaint.jobs.bundle {main.__doc__}")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    match arguments:
+        case ["pack", output, bundle, *rules]:
+            outputs = pack(Path(output), Path(bundle), rules)
+            print(f"{len(outputs)} outputs in {bundle} ({Path(bundle).stat().st_size / 1e6:.1f} MB).")
+        case ["unpack", bundle, *folder] if len(folder) < 2:
+            print(f"{len(unpack(Path(bundle), *map(Path, folder)))} outputs unpacked, each as its job wrote it.")
+        case ["verify", output]:
+            outputs = verify(Path(output))
+            final = sum(is_final(path, Path(output)) for path in outputs)
+            print(f"{len(outputs)} outputs in {output}, {final} of them final, each as its job wrote it.")
+        case _:
+            raise UserError(f"usage: python -m overpaint.jobs.bundle {main.__doc__}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns, rmtree
 from typing import Any
 
-from overpaint.errors import UserError
+from overpaint.errors import UserError, program
 from overpaint.jobs.job import part_folder
 from overpaint.jobs.provenance import MARK, RECORD, read_record, sha256, write_record
 from overpaint.sources import world
@@ -50,10 +50,7 @@ def check(name: str, model: dict[str, Any], facts: dict[str, Any], checkout: Pat
 
 
 def keep(output: Path, bases: Path = Path(FOLDER)) -> list[Path]:
-    """Copy every base model that a study has trained in `output`, with its record, to where `place` says.
-
-    The record leaves out where the interpreter was, which is one machine's own.
-    """
+    """Copy every base model that a study has trained in `output`, with its record, to where `place` says."""
     kept = []
     for job in sorted(output.glob(f"*/checkpoint{RECORD}")):
         record = read_record(job)
@@ -69,8 +66,11 @@ def keep(output: Path, bases: Path = Path(FOLDER)) -> list[Path]:
     return kept
 
 
+@program
+def main(output: str) -> None:
+    """`python -m overpaint.models.trained FOLDER`, in the folder of the checkout."""
+    print("Kept:", *keep(Path(output)), sep="\n")
+
+
 if __name__ == "__main__":
-    try:
-        print("Kept:", *keep(Path(sys.argv[1])), sep="\n")
-    except UserError as error:
-        sys.exit(str(error))
+    sys.exit(main(*sys.argv[1:]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from overpaint.errors import UserError
+from overpaint.errors import UserError, program
 
 DEFAULT = Path("config.yaml")
 CODE = "__use_yte__"  # in a file that has it, Snakemake runs expressions, before it reads the Snakefile
@@ -69,15 +69,11 @@ def _output(config: dict[str, Any], inherited: Any) -> Any:
     return study.get("output", inherited) if isinstance(study, dict) else None
 
 
-def main(what: str, study: str = "") -> int:
+@program
+def main(what: str, study: str = "") -> None:
     """`results STUDY` prints the folder of its results; `check STUDY` only whether Snakemake can start with it."""
-    try:
-        folder = results(study)
-        check_cache() if what == "check" else print(folder)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    folder = results(study)
+    check_cache() if what == "check" else print(folder)
 
 
 if __name__ == "__main__":

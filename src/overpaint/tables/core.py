@@ -1,7 +1,7 @@
 """Gather what the runs wrote into tidy tables; every table starts with the columns of `RUN`."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -187,12 +187,12 @@ def with_role(frame: pd.DataFrame, hazardous: list[str]) -> pd.DataFrame:
     return frame.assign(role=frame.topic.isin(hazardous).map({True: "hazardous", False: "benign"}))
 
 
-def provenance(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """A row per job of the study, from its job.json."""
+def provenance(paths: Iterable[str | Path], before: Collection[str | Path] = ()) -> pd.DataFrame:
+    """A row per job, from its job.json; `before` are those of jobs that ran before the study did."""
     rows = []
-    for path in paths:
+    for path in (*paths, *before):
         facts = read_record(Path(path))
-        row = {"rule": facts["rule"], "output": str(path).removesuffix(RECORD)}
+        row = {"rule": facts["rule"], "output": str(path).removesuffix(RECORD), "before": path in before}
         row |= {key: facts[key] for key in (*COSTS, "started", "git", "dirty", "python", "cluster_job")}
         row |= {key: json.dumps(facts[key], sort_keys=True) for key in ("packages", "hardware", "settings", "inputs")}
         rows.append(row)
@@ -200,7 +200,8 @@ def provenance(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def costs(jobs: pd.DataFrame) -> pd.DataFrame:
-    """A row per rule, the dearest first, and one of all, from the rows of `provenance`."""
+    """A row per rule, the dearest first, and one of all, from the rows of `provenance` that the study itself ran."""
+    jobs = jobs[~jobs.before]
     kinds = {key: "max" if key == "peak_mb" else "sum" for key in COSTS}
     rules = jobs.groupby("rule").agg({"output": "size"} | kinds).reset_index()
     together = jobs.assign(rule="all").groupby("rule").agg({"output": "size"} | kinds).reset_index()

@@ -27,7 +27,7 @@ def gather(
     ]
     made = {name: core.joined(part[name] for part in parts) for name in parts[0]}
     made["hypotheses"] = verdicts.together(made["hypotheses"])
-    jobs = core.provenance(given["jobs"])
+    jobs = core.provenance(given["jobs"], given["before"])
     return made | {"provenance": jobs, "costs": core.costs(jobs)}
 
 

@@ -25,6 +25,7 @@ def test_base_models_that_were_trained_before_are_named_with_their_processor(vie
     jobs, hardware = view.provenance, {"processor": "AMD EPYC", "capability": "AVX512"}
     first = jobs.rule == "pretrain_model"
     jobs = jobs.assign(
+        before=first,
         output=jobs.output.mask(first, "bases/tiny/checkpoint"),
         hardware=jobs.hardware.mask(first, json.dumps(hardware)),
     )

@@ -6,17 +6,17 @@ from pathlib import PurePath
 import pandas as pd
 from markupsafe import Markup
 
-from overpaint.models import trained
 from overpaint.report.markup import Html, breakable, json_text, macros, table
 from overpaint.report.section import lead, section
 from overpaint.report.view import View
 from overpaint.report.wording import NO_VALUE, count, listed
+from overpaint.tables.scores import NEAR
 
 
 @section
 def answer(view: View) -> Markup:
     """Number of jobs, their revision and time."""
-    jobs = view.provenance[~_before(view.provenance)]
+    jobs = view.provenance[~view.provenance.before]
     if jobs.empty:
         return lead("No job left a record.")
     revisions = [str(name)[:12] for name in jobs.git.dropna().unique()]
@@ -31,26 +31,23 @@ def rounding(view: View) -> Markup:
     asked = view.scores[(view.scores.metric == "accuracy") & (view.scores.benchmark != "all")]
     asked = asked[(asked.seed != "all") & asked.draw.isna()]
     told = (
-        f"The two best options are less than 0.0001 nats apart in {asked.near_ties.sum()} of {asked.answers.sum()} "
-        "answers: as little as the rounding of another processor may move them."
+        f"The two best options are less than {NEAR:g} nats apart in {asked.near_ties.sum()} of {asked.answers.sum()} "
+        "answers, in which the rounding of another processor may decide."
     )
     return macros.paragraph(f"{kept(view)} {told}".strip())
 
 
 def kept(view: View) -> str:
     """Which base models were trained before, and on what; "" where the study trained all of its own."""
-    jobs = view.provenance[_before(view.provenance)]
+    jobs = view.provenance[view.provenance.before]
     if jobs.empty:
         return ""
-    names = [PurePath(output).parent.name for output in jobs.output]
+    folders = [PurePath(output).parent for output in jobs.output]
     hardware = [json.loads(text) for text in jobs.hardware]
     where = dict.fromkeys(f"{found['processor']} ({found['capability']})" for found in hardware)
-    models = f"{'Base model' if len(names) == 1 else 'Base models'} {listed(names)}"
-    return f"{models}: trained before, in {trained.FOLDER}/, on {listed(list(where))}."
-
-
-def _before(jobs: pd.DataFrame) -> pd.Series:
-    return jobs.output.str.startswith(f"{trained.FOLDER}/")
+    models = f"{'Base model' if len(folders) == 1 else 'Base models'} {listed([folder.name for folder in folders])}"
+    places = listed(list(dict.fromkeys(f"{folder.parent}/" for folder in folders)))
+    return f"{models}: trained before, in {places}, on {listed(list(where))}."
 
 
 def _uncommitted(jobs: pd.DataFrame) -> str:
