@@ -123,7 +123,7 @@ def test_what_was_harmed_is_not_packed(there, tmp_path, monkeypatch):
     ],
 )
 def test_a_mistake_is_one_sentence(there, capsys, arguments, sentence):
-    assert bundle.main(arguments) == 1
+    assert bundle.main(*arguments) == 1
     said = capsys.readouterr().err
     assert sentence in said and len(said.splitlines()) == 1
 

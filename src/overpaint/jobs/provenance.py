@@ -184,7 +184,7 @@ def packages() -> dict[str, str]:
     for found in distributions(path=site.getsitepackages()):
         with suppress(TypeError, FileNotFoundError):  # pip that was killed leaves folders without metadata
             facts = found.metadata  # read anew whenever asked for
-            named[facts["Name"]] = facts["Version"]
+            named[facts.get("Name")] = facts.get("Version")
     named.pop(None, None)
     return dict(sorted(named.items(), key=lambda pair: pair[0].lower()))
 
