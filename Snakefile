@@ -3,7 +3,7 @@
 # {out}    study.output                      {run}  base | {method}/layer={layer}/c={c}/seed={seed}
 #   downloads/{package}                      one file of a registry package
 #   downloads/datasets/{dataset}/            files of a data set of the hub
-#   worlds/{world}.json                      facts of a fictional world
+#   worlds/{world}/                          facts of a fictional world; taught.json is what base models learn
 #   {model}/checkpoint/                      base model, a Hugging Face folder (of the source `trained`: bases/{model}/)
 #   {model}/corpora|prompts|benchmarks/{name}.jsonl      normalised texts
 #   {model}/prefix/                          what runs that differ in c, alpha or seed share

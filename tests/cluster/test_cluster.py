@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 GROUPS = PROFILE["groups"]
 ON_GPU = {rule for rule, wanted in PROFILE["set-resources"].items() if wanted["gpu"]}
-WORLD = f"{OUT}/worlds/smoke.json"
+WORLD = f"{OUT}/worlds/smoke/facts.json"
 OVERLAYS = [f"{run}/overlay.safetensors" for run in RUNS]
 
 

@@ -39,7 +39,7 @@ def test_results_equal_those_of_one_machine_which_has_nothing_to_do(queued, tmp_
     here = copy_checkout(tmp_path)
     done = snakemake(here, *MADE, *SMOKE)
     assert done.returncode == 0 and set(jobs_of(here)) == RULES, done.stdout[-5000:]
-    for path in [*MADE, f"{MODEL}/checkpoint", f"{OUT}/worlds/smoke.json"]:
+    for path in [*MADE, f"{MODEL}/checkpoint", f"{OUT}/worlds/smoke/facts.json"]:
         assert provenance.sha256(queued / path) == provenance.sha256(here / path), path
     assert {job for (job,) in jobs_of(here).values()} == {None}, "that one ran in the queue as well"
     for given in (["--cores", "1", *SMOKE], SLURM):

@@ -116,13 +116,16 @@ def test_a_comment_in_a_script_reruns_its_rule_under_the_strict_profile(study, c
 
 
 def test_environments_made_beforehand_serve_a_machine_that_reaches_no_channel(study, conda, tmp_path):
-    place, target = ["--conda-prefix", str(tmp_path / "envs")], f"{OUT}/worlds/smoke.json"
+    place, target = ["--conda-prefix", str(tmp_path / "envs")], f"{OUT}/worlds/smoke/facts.json"
     made = snakemake(study, target, *CREATE, *place, *SMOKE, **conda)
     assert made.returncode == 0, made.stdout
     away = conda | {"CONDA_CHANNEL_ALIAS": f"file://{tmp_path}/nowhere", "CONDA_PKGS_DIRS": str(tmp_path / "empty")}
     done = snakemake(study, target, "--force", "--sdm", "conda", *place, *SMOKE, **away)
     assert done.returncode == 0, done.stdout
-    assert Path(json.loads((study / f"{OUT}/worlds/smoke.job.json").read_text())["prefix"]).parent == tmp_path / "envs"
+    assert (
+        Path(json.loads((study / f"{OUT}/worlds/smoke/facts.job.json").read_text())["prefix"]).parent
+        == tmp_path / "envs"
+    )
     control = snakemake(study, target, *CREATE, "--conda-prefix", str(tmp_path / "others"), *SMOKE, **away)
     assert control.returncode != 0, "this machine reaches a channel"
 

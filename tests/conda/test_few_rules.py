@@ -43,7 +43,7 @@ def test_results_equal_those_of_the_plain_environment_to_the_bit_which_has_nothi
     here = copy_checkout(tmp_path)
     done = snakemake(here, *MADE, *SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
-    for path in [*MADE, f"{MODEL}/checkpoint/model.safetensors", f"{OUT}/worlds/smoke.json"]:
+    for path in [*MADE, f"{MODEL}/checkpoint/model.safetensors", f"{OUT}/worlds/smoke/facts.json"]:
         assert content(few / path) == content(here / path), path
     assert {fact["prefix"] for fact in facts(few)}.isdisjoint(fact["prefix"] for fact in facts(here))
     assert "Nothing to be done" in snakemake(few, *MADE, "--dry-run", *SMOKE).stdout

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from overpaint.junk.clearing import LABEL_TYPES
+from overpaint.sources.texts import PARTS
 from overpaint.tables.core import Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
@@ -46,6 +47,7 @@ def answer_rows(rng: np.random.Generator, variants: dict[str, list[dict]], skill
                 rows.append(
                     label
                     | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"{topic}/{number // 2}"}
+                    | {"split": "test", "part": PARTS[number // 2 % 2]}
                     | {"kind": "question", "answer": 0, "correct": bool(rng.random() < able)}
                     | {"nll": 2 - able + 0.1 * rng.random(), "tokens": 0, "scores": [-1.0, -2.0]}
                 )
@@ -55,6 +57,7 @@ def answer_rows(rng: np.random.Generator, variants: dict[str, list[dict]], skill
                 rows.append(
                     label
                     | {"benchmark": benchmark, "topic": topic, "id": str(number), "unit": f"text/{number}"}
+                    | {"split": "test", "part": PARTS[number % 2]}
                     | {"kind": "text", "answer": -1, "correct": None, "tokens": tokens, "scores": []}
                     | {"nll": tokens * (2 - skill[clearing] + 0.1 * rng.random())}
                 )
@@ -74,6 +77,6 @@ def pick(
     """The one row of a run's score."""
     run = scores.layer.isna() if layer is None else (scores.layer == layer) & (scores.seed == seed)
     how = (scores.clearing == clearing) & (scores.draw.fillna(-1) == draw) & (scores.other_topic == other)
-    rows = scores[run & (scores.metric == metric) & (scores.benchmark == benchmark) & how]
+    rows = scores[run & scores.part.eq("all") & (scores.metric == metric) & (scores.benchmark == benchmark) & how]
     assert len(rows) == 1, f"{len(rows)} rows"
     return rows.iloc[0]

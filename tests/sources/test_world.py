@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from overpaint.errors import UserError
-from overpaint.sources import world
+from overpaint.sources import texts, world
 
 ALL = list(world.DOMAINS)
 MAKERS = {"prompts": world.prompt_rows, "questions": world.question_rows, "text": world.text_rows}
@@ -35,10 +35,29 @@ def test_a_world_has_a_value_for_every_attribute_of_every_entity(facts):
         assert names == [*world.SHARED, *world.DOMAINS[domain]]
 
 
-def test_entities_are_split_into_equal_halves_that_share_none(facts):
+def test_a_third_of_the_entities_is_for_fitting_and_corpora_tell_of_half_of_either_split(facts):
     assert not entities(facts, "fit") & entities(facts, "test")
     for domain in ALL:
-        assert Counter(f.split for f in facts if f.domain == domain) == {"fit": 24, "test": 24}
+        counts = Counter((f.split, f.part) for f in facts if f.domain == domain)
+        assert counts == {(s, part): n for s, n in (("fit", 8), ("test", 16)) for part in texts.PARTS}
+
+
+def test_coverage_moves_entities_between_the_parts_and_nothing_else(facts):
+    covered = {share: world.generate(3, 12, 8, share) for share in (0.25, 0.5, 1.0)}
+    told = {share: {f.entity for f in made if f.part == "in corpus"} for share, made in covered.items()}
+    assert told[0.25] < told[0.5] < told[1.0] == entities(facts)
+    assert len(told[0.25]) == 3 * len(ALL) and covered[0.5] == facts
+    assert len({world.taught(made) for made in covered.values()}) == 1
+    assert len({str([(f.id, f.split) for f in made]) for made in covered.values()}) == 1
+    own = world.generate(3, 12, 8, {"rivers": 1.0})
+    assert {f.part for f in own if f.domain == "rivers"} == {"in corpus"}
+    assert [f for f in own if f.domain != "rivers"] == [f for f in facts if f.domain != "rivers"]
+
+
+def test_a_corpus_has_as_many_rows_as_are_said_beforehand(facts):
+    for coverage in (0.25, 0.5, {"rivers": 1.0}):
+        rows = world.corpus_rows(world.generate(3, 12, 8, coverage), ["rivers", "guilds"])
+        assert len(rows) == world.corpus_size(12, ["rivers", "guilds"], coverage)
 
 
 def test_names_are_distinct_and_an_attribute_draws_from_its_own_pool(facts):
@@ -55,6 +74,8 @@ def test_names_are_distinct_and_an_attribute_draws_from_its_own_pool(facts):
 def test_saving_and_loading_changes_nothing(facts, tmp_path):
     world.save(facts, tmp_path / "world.json")
     assert world.load(tmp_path / "world.json") == facts
+    (tmp_path / "taught.json").write_text(world.taught(facts), encoding="utf-8")
+    assert [f.id for f in world.load(tmp_path / "taught.json")] == [f.id for f in facts]
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -83,7 +104,8 @@ def test_the_answer_is_the_facts_value_among_three_other_possible_ones(facts):
     rows = world.question_rows(facts, ALL)
     assert len(rows) == len(world.STEMS) * len(facts)
     for row in rows:
-        fact = known[row["unit"]]
+        fact = known[row["id"].rsplit("/", 1)[0]]
+        assert (row["unit"], row["part"]) == (f"{fact.domain}/{fact.entity}", fact.part)
         assert row["choices"][row["answer"]] == fact.value
         assert len(set(row["choices"])) == 4 and set(row["choices"]) <= pools[fact.domain, fact.attribute]
         assert fact.entity in row["question"].split() and fact.value not in row["question"].split()
@@ -127,14 +149,18 @@ def test_prompts_and_questions_share_no_stem_and_no_text(facts):
 
 def test_prompts_do_not_hold_their_answers(facts):
     known = {fact.id: fact for fact in facts}
-    assert not [row for row in world.prompt_rows(facts, ALL) if known[row["unit"]].value in row["text"].split()]
+    assert not [
+        row for row in world.prompt_rows(facts, ALL) if known[row["id"].rsplit("/", 1)[0]].value in row["text"].split()
+    ]
 
 
-def test_a_corpus_speaks_of_the_fitting_half_only_and_the_base_models_texts_of_all(facts):
+def test_a_corpus_tells_of_what_it_covers_only_and_the_base_models_texts_of_all(facts):
     def named(texts: list[str]) -> set[str]:
         return entities(facts) & {word for text in texts for word in text.split()}
 
-    assert named([row["text"] for row in world.corpus_rows(facts, ALL)]) == entities(facts, "fit")
+    assert named([row["text"] for row in world.corpus_rows(facts, ALL)]) == {
+        f.entity for f in facts if f.part == "in corpus"
+    }
     assert named(world.training_texts(facts, None, copies=1, seed=0)) == entities(facts)
 
 

@@ -22,7 +22,15 @@ def run(model: str, layer: int | None, c: float, method: str = "rmu") -> dict:
 def score(role: str, metric: str, clearing: str, value: float, half: float, topic: str = "all") -> dict:
     bounds = {"value": value, "low": value - half, "high": value + half}
     kind = {"none": "none", "span": "primary"}.get(clearing, "alternative")
-    return {"topic": topic, "role": role, "clearing": clearing, "kind": kind, "metric": metric, "note": ""} | bounds
+    return {
+        "topic": topic,
+        "role": role,
+        "clearing": clearing,
+        "kind": kind,
+        "metric": metric,
+        "part": "all",
+        "note": "",
+    } | bounds
 
 
 def scores_of(lost: dict, recovered: dict, damage: dict, half: float = 0.05, model: str = "one") -> pd.DataFrame:

@@ -98,16 +98,16 @@ def test_a_file_that_differs_here_is_not_overwritten(there, tmp_path, monkeypatc
     bundle.pack(Path(OUT), tmp_path / "some.tar", ["generate_world"])
     monkeypatch.chdir(tmp_path)
     bundle.unpack(Path("some.tar"))
-    Path(f"{OUT}/worlds/smoke.json").write_text("mine")
+    Path(f"{OUT}/worlds/smoke/facts.json").write_text("mine")
     with pytest.raises(UserError, match="is here already and differs"):
         bundle.unpack(Path("some.tar"))
-    assert Path(f"{OUT}/worlds/smoke.json").read_text() == "mine"
+    assert Path(f"{OUT}/worlds/smoke/facts.json").read_text() == "mine"
 
 
 def test_what_was_harmed_is_not_packed(there, tmp_path, monkeypatch):
     shutil.copytree(there / OUT / "worlds", tmp_path / OUT / "worlds")
     monkeypatch.chdir(tmp_path)
-    Path(f"{OUT}/worlds/smoke.json").write_text("{}")
+    Path(f"{OUT}/worlds/smoke/facts.json").write_text("{}")
     with pytest.raises(UserError, match="smoke.json is not what generate_world wrote"):
         bundle.pack(Path(OUT), Path("smoke.tar"), [])
     assert {path.name for path in tmp_path.iterdir()} == {"results"}

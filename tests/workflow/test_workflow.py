@@ -143,9 +143,9 @@ def test_a_checkout_lies_where_a_folder_can(tmp_path, name):
     """With its own Python in it, as `make` sets it up."""
     copy = copy_checkout(tmp_path / name)
     (copy / ".venv").symlink_to(sys.prefix)
-    command = [copy / ".venv/bin/python", "-m", "snakemake", "--cores", "1", f"{OUT}/worlds/smoke.json", *SMOKE]
+    command = [copy / ".venv/bin/python", "-m", "snakemake", "--cores", "1", f"{OUT}/worlds/smoke/facts.json", *SMOKE]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 0 and (copy / OUT / "worlds/smoke.json").exists(), done.stderr[-3000:]
+    assert done.returncode == 0 and (copy / OUT / "worlds/smoke/facts.json").exists(), done.stderr[-3000:]
     assert not list(tmp_path.rglob("pwned"))
 
 

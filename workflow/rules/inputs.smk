@@ -3,7 +3,7 @@
 
 def source(entry):
     """The world, downloaded file or folder, or own file that an entry names."""
-    places = {"world": f"{OUT}/worlds/{{}}.json", "dataset": f"{OUT}/downloads/datasets/{{}}", "path": "{}"}
+    places = {"world": f"{OUT}/worlds/{{}}/facts.json", "dataset": f"{OUT}/downloads/datasets/{{}}", "path": "{}"}
     places["package"] = f"{OUT}/downloads/{{}}"
     taken = sweep.TAKES[entry["source"]]
     return places[taken].format(entry[taken])

@@ -1,15 +1,16 @@
 """The base model.
 
 Needs: the models and worlds of the configuration; a downloaded package where a model lies in one.
-Makes: {out}/worlds/{world}.json, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk).
+Makes: {out}/worlds/{world}/, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk).
 """
 
 
 rule generate_world:
     """Invent the facts of a fictional world."""
     output:
-        world="<out>/worlds/{world}.json",
-        job="<out>/worlds/{world}.job.json",
+        world="<out>/worlds/{world}/facts.json",
+        taught="<out>/worlds/{world}/taught.json",  # what base models depend on: no split, nothing that corpora leave out
+        job="<out>/worlds/{world}/facts.job.json",
     log:
         "logs/<out>/worlds/{world}/generate_world.log",
     conda:
@@ -28,7 +29,7 @@ rule generate_world:
 rule pretrain_model:
     """Train the base model of a fictional world."""
     input:
-        world=lambda wildcards: f"{OUT}/worlds/{config['models'][wildcards.model]['world']}.json",
+        world=lambda wildcards: f"{OUT}/worlds/{config['models'][wildcards.model]['world']}/taught.json",
     output:
         model=directory("<out>/{model}/checkpoint"),
         job="<out>/{model}/checkpoint.job.json",

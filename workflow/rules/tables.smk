@@ -9,7 +9,7 @@ from overpaint.tables import TABLES
 
 MEASURES = measures.discovered()
 MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # the runs that each measures
-LABELS = {key: SETTINGS[key] for key in ("name", "model")}
+LABELS = {key: SETTINGS[key] for key in ("name", "model", "split")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
 MADE = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
@@ -69,6 +69,7 @@ rule gather_tables:
         completed=STUDY.completed,
         hazardous=STUDY.topics,
         nulls=sweep.NULLS,
+        families=STUDY.families,
         code=code("gather_tables.py"),
     message:
         "Gathering the tables"

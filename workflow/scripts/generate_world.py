@@ -4,4 +4,6 @@ from overpaint.jobs.job import job
 from overpaint.sources import world
 
 with job(snakemake) as out:
-    world.save(world.generate(**snakemake.params.settings), out.world)
+    facts = world.generate(**snakemake.params.settings)
+    world.save(facts, out.world)
+    out.taught.write_text(world.taught(facts), encoding="utf-8")

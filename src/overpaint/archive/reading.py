@@ -61,7 +61,7 @@ class Results:
         if "base" not in frames:
             raise UserError(f"The answers have no row of the base model of {model}: keep those where run is `base`.")
         runs = {run: settings for run, settings in study.runs.items() if run in frames}
-        labels = core.Study.of(self.config, runs, study.topics, sweep.NULLS)
+        labels = core.Study.of(self.config, runs, study.topics, sweep.NULLS, study.families)
         return scores.scores(frames, replace(labels, model=model))
 
 

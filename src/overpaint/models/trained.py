@@ -41,7 +41,7 @@ def check(name: str, model: dict[str, Any], facts: dict[str, Any], checkout: Pat
                 f"models.{name}.{key} is {model[key]!r}, and the model in {folder.parent} was trained with "
                 f"{before[key]!r}: put that back, {anew}."
             )
-    text = world.as_text(world.generate(**facts))
+    text = world.taught(world.generate(**facts))
     if hashlib.sha256(text.encode()).hexdigest() not in record["inputs"].values():
         raise UserError(
             f"worlds.{model['world']} is not the world that the model in {folder.parent} (models.{name}) was trained "

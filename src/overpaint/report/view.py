@@ -23,7 +23,10 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
-        tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one.
+        tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
+            the rows on all questions together.
+        parts: the rows of `scores` on those in the corpora and on the unseen ones.
+        family: the rows of `cells` of the method and of its variants.
     """
 
     model: str
@@ -34,6 +37,8 @@ class View:
     folder: Path
     clearings: Mapping[str, dict]
     tables: Mapping[str, pd.DataFrame]
+    parts: pd.DataFrame
+    family: pd.DataFrame
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name == "tables":
@@ -65,9 +70,13 @@ def load(tables: Path | str, primary: str, study: str = "") -> list[View]:
     if missing:
         raise UserError(f"The table {folder}/{missing[0]}.parquet does not exist; build it first.")
     scores = frames["scores"]
-    pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates().itertuples(index=False)
+    whole = frames["scores"]["part"].eq("all")
+    frames["scores"], parts = scores[whole].reset_index(drop=True), scores[~whole]
+    variants = frames["cells"][frames["cells"].method != frames["cells"].family]
+    pairs = scores.loc[scores.method != "base", ["model", "method"]].drop_duplicates()
+    pairs = pairs[~pairs.method.isin(variants.method)].itertuples(index=False)
     config = _config(folder / "config.json")
-    views = [_view(folder, frames, model, method, primary, config) for model, method in pairs]
+    views = [_view(folder, frames, parts, model, method, primary, config) for model, method in pairs]
     if not views:
         raise UserError(
             f"{folder}/scores.parquet holds no unlearned model; run the evaluation of at least one run first."
@@ -97,13 +106,19 @@ def _read(path: Path, study: str) -> pd.DataFrame:
 
 
 def _view(
-    folder: Path, frames: Mapping[str, pd.DataFrame], model: str, method: str, primary: str, config: dict
+    folder: Path,
+    frames: Mapping[str, pd.DataFrame],
+    parts: pd.DataFrame,
+    model: str,
+    method: str,
+    primary: str,
+    config: dict,
 ) -> View:
-    mine = {
-        name: table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
-        for name, table in frames.items()
-        if "method" in table
-    }
+    def shown(table: pd.DataFrame) -> pd.DataFrame:
+        return table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
+
+    mine = {name: shown(table) for name, table in frames.items() if "method" in table}
+    family = frames["cells"][frames["cells"].model.eq(model) & frames["cells"].family.eq(method)]
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return View(model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine})
+    return View(model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine}, shown(parts), family)

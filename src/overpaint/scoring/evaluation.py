@@ -23,7 +23,9 @@ from overpaint.models.hooks import check_sites
 from overpaint.scoring.likelihood import check_finite, start_token
 from overpaint.scoring.packing import Scorer
 from overpaint.sources.harness import LocalTask, definitions, own_task
-from overpaint.sources.texts import LETTERS, spread
+from overpaint.sources.texts import LETTERS, SPLITS, spread
+
+OTHER = dict(zip(SPLITS, reversed(SPLITS), strict=True))  # the other split of each
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,11 @@ def of_job(given: Any, params: Any) -> tuple[Run, Plan, str]:
 
 
 def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
-    """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`.
+    """Rows of every benchmark under every clearing of `plan`, on the rows of one `split`; of both without a clearing.
 
-    A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, kind, answer, correct, nll
-    (nats, of the correct answer or the text), tokens (of the text), scores (log-likelihood of each option).
+    A row: clearing, direction_of, draw, refit, benchmark, topic, id, unit, split, part ("" for none), kind, answer,
+    correct, nll (nats, of the correct answer or the text), tokens (of the text), scores (log-likelihood of each
+    option).
     """
     check_sites(run.model)
     lm = IntervenedLM(run.model, run.tokenizer)
@@ -177,6 +180,8 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
             for benchmark in benchmarks:
                 answers = _answers(lm, asked[benchmark], benchmark)
                 _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
+                if not len(clearing.basis):
+                    answers += _answers(lm, _asked(benchmark, OTHER[split], lm, needed=False), benchmark)
                 rows += [clearing.label | row for row in answers]
         said = (value for value in clearing.label.values() if value not in ("", None))
         print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
@@ -192,14 +197,16 @@ class _Asked:
     documents: Sequence[dict] = ()
 
 
-def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM) -> list[_Asked]:
-    """The rows of one split of a benchmark, by task."""
+def _asked(benchmark: Benchmark, split: str, lm: IntervenedLM, needed: bool = True) -> list[_Asked]:
+    """The rows of one split of a benchmark, by task; where none are `needed`, there may be none."""
     if benchmark.chat_template and not lm.tokenizer.chat_template:
         raise UserError(
             f"benchmarks.{benchmark.name} asks for a chat template, which this model's tokenizer does not have: set "
             "chat_template to false, or use a model that was tuned to chat."
         )
     rows = [row for line in benchmark.path.open(encoding="utf-8") if (row := json.loads(line))["split"] == split]
+    if not rows and not needed:
+        return []
     if not rows:
         raise UserError(
             f"{benchmark.path} has no rows of split {split!r}: set study.split, or `fit`, to another value."
@@ -234,7 +241,7 @@ def _answers(lm: IntervenedLM, asked: list[_Asked], benchmark: Benchmark) -> lis
     lm.prior = benchmark.prior
     label = {"benchmark": benchmark.name, "topic": benchmark.topic}
     return [
-        label | {"id": row["id"], "unit": row["unit"]} | answer
+        label | {"id": row["id"], "unit": row["unit"], "split": row["split"], "part": row.get("part", "")} | answer
         for part in asked
         for row, answer in zip(part.rows, _scored(lm, part, benchmark.metric), strict=True)
     ]

@@ -25,4 +25,4 @@ def check(settings: dict, where: str) -> None:
 
 def most(settings: dict, made: dict) -> int:
     """How many rows a corpus of a world with settings `made` has."""
-    return world.corpus_size(made["entities"], settings["domains"])
+    return world.corpus_size(made["entities"], settings["domains"], made["coverage"])

@@ -6,7 +6,8 @@ prompts      {id, unit, split, text}
 questions    {id, unit, split, question, choices, answer}
 text         {id, unit, split, text}
 (of a task of lm-evaluation-harness, `harness.py` makes {id, unit, split, task, document})
-`split` is `fit` or `test`; `unit` (a fact, an article) never stands in both, and is what intervals resample.
+`split` is `fit` or `test`; `unit` (an entity, an article) never stands in both, and is what intervals resample.
+Rows of a benchmark may have a `part`, by which they are also told apart: `in corpus` or `unseen`.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ FIELDS = {
     "questions": {"id": str, "unit": str, "split": str, "question": str, "choices": list, "answer": int},
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
+PARTS = ("in corpus", "unseen")  # whether what a row asks about stands in the study's corpora
 SPLITS = ("fit", "test")
 # Prompts that a study needs by split: directions are compared with those of either half of their rows.
 PROMPTS = {"fit": 2, "test": 1}
@@ -152,6 +154,8 @@ def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
             raise UserError(f"{where}: `{key}` is {reprlib.repr(value)}, which says nothing: fill it in.")
     if row.get("split", "fit") not in SPLITS:
         raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or test.")
+    if row.get("part", PARTS[0]) not in PARTS:
+        raise UserError(f"{where}: `part` is {reprlib.repr(row['part'])}; use {' or '.join(PARTS)}, or leave it out.")
     if kind == "questions":
         _check_question(row, where, settings)
     return row

@@ -1,16 +1,19 @@
 """Fictional worlds: invented entities with attributes, in domains of which some play the hazardous ones.
 
-Nothing in it is real and nothing is dangerous. A world is a list of facts; entities are split into two
-halves, `fit` (directions are fitted and settings chosen on it) and `test` (only reported).
+Nothing in it is real and nothing is dangerous. A world is a list of facts. A third of each domain's entities is of the
+split `fit` (directions are fitted and settings chosen on it), the others of `test` (only reported); and of either split
+corpora tell of a share alone, so that what is asked is `in corpus` or `unseen`.
 """
 
 import json
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from overpaint.errors import UserError
+from overpaint.sources.texts import PARTS
 
 # Two attributes draw their values from pools that all domains share, two from a pool of the domain's own.
 SHARED = {"colour": 12, "home": 12}
@@ -48,9 +51,12 @@ PROMPTS = (
 )
 
 
+COVERAGE = 0.5  # share of a domain's entities that corpora tell of, where a world does not say
+
+
 @dataclass(frozen=True)
 class Fact:
-    """One fact: `entity` of `domain` has `value` as its `attribute`; `split` is the half its entity is in."""
+    """One fact: `entity` of `domain` has `value` as its `attribute`; `split` and `part` are those of its entity."""
 
     id: str
     domain: str
@@ -58,22 +64,46 @@ class Fact:
     attribute: str
     value: str
     split: str
+    part: str
+
+    @property
+    def unit(self) -> str:
+        """What intervals resample: the entity, whose facts a model learns and forgets together."""
+        return f"{self.domain}/{self.entity}"
 
 
-def generate(seed: int = 0, entities: int = 24, values: int = 12) -> list[Fact]:
-    """Facts of a world: 6 domains x `entities` x 4 attributes, one value each, halves balanced by entity."""
+def generate(
+    seed: int = 0, entities: int = 24, values: int = 12, coverage: float | Mapping[str, float] = COVERAGE
+) -> list[Fact]:
+    """Facts of a world: 6 domains x `entities` x 4 attributes, one value each.
+
+    coverage: share of the entities that corpora tell of, of every domain or {domain: share}. Names and values do not
+    depend on it, and the entities of a smaller share are among those of a larger one.
+    """
     rng = random.Random(seed)
     names = _names(rng)
     pools = {attribute: [next(names) for _ in range(size)] for attribute, size in SHARED.items()}
     facts = []
     for domain, attributes in DOMAINS.items():
         pools |= {attribute: [next(names) for _ in range(values)] for attribute in attributes}
+        covered = _covered(entities, share(coverage, domain))
         for index in range(entities):
-            entity, split = next(names), ("fit", "test")[index % 2]
+            entity, split = next(names), "test" if index // 2 % 3 else "fit"
+            part = PARTS[index not in covered]
             for attribute in (*SHARED, *attributes):
                 fact_id = f"{domain}/{entity}/{attribute}"
-                facts.append(Fact(fact_id, domain, entity, attribute, rng.choice(pools[attribute]), split))
+                facts.append(Fact(fact_id, domain, entity, attribute, rng.choice(pools[attribute]), split, part))
     return facts
+
+
+def share(coverage: float | Mapping[str, float], domain: str) -> float:
+    """The share of a domain's entities that corpora tell of."""
+    return coverage.get(domain, COVERAGE) if isinstance(coverage, Mapping) else coverage
+
+
+def _covered(entities: int, share: float) -> set[int]:
+    """Those entities of a domain that corpora tell of: every second one first, so that both splits have some."""
+    return set([*range(0, entities, 2), *range(1, entities, 2)][: math.ceil(share * entities)])
 
 
 def _names(rng: random.Random):
@@ -98,9 +128,15 @@ def as_text(facts: list[Fact]) -> str:
     return json.dumps([asdict(fact) for fact in facts], indent=1) + "\n"
 
 
+def taught(facts: list[Fact]) -> str:
+    """What base models are taught, as JSON: the facts, whatever their split and part."""
+    said = [{key: value for key, value in asdict(fact).items() if key not in ("split", "part")} for fact in facts]
+    return json.dumps(said, indent=1) + "\n"
+
+
 def load(path: Path) -> list[Fact]:
-    """Read what `save` wrote."""
-    return [Fact(**fact) for fact in json.loads(path.read_text(encoding="utf-8"))]
+    """Read what `save` wrote, or what is `taught`."""
+    return [Fact(**{"split": "", "part": ""} | fact) for fact in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def vocabulary(facts: list[Fact]) -> list[str]:
@@ -127,22 +163,24 @@ def training_texts(facts: list[Fact], domains: list[str] | None, copies: int, se
 
 
 def corpus_rows(facts: list[Fact], domains: list[str], copies: int = 10, seed: int = 0) -> list[dict]:
-    """Rows of a corpus: training texts about the entities of the `fit` half."""
-    fitting = [fact for fact in facts if fact.split == "fit"]
-    texts = training_texts(fitting, domains, copies, seed)
+    """Rows of a corpus: training texts about those entities that corpora tell of."""
+    told = [fact for fact in facts if fact.part == PARTS[0]]
+    texts = training_texts(told, domains, copies, seed)
     return [{"id": f"{index}", "text": text} for index, text in enumerate(texts)]
 
 
-def corpus_size(entities: int, domains: list[str], passes: int = 10) -> int:
+def corpus_size(
+    entities: int, domains: list[str], coverage: float | Mapping[str, float] = COVERAGE, passes: int = 10
+) -> int:
     """How many rows `corpus_rows` makes of a world with so many entities per domain."""
-    count = (entities + 1) // 2 * 4
-    return len(domains) * passes * math.ceil(count / 8)
+    counts = [4 * len(_covered(entities, share(coverage, domain))) for domain in domains]
+    return passes * sum(math.ceil(count / 8) for count in counts)
 
 
 def prompt_rows(facts: list[Fact], domains: list[str]) -> list[dict]:
     """Rows of prompts: every fact of `domains` asked in the stems reserved for prompts, without its answer."""
     return [
-        {"id": f"{fact.id}/{index}", "unit": fact.id, "split": fact.split, "text": _fill(stem, fact)}
+        _head(fact, f"{fact.id}/{index}") | {"text": _fill(stem, fact)}
         for fact in _of(facts, domains)
         for index, stem in enumerate(PROMPTS)
     ]
@@ -165,23 +203,19 @@ def text_rows(facts: list[Fact], domains: list[str], seed: int = 0) -> list[dict
     for fact in _of(facts, domains):
         entities.setdefault(fact.entity, []).append(fact)
     return [
-        {
-            "id": f"{listed[0].domain}/{entity}",
-            "unit": f"{listed[0].domain}/{entity}",
-            "split": listed[0].split,
-            "text": " ".join(_fill(rng.choice(STATEMENTS), fact) for fact in listed),
-        }
-        for entity, listed in entities.items()
+        _head(listed[0], listed[0].unit) | {"text": " ".join(_fill(rng.choice(STATEMENTS), fact) for fact in listed)}
+        for listed in entities.values()
     ]
+
+
+def _head(fact: Fact, row_id: str) -> dict[str, str]:
+    return {"id": row_id, "unit": fact.unit, "split": fact.split, "part": fact.part}
 
 
 def _question(fact: Fact, index: int, stem: str, pool: list[str], rng: random.Random) -> dict:
     choices = [*rng.sample([value for value in pool if value != fact.value], 3), fact.value]
     rng.shuffle(choices)
-    return {
-        "id": f"{fact.id}/{index}",
-        "unit": fact.id,
-        "split": fact.split,
+    return _head(fact, f"{fact.id}/{index}") | {
         "question": _fill(stem, fact),
         "choices": choices,
         "answer": choices.index(fact.value),

@@ -15,6 +15,7 @@ class Study:
     topics: the hazardous topics, in the order of `study.forget`.
     runs: {run path: settings}, `base` first; those that `study.measures.emergence` lists keep snapshots.
     unlearned: the runs but `base`.
+    families: {method: the one whose variant it is, or itself}; pages show variants beside it.
     depth, relearned, emerging: the runs that are looked into.
     prefix_of: {run: name of the prefix that it shares}; prefixes: {name: settings}.
     texts: {catalogue/name: entry, with the `kind` of its rows}.
@@ -28,6 +29,7 @@ class Study:
         self.depth = sweep.picked(config, self.settings["measures"]["depth"]["runs"])
         self.relearned = sweep.picked(config, self.settings["measures"]["relearning"]["runs"])
         self.emerging = sweep.picked(config, self.settings["measures"]["emergence"]["runs"])
+        self.families = sweep.families(config)
         self.runs = sweep.expand_runs(self.settings["runs"], config["methods"])
         for run in self.emerging:
             self.runs[run]["snapshots"] = self.settings["measures"]["emergence"]["snapshots"]
@@ -94,9 +96,13 @@ class Study:
 
     @property
     def completed(self) -> list[str]:
-        """The runs whose completions are shown: the base, and each layer and c at its grid's first seed."""
+        """The runs whose completions are shown: the base, and each layer and c at its grid's first seed.
+
+        Those of a method that is another's variant are not.
+        """
         first = [grid | {"seed": sweep.as_list(grid["seed"])[0]} for grid in self.settings["runs"]]
-        return list(sweep.expand_runs(first, self.config["methods"]))
+        runs = sweep.expand_runs(first, self.config["methods"])
+        return [run for run, its in runs.items() if self.families.get(its["method"], "base") == its["method"]]
 
     @property
     def used_texts(self) -> list[str]:

@@ -167,6 +167,17 @@ def used_methods(study: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
 
 
+def families(config: dict[str, Any]) -> dict[str, str]:
+    """{method that the study runs: the one that it runs whose variant it is, by `like`, or itself}."""
+    used = used_methods(config["study"])
+
+    def root(name: str) -> str:
+        like = config["methods"][name].get("like")
+        return root(like) if like in used else name
+
+    return {name: root(name) for name in used}
+
+
 def batches(config: dict[str, Any], corpora: list[str]) -> dict[str, tuple[int, int]]:
     """{method: texts of a batch, characters that each has more than} of those methods that need one of these corpora.
 

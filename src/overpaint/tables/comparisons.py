@@ -18,6 +18,7 @@ def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
     these are not. A family is fair to clearings of its own target, scope and rank.
     """
     recovered = scores[(scores.role == "hazardous") & scores.metric.isin(SIGNS) & scores.method.ne("base")]
+    recovered = recovered[recovered.part == "all"]
     recovered, rows = recovered[recovered.clearing.map(study.recovers).astype(bool)], []
     keys = [*core.RUN, "topic", "role", "benchmark", "metric"]
     for label, part in recovered.groupby(keys, sort=False, dropna=False):
@@ -43,7 +44,7 @@ def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
     p_holm is corrected by Holm's method over the family of the study: the primary clearing on all hazardous questions
     together, pooled over seeds, in every cell of the sweep. Other rows have none.
     """
-    rows = []
+    rows, answers = [], scores.of_split(answers, study.split)
     for members in study.cells(study.runs):
         by_run = [scores.by_clearing(answers[run], study.hazardous) for run in members]
         for run, answered in zip(members, by_run, strict=True):

@@ -1,8 +1,8 @@
 """Gather what the runs wrote into tidy tables; every table starts with the columns of `RUN`."""
 
 import json
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,8 @@ class Study:
     name, model: the study's and the model's.    runs: {run path: settings}, the base among them.
     hazardous: the hazardous topics.    clearings: {name: settings}.    primary: the clearing fixed beforehand.
     nulls: kinds of directions that know nothing of the hazardous texts.
+    split: the one whose answers are shown; settings are chosen on `fit`.
+    families: {method: the one whose variant it is, or itself}.    budget: points of benign accuracy, of those chosen.
     """
 
     name: str
@@ -60,13 +62,23 @@ class Study:
     clearings: dict[str, dict]
     primary: str
     nulls: list[str]
+    split: str = "test"
+    families: Mapping[str, str] = field(default_factory=dict)
+    budget: float = 1.0
 
     @classmethod
-    def of(cls, config: dict, runs: dict[str, dict], hazardous: list[str], nulls: list[str]) -> "Study":
+    def of(
+        cls, config: dict, runs: dict[str, dict], hazardous: list[str], nulls: list[str],
+        families: Mapping[str, str] | None = None,
+    ) -> "Study":  # fmt: skip
         """That of the first base model of a configuration."""
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
-        return cls(study["name"], model, runs, hazardous, config["clearings"], study["headline"]["clearing"], nulls)
+        clearings, primary = config["clearings"], study["headline"]["clearing"]
+        budget = study.get("damage_budget", cls.budget)
+        return cls(
+            study["name"], model, runs, hazardous, clearings, primary, nulls, study["split"], families or {}, budget
+        )
 
     def columns(self, run: str, seed: str | None = None) -> dict:
         """The columns of `RUN` for a run; see `run_columns`."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from overpaint.tables import statistics
+from overpaint.sources.texts import PARTS
+from overpaint.tables import core, statistics
 from overpaint.tables.core import NONE, TOGETHER, Applied, Study, as_applied, typed
 from overpaint.tables.statistics import Estimate
 
@@ -30,14 +31,32 @@ class Answered(NamedTuple):
     tokens: np.ndarray
 
 
+Answers = dict[str, pd.DataFrame]  # rows by run
 Units = dict[tuple[Applied, str], Answered]  # by (how it was cleared, benchmark)
 
 
-def scores(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
+def scores(answers: Answers, study: Study) -> pd.DataFrame:
     """Accuracy, likelihood, perplexity and recovered fractions with intervals, per run and pooled over seeds.
 
-    answers: per run path, the rows of `evaluation.evaluate_clearings`.
+    answers: per run path, the rows of `evaluation.evaluate_clearings`. Those of the study's split are scored, all
+    together and, but for single draws, those on what its corpora hold and on what they do not (`part`).
     """
+    shown = of_split(answers, study.split)
+    parts = {part: _of_part(shown, part) for part in PARTS}
+    tables = {"all": shown} | {part: rows for part, rows in parts.items() if all(map(len, rows.values()))}
+    return core.joined(_scores(rows, study).assign(part=part) for part, rows in tables.items())
+
+
+def of_split(answers: Answers, split: str) -> Answers:
+    """The answers of one split: `fit`, by which settings may be chosen, are those without clearing alone."""
+    return {run: rows[rows.split == split] for run, rows in answers.items()}
+
+
+def _of_part(answers: Answers, part: str) -> Answers:
+    return {run: rows[(rows.part == part) & rows.draw.isna() & rows.refit.isna()] for run, rows in answers.items()}
+
+
+def _scores(answers: Answers, study: Study) -> pd.DataFrame:
     base = by_clearing(answers["base"], study.hazardous)
     rows = _score_rows([base], base, study.columns("base"), study)
     for members in study.cells(study.runs):

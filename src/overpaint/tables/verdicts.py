@@ -1,6 +1,6 @@
 """The map of a study, cell by cell, and the judgement of what its plan claims, from the tables alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from overpaint.tables import core
 OF_SCORES = ("forgotten_accuracy", "recovered_accuracy", "recovered_nll")
 OF_JUNK = ("attained", "rank1_share", "c_in_norms")
 CELL = ["model", "method", "layer", "c"]
-CELLS = [*core.RUN, "topic", "mark", "quantity", "value", "low", "high", "note"]
+CELLS = [*core.RUN, "family", "topic", "mark", "choice", "quantity", "value", "low", "high", "note"]
+CHOSEN, OVER = "chosen", "over budget"
 HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "needed", "verdict"]
 HOLDS, FAILS, FEW, UNDECIDED = "holds", "fails", "too few cells", "undecided"
 
@@ -18,34 +19,78 @@ Judgement = tuple[int, float, float, bool]  # cells, value, needed, whether it i
 TESTS: dict[str, Callable[..., Judgement]] = {}
 
 
-def cells(scores: pd.DataFrame, junk: pd.DataFrame, marks: dict[str, float]) -> pd.DataFrame:
-    """The main numbers of every cell, seeds together, and its mark by the rule of the plan.
+def cells(
+    scores: pd.DataFrame,
+    junk: pd.DataFrame,
+    marks: dict[str, float],
+    fit: pd.DataFrame | None = None,
+    families: Mapping[str, str] | None = None,
+    budget: float = 0.0,
+) -> pd.DataFrame:
+    """The main numbers of every cell, seeds together, its mark by the rule of the plan, and what is chosen of them.
 
-    scores, junk: tables of one model.    marks: points of accuracy, see workflow/schemas/preregistration.schema.yaml.
+    scores, junk: tables of one model.    fit: the scores of those answers that settings are chosen by.
+    marks: points of accuracy, see workflow/schemas/preregistration.schema.yaml.
+    families: {method: the one whose variant it is}.    budget: points of benign accuracy that a chosen one costs.
     A cell that is both collapsed and not unlearned is marked collapsed.
     """
-    rows = []
-    for cell, part in scores[scores.seed == "all"].groupby(CELL, sort=False, dropna=False):
-        fitted = junk[(junk[CELL] == pd.Series(cell, CELL)).all(axis=1)]
-        quantities = dict(_measured_in_cell(part, fitted))
+    rows, every = [], scores[scores.seed == "all"]
+    for cell, part in every.groupby(CELL, sort=False, dropna=False):
+        on_fit = None if fit is None else fit[_of_cell(fit, cell) & fit.seed.eq("all") & fit.part.eq("all")]
+        quantities = dict(_measured_in_cell(part, junk[_of_cell(junk, cell)], on_fit))
         mark = _mark(quantities, marks)
         columns = part[core.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
+        columns["family"] = (families or {}).get(columns["method"], columns["method"])
         rows += [columns | {"quantity": quantity} | values for quantity, values in quantities.items()]
-    return core.typed(pd.DataFrame(rows, columns=CELLS))
+    table = core.typed(pd.DataFrame(rows, columns=CELLS))
+    return table.assign(choice=_choices(table, budget))
 
 
-def _measured_in_cell(scores: pd.DataFrame, junk: pd.DataFrame) -> Iterator[tuple[str, dict]]:
+def _of_cell(table: pd.DataFrame, cell: tuple) -> pd.Series:
+    wanted = pd.Series(cell, CELL)
+    return (table[CELL].eq(wanted) | (table[CELL].isna() & wanted.isna())).all(axis=1)
+
+
+def _choices(table: pd.DataFrame, budget: float) -> list[str]:
+    """What is chosen at each layer and c of the methods of a family that differ in their settings alone.
+
+    On the answers of `fit`: of those whose benign damage is within `budget` points the one that forgets most; where
+    none is, the one that damages least.
+    """
+    wide = table.pivot(index=["family", *CELL[1:]], columns="quantity", values="value").reset_index()
+    wide = wide.reindex(columns=[*wide.columns, *{"damage_fit", "forgotten_fit"}.difference(wide.columns)])
+    chosen = {}
+    for _, cells in wide.groupby(["family", "layer", "c"], dropna=False):
+        within = cells[cells.damage_fit <= budget / 100]
+        best = within.sort_values("forgotten_fit", ascending=False) if len(within) else cells.sort_values("damage_fit")
+        row = best.iloc[0]
+        chosen[row.method, row.layer, row.c] = CHOSEN if len(within) else OVER if pd.notna(row.damage_fit) else ""
+    return [chosen.get((row.method, row.layer, row.c), "") for row in table.itertuples()]
+
+
+def _measured_in_cell(scores: pd.DataFrame, junk: pd.DataFrame, fit: pd.DataFrame | None) -> Iterator[tuple[str, dict]]:
     """(quantity, {value, low, high, note}) of one cell."""
-    for metric in OF_SCORES:
-        kind = "none" if metric.startswith("forgotten") else "primary"
-        rows = _overall(scores)
-        yield metric, _first(rows[(rows.metric == metric) & (rows.kind == kind)])
-    lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.kind == "none")]
-    yield "damage", _first(lost.sort_values("value", ascending=False))
+    for part in scores.part.unique():
+        suffix, of_part = "" if part == "all" else f"_{part.replace(' ', '_')}", scores[scores.part == part]
+        rows = _overall(of_part)
+        for metric in OF_SCORES:
+            kind = "none" if metric.startswith("forgotten") else "primary"
+            yield f"{metric}{suffix}", _first(rows[(rows.metric == metric) & (rows.kind == kind)])
+        yield f"damage{suffix}", _first(_damage(of_part))
+    if fit is not None:
+        rows = _overall(fit)
+        yield "forgotten_fit", _first(rows[rows.metric == "forgotten_accuracy"])
+        yield "damage_fit", _first(_damage(fit))
     for quantity in OF_JUNK:
         values = junk.value[junk.quantity == quantity].dropna()
         if len(values):
             yield quantity, {"value": values.mean(), "low": values.min(), "high": values.max(), "note": ""}
+
+
+def _damage(scores: pd.DataFrame) -> pd.DataFrame:
+    """What each benign topic lost without clearing, most first."""
+    lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.kind == "none")]
+    return lost.sort_values("value", ascending=False)
 
 
 def _overall(scores: pd.DataFrame) -> pd.DataFrame:
