@@ -11,6 +11,7 @@ import yaml
 from helpers.checkout import ROOT
 from overpaint import measures, tables
 from overpaint.report.select import Cell
+from overpaint.sources.texts import PARTS
 from overpaint.study import sweep
 from overpaint.tables import comparisons, core, verdicts
 from overpaint.tables.core import APPLIED, Applied, Study
@@ -275,7 +276,15 @@ class Tables:
                     rows.append((*run, "recovered_accuracy", back, back - 0.09, back + 0.08, 64, ""))
         told = ["benchmark", "answers", "near_ties", "metric", "value", "low", "high", "n", "note"]
         columns = ["topic", "role", *APPLIED, *told]
-        return self.frame(rows, columns)
+        whole = self.frame(rows, columns)
+        of_parts = whole[whole.draw.isna()]
+        parts = [of_parts.assign(part=part, n=32, answers=of_parts.answers // 2) for part in PARTS]
+        return pd.concat([whole.assign(part="all"), *parts], ignore_index=True)
+
+    def shown(self) -> pd.DataFrame:
+        """The rows of `scores` that a view shows: on all questions together."""
+        scores = self.scores()
+        return scores[scores.part == "all"]
 
     def activations(self) -> pd.DataFrame:
         rows = []

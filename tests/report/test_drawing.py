@@ -16,7 +16,7 @@ def test_colours_of_a_kind_agree_across_figures(view):
 
 
 def test_dollar_signs_in_names_are_not_formulas(view):
-    drawn = accuracy.draw(replace(view, scores=Tables(topics=("$\\frac{$",), seeds=(0,)).scores()))
+    drawn = accuracy.draw(replace(view, scores=Tables(topics=("$\\frac{$",), seeds=(0,)).shown()))
     assert "$\\frac{$" in "".join(Page(drawing.svg(drawn)).text)
 
 

@@ -232,3 +232,46 @@ def test_models_that_agree_decide_and_others_leave_it_undecided():
     wanted = {"shallow": "holds", "specific": "undecided", "incomplete": "holds", "layered": "holds"}
     assert overall.verdict.to_dict() == wanted and set(overall.cells) == {18}
     assert len(both) == 12 and verdicts.together(parts[0]).equals(parts[0])
+
+
+# --- settings chosen at equal damage
+
+
+def chosen(damage: dict[str, float], lost: dict[str, float], budget: float = 1.0) -> dict[str, str]:
+    """{method: how it is chosen} in one cell of methods with these points lost on `fit`, all variants of the first."""
+    cell = (3, 4.0)
+    parts = [
+        scores_of({cell: lost[name]}, {cell: 0.5}, {cell: damage[name]}).assign(method=name, part="all")
+        for name in damage
+    ]
+    fit = pd.concat(parts, ignore_index=True)
+    shown = fit.assign(value=0.9 - fit.value)  # the other way round: nothing may be chosen by what is reported
+    families = dict.fromkeys(damage, next(iter(damage)))
+    found = verdicts.cells(shown, junk_of({}), PLAN["marks"], fit, families, budget)
+    assert set(found.family) == {next(iter(damage))}
+    return found.groupby("method").choice.first().to_dict()
+
+
+def test_of_the_variants_within_the_budget_on_fit_the_one_that_forgets_most_is_chosen():
+    damage = {"weak": 0.05, "middle": 0.009, "strong": 0.002}
+    assert chosen(damage, {"weak": 0.6, "middle": 0.4, "strong": 0.2}) == {"weak": "", "middle": "chosen", "strong": ""}
+    assert chosen(damage, {"weak": 0.6, "middle": 0.1, "strong": 0.2})["strong"] == "chosen"
+    assert chosen(damage, {"weak": 0.6, "middle": 0.1, "strong": 0.2}, budget=5)["weak"] == "chosen"
+
+
+def test_where_none_is_within_the_budget_the_one_that_damages_least_is_shown_as_over_it():
+    lost = {"weak": 0.6, "strong": 0.2}
+    assert chosen({"weak": 0.05, "strong": 0.02}, lost) == {"weak": "", "strong": "over budget"}
+
+
+def test_each_layer_and_c_chooses_for_itself_and_other_methods_beside_it():
+    cells = everywhere(0.5)
+    fit = pd.concat([scores_of(everywhere(0.4), cells, everywhere(d)).assign(method=m) for m, d in
+                     (("rmu", 0.02), ("rmu_30", 0.001), ("npo", 0.03))])  # fmt: skip
+    found = verdicts.cells(fit, junk_of({}), PLAN["marks"], fit, {"rmu_30": "rmu"}, 1.0)
+    named = found.drop_duplicates(["method", "layer", "c"]).groupby("method").choice.unique().map(list).to_dict()
+    assert named == {"npo": ["over budget"], "rmu": [""], "rmu_30": ["chosen"]}
+
+
+def test_without_answers_to_choose_by_nothing_is_chosen():
+    assert set(mapped().choice) == {""}

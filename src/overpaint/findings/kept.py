@@ -18,7 +18,7 @@ CONFIG = ("study", "clearings")  # what is kept of config.json
 MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
-    "study", "model", "method", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state",
+    "study", "model", "method", "family", "choice", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state",
     "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first", "last",
     *MACHINE, *PACKAGES,
 }  # fmt: skip
@@ -30,7 +30,8 @@ SIMPLE = ("accuracy", "forgotten_accuracy", "recovered_accuracy", "recovered_nll
 class Kept:
     """What is kept of one study.
 
-    tables: by name, as docs/tables.md has them, with fewer rows and columns; `provenance` has a row per kind of job.
+    tables: by name, as docs/tables.md has them, with fewer rows and columns; `provenance` has a row per kind of job;
+        `cells` without variants of a method, which are in `family`.
     config: `study` and `clearings` of its configuration.    command: what runs it.
     """
 
@@ -72,8 +73,13 @@ def keep(results: Path, folder: Path) -> None:
         raise UserError(f"{results} holds jobs that ran on no commit, or with changes to it: commit and run it again.")
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    cells = read.tables["cells"]
+    variants = cells.method[cells.method != cells.family]
     for name, reduce in NAMES.items():
-        table = reduce(read.tables[name], _headline(read.config))
+        table = read.tables[name]
+        if name != "cells" and "method" in table:  # of variants of a method, the map alone is shown
+            table = table[~table.method.isin(variants)]
+        table = reduce(table, _headline(read.config))
         table.drop(columns="study", errors="ignore").to_csv(folder / f"{name}.csv", index=False)
     config = {key: read.config[key] for key in CONFIG}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -85,7 +91,9 @@ def load(folder: Path, command: str) -> Kept:
     if missing:
         raise UserError(f"{folder / missing[0]} is not there: put it back, or run `{command}` and `make findings`.")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Kept({name: _read(folder / f"{name}.csv") for name in NAMES}, config, command)
+    tables = {name: _read(folder / f"{name}.csv") for name in NAMES}
+    family = tables["cells"]
+    return Kept(tables | {"cells": family[family.method == family.family], "family": family}, config, command)
 
 
 def _headline(config: dict) -> Cell | None:
@@ -103,7 +111,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     """Of every cell what the primary clearing and nulls on average do; of the main one of a single model all."""
-    pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties")
+    whole = table[table.part == "all"].drop(columns=["part", "near_ties"])
+    pooled = whole[whole.seed.isin(["", "all"]) & whole.metric.isin(SCORED)]
     simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
     main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")

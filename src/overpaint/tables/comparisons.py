@@ -41,8 +41,8 @@ def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
 def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
     """Exact McNemar tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
 
-    p_holm is corrected by Holm's method over the family of the study: the primary clearing on all hazardous questions
-    together, pooled over seeds, in every cell of the sweep. Other rows have none.
+    p_holm is corrected by Holm's method over the family of each method: the primary clearing on all hazardous questions
+    together, pooled over seeds, in every cell of its sweep. Other rows have none.
     """
     rows, answers = [], scores.of_split(answers, study.split)
     for members in study.cells(study.runs):
@@ -54,7 +54,7 @@ def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
     whole = table.benchmark.eq("all")
     family = table.seed.eq("all") & table.kind.eq("primary")
     family &= whole if whole.any() else table.role.eq("hazardous")
-    return table.assign(p_holm=pd.Series(statistics.holm(table.p[family].to_numpy()), table.index[family]))
+    return table.assign(p_holm=table.p[family].groupby(table.method).transform(lambda p: statistics.holm(p.to_numpy())))
 
 
 def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:

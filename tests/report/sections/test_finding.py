@@ -46,7 +46,7 @@ def test_accuracy_leaves_clearings_out_that_were_asked_less_than_the_primary(vie
 def test_recovery_says_undefined_only_where_it_is(view):
     drawn = recovery.draw(view)
     assert texts(drawn).count("undefined") == 2  # one cell, two topics
-    assert "undefined" not in texts(recovery.draw(replace(view, scores=Tables(undefined=()).scores())))
+    assert "undefined" not in texts(recovery.draw(replace(view, scores=Tables(undefined=()).shown())))
 
 
 def test_published_numbers_are_labelled_and_hollow(view):
@@ -72,7 +72,7 @@ def test_headline_gives_the_numbers_of_the_tables(view):
 def of(view, **settings):
     """The view with scores, junk and main cell of other synthetic tables."""
     tables = Tables(**settings)
-    scores = tables.scores()
+    scores = tables.shown()
     return replace(view, scores=scores, junk=tables.junk(), cell=main_cell(scores))
 
 
@@ -139,7 +139,7 @@ def test_checks_follow_accuracies_averaged_over_seeds(scores):
     lucky.loc[here & (lucky.seed == "1") & (lucky.topic == "all"), "value"] = 3.0
     row = checks.checks(lucky, "topic").set_index(["layer", "c"]).loc[(2, 8.0)]
     assert (row.beats_every_null, row.best_null_name) == ("no", "draw 3 of rand")
-    worse = checks.checks(Tables(damage=0.08).scores(), "topic")
+    worse = checks.checks(Tables(damage=0.08).shown(), "topic")
     assert worse.benign_within_3_points.eq("no").all()
 
 
@@ -155,7 +155,7 @@ def test_ranks_and_doses_are_found_by_what_clearings_are():
 
 def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose(view):
     tables = Tables(clearings=tuple(SETTINGS), layers=(2,), sizes=(8.0,))
-    scores = tables.scores()
+    scores = tables.shown()
     high = (scores.clearing == "top_4") & (scores.metric == "recovered_accuracy")
     scores.loc[high, ["value", "low", "high"]] = [0.9, 0.85, 0.95]
     drawn = clearings.draw(replace(view, scores=scores, clearings=SETTINGS))
@@ -163,7 +163,7 @@ def test_the_figure_of_clearings_has_a_row_each_and_a_curve_over_rank_and_dose(v
     assert [label.get_text() for label in rows.get_yticklabels()] == ["topic", "benign", "ones"]
     assert list(rank.lines[0].get_xdata()) == [1, 4] and list(strength.lines[0].get_xdata()) == [0.5, 1, 1.5]
     assert rank.get_ylim() == strength.get_ylim()
-    assert len(clearings.draw(replace(view, scores=tables.scores())).axes) == 1
+    assert len(clearings.draw(replace(view, scores=tables.shown())).axes) == 1
     assert "No recovered fraction" in " ".join(texts(clearings.draw(replace(view, cell=None))))
 
 

@@ -1,0 +1,45 @@
+"""What unlearning costs: curves over a method's variants, and what is said of the chosen ones."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from overpaint.report.sections.finding import parts
+from overpaint.report.sections.map import damage
+
+
+def with_variant(view):
+    """The view with a variant of its method that costs a point less everywhere, chosen in each cell."""
+    own = view.cells.assign(choice="")
+    less = own.assign(method="rmu_30", choice="chosen")
+    less.loc[less.quantity.eq("damage"), ["value", "low", "high"]] -= 0.01
+    return replace(view, family=pd.concat([own, less], ignore_index=True))
+
+
+def test_a_method_without_variants_has_no_curve(view):
+    assert "variants" in damage.show([view]) and "svg" not in damage.show([view])
+
+
+def test_variants_are_named_at_their_damage_and_the_chosen_one_with_its_interval(view):
+    shown = with_variant(view)
+    html = damage.show([shown])
+    assert "<svg" in html and "rmu_30" in html
+    row = next(r for r in shown.family.itertuples() if r.method == "rmu_30" and r.quantity == "damage")
+    assert damage._bounds(pd.Series(row._asdict())) in damage.sentence(shown)
+    assert "None was within the budget" not in damage.sentence(shown)
+    table = damage.numbers(shown)
+    assert len(table) == 2 * len(shown.cells.drop_duplicates(["layer", "c"]))
+
+
+def test_a_choice_over_the_budget_is_told(view):
+    shown = with_variant(view)
+    over = shown.family.assign(choice=shown.family.choice.replace("chosen", "over budget"))
+    assert "None was within the budget" in damage.sentence(replace(shown, family=over))
+
+
+def test_both_parts_stand_beside_each_other_and_a_study_without_them_says_so(view):
+    table = parts.table(view)
+    assert set(zip(table.questions, table.part, strict=True)) == {
+        (role, part) for role in ("hazardous", "benign") for part in ("in corpus", "unseen")
+    }
+    assert "do not say" in parts.show([replace(view, parts=view.parts.iloc[:0])])
