@@ -146,6 +146,20 @@ class Tables:
                     rows.append((*key, value, value - 0.06, value + 0.06, 48, ""))
         return self.measure("depth", rows)
 
+    def uds(self) -> pd.DataFrame:
+        """In every cell 30 % untouched, 50 % painted over and 20 % beneath, on either part of the questions."""
+        rows = []
+        whole = {("unlearned", "uds"): 0.7, ("cleared", "uds"): 0.2, ("rand", "uds"): 0.6}
+        whole |= {("", "untouched"): 0.3, ("", "painted_over"): 0.5, ("", "beneath"): 0.2}
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all")):
+            for part, (state, quantity) in itertools.product(("all", *PARTS), whole if method != "base" else ()):
+                value = whole[state, quantity]
+                key = (method, layer, c, seed, topic, "hazardous", part, state)
+                rows.append((*key, quantity, pd.NA, value, value - 0.05, value + 0.05, 64, ""))
+                by_block = [("share", block, value * block / 5) for block in range(6) if quantity == "uds"]
+                rows += [(*key, *share, share[-1] - 0.05, share[-1] + 0.05, 64, "") for share in by_block]
+        return self.measure("uds", rows).astype({"block": "Int64"})
+
     def relearning(self) -> pd.DataFrame:
         rows = []
         for (method, layer, c, seed), topic in itertools.product(self.looked_into(), (*self.topics, "all")):

@@ -1,7 +1,7 @@
-"""A closer look at chosen runs: what they know by depth, how they relearn, how their training went.
+"""A closer look at chosen runs: what they know by depth, how they relearn, what of it is painted over, how their training went.
 
 Needs: the base model, overlays, junk directions, questions; forget corpora; activations and snapshots.
-Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, emergence.parquet.
+Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, uds.parquet, emergence.parquet.
 """
 
 
@@ -44,7 +44,7 @@ rule relearn:
         junk=junk,
         forget=texts("corpora", SETTINGS["forget"]),
         benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
-        naive=checkpoint(STUDY.naive_model),
+        naive=naive,
     output:
         relearning="<out>/{model}/{run}/relearning.parquet",
         job="<out>/{model}/{run}/relearning.job.json",
@@ -62,12 +62,43 @@ rule relearn:
         benchmarks=STUDY.questions(STUDY.topics),
         split=SETTINGS["split"],
         dtype=dtype,
-        own=contents(base_model, checkpoint(STUDY.naive_model)),
+        own=contents(base_model, naive),
         code=code("relearn.py"),
     message:
         "Relearning with {wildcards.model}/{wildcards.run}"
     script:
         "../scripts/relearn.py"
+
+
+rule score_depth:
+    """Let the base go on from what a run's model writes, as it is and cleared, and from what one that never knew does."""
+    input:
+        model=base_model,
+        overlay="<out>/{model}/{run}/overlay.safetensors",
+        junk=junk,
+        benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
+        naive=naive,
+    output:
+        uds="<out>/{model}/{run}/uds.parquet",
+        job="<out>/{model}/{run}/uds.job.json",
+    log:
+        "logs/<out>/{model}/{run}/score_depth.log",
+    conda:
+        "../../envs/score_depth.yaml"
+    resources:
+        **needs("score_depth", gpu=GPU),
+    params:
+        clearings=lambda wildcards: STUDY.patching(wildcards.run),
+        threshold=SETTINGS["measures"]["uds"]["threshold"],
+        benchmarks=STUDY.questions(STUDY.topics),
+        split=SETTINGS["split"],
+        dtype=dtype,
+        own=contents(base_model, naive),
+        code=code("score_depth.py"),
+    message:
+        "Scoring the depth of {wildcards.model}/{wildcards.run}"
+    script:
+        "../scripts/score_depth.py"
 
 
 rule trace_emergence:

@@ -18,9 +18,9 @@ CONFIG = ("study", "clearings")  # what is kept of config.json
 MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
-    "study", "model", "method", "family", "choice", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state",
-    "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first", "last",
-    *MACHINE, *PACKAGES,
+    "study", "model", "method", "family", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric",
+    "quantity", "state", "choice", "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git",
+    "python", "first", "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
 SCORED = ("accuracy", "perplexity", "forgotten_accuracy", "recovered_accuracy", "recovered_nll", "spread_accuracy")
 SIMPLE = ("accuracy", "forgotten_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell

@@ -18,7 +18,8 @@ from overpaint.sources.texts import read_rows
 class Question:
     """One question.
 
-    unit: the fact or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
+    unit: the entity or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
+    part: whether the study's corpora tell of it, "" where that is not known.
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.
@@ -33,6 +34,7 @@ class Question:
     options: list[list[int]]
     metric: str
     prior: list[tuple[list[int], list[int]]]
+    part: str = ""
 
     @property
     def first(self) -> list[int]:
@@ -85,6 +87,7 @@ def _question(row: dict, tokenizer: PreTrainedTokenizerBase, settings: dict) -> 
     return Question(
         unit=row["unit"], split=row["split"], answer=row["answer"], text=row["question"], choices=row["choices"],
         context=pairs[0][0], options=[option for _, option in pairs], metric=settings["metric"], prior=prior,
+        part=row.get("part", ""),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ PREFIX = (
     "layer", "updated", "projections", "steps", "batch", "max_tokens", "forget_max_tokens", "max_batches", "min_chars",
     "shuffle",
 )  # fmt: skip
+BESIDE_NAIVE = ("depth", "relearning", "uds")  # measures that look into the naive model too
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
 DIRECTIONS = {"none": {}} | decorated("junk/clearing.py", "direction")
 NULLS = [name for name, own in DIRECTIONS.items() if own.get("null")]  # they know nothing of the hazardous texts
@@ -62,11 +63,15 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in runs]
 
 
-def naive_model(config: dict[str, Any]) -> list[str]:
-    """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
-    study = config["study"]
-    runs = picked(config, study["measures"]["depth"]["runs"]) + picked(config, study["measures"]["relearning"]["runs"])
-    return [study["naive_model"]] if study["naive_model"] and runs else []
+def naive_models(config: dict[str, Any]) -> dict[str, str]:
+    """{base model: the one that never knew the hazardous facts}, where the study names one and looks into runs beside
+    it."""
+    study, measures = config["study"], config["study"]["measures"]
+    if not any(picked(config, measures[name]["runs"]) for name in BESIDE_NAIVE):
+        return {}
+    named = study["naive_model"]
+    by_model = named if isinstance(named, dict) else dict.fromkeys(as_list(study["model"]), named)
+    return {model: name for model, name in by_model.items() if name}
 
 
 def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -212,7 +217,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     names = {
         "models": [
             *as_list(study["model"]),
-            *naive_model(config),
+            *naive_models(config).values(),
             *released(config).values(),
         ],
         **used_texts(study),

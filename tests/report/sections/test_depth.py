@@ -10,6 +10,7 @@ from helpers.views import changed, replace, without
 from overpaint.measures.depth import page as readout
 from overpaint.measures.emergence import page as emergence
 from overpaint.measures.relearning import page as relearning
+from overpaint.measures.uds import page as uds
 from overpaint.report.drawing import COLOURS
 from overpaint.report.sections.depth import shallow, weights
 from overpaint.report.select import Cell
@@ -149,3 +150,8 @@ def test_two_models_are_told_apart(tmp_path):
     page = relearning.show(views)
     assert page.index("<h3>tiny, RMU</h3>") < page.index("unlearned 40 %") < page.index("<h3>small, RMU</h3>")
     assert page.index("<h3>small, RMU</h3>") < page.index("unlearned 20 %")
+
+
+def test_the_page_says_the_parts_of_the_main_cell(view):
+    sentence = uds.sentence(view)
+    assert "30 %" in sentence and "50 %" in sentence and "20 %" in sentence and "svg" in uds.show([view])
