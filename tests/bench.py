@@ -98,7 +98,7 @@ def train(arm: str, model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: 
         rmu.unlearn(model, Task(settings, tokenizer, forget, retain))
         return steps
     with tempfile.TemporaryDirectory() as folder:
-        span = rmu.span_of(model, settings)
+        span = training.span_of(model, settings)
         prefix.write(prefix.compute(span, tokenizer, forget, retain, settings, norms=False), Path(folder))
         for run in range(SWEEP):
             for parameter, original in zip(span.edited, span.original, strict=True):

@@ -1,13 +1,18 @@
-"""The training loop of unlearning: only the blocks from the first edited one to the target layer ever run in it.
+"""The training loop of unlearning, which all methods that train share, and what it makes of a model: an overlay.
 
+Where a loss stands at the target layer, only the blocks from the first edited one to that layer ever run (`Span`).
 Blocks below the first edited one do not change, so what enters it (the prefix) is computed once per batch; the frozen
 targets come from the same states before any update, not from a second model.
 """
 
+import hashlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +22,10 @@ from tqdm import tqdm
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder
 from overpaint.models.hooks import run_span
+from overpaint.models.overlay import Overlay, base_fingerprint
+from overpaint.models.parts import check_layer, parameter_names, trained_parameters
 from overpaint.models.tensors import read_tensors, strip, write_tensors
+from overpaint.unlearning.methods import Task
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
 PROBES = 20  # history is taken at so many even distances over a training
@@ -52,14 +60,30 @@ class Span:
     @torch.no_grad()
     def base(self, entering: Tensor, mask: Tensor) -> Tensor:
         """The same states of the base model, whatever the training has done so far."""
-        trained = [parameter.data for parameter in self.edited]
-        try:
-            for parameter, original in zip(self.edited, self.original, strict=True):
-                parameter.data = original
+        with as_before(self.edited, self.original):
             return self(entering, mask)
-        finally:
-            for parameter, now in zip(self.edited, trained, strict=True):
-                parameter.data = now
+
+
+def span_of(model, settings: dict) -> Span:
+    """The blocks that a training with `settings` runs, after a check that the model has them."""
+    layer, updated = settings["layer"], settings["updated"]
+    check_layer(model, layer, updated)
+    edited = trained_parameters(model, layer, updated, settings["projections"])
+    start = 0 if updated == "all" else layer + min(updated)
+    return Span(model, start, layer, edited, [parameter.detach().clone() for parameter in edited])
+
+
+@contextmanager
+def as_before(edited: list[nn.Parameter], original: list[Tensor]) -> Iterator[None]:
+    """Within the context the parameters are what they were before the training."""
+    trained = [parameter.data for parameter in edited]
+    try:
+        for parameter, before in zip(edited, original, strict=True):
+            parameter.data = before
+        yield
+    finally:
+        for parameter, now in zip(edited, trained, strict=True):
+            parameter.data = now
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,19 @@ class Step:
     loss: Tensor
     parts: dict[str, float]
     tokens: int
+
+
+class Loop(Protocol):
+    """The losses and the history of one training, as `train` asks for them."""
+
+    def step(self, step: int) -> Step:
+        """The loss of a step, with its gradient."""
+
+    def probe(self, step: int) -> list[dict]:
+        """Rows {topic, step, quantity, value} after so many steps."""
+
+    def diverged(self, step: int, parts: dict[str, float]) -> str:
+        """The sentence for a loss or weight that is not finite after so many steps."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +157,37 @@ class Resume:
         kept = {int(name.split("/")[0]) for name in strip(tensors, "snapshot/")}
         snapshots = {at: [tensors[f"snapshot/{at}/{i}"] for i in range(len(parameters))] for at in sorted(kept)}
         return metadata["step"], metadata["history"], snapshots
+
+
+def overlay_of(
+    model: nn.Module,
+    task: Task,
+    edited: list[nn.Parameter],
+    steps: int,
+    loop: Loop,
+    controls: dict | None = None,
+    **more,
+) -> tuple[Overlay, list[dict]]:
+    """Train `edited` by the losses of `loop`; what became of them, and the history.
+
+    controls: control vectors by topic, of methods that have some.    more: what was measured, beside the settings.
+    """
+    settings, names = task.settings, parameter_names(model, edited)
+    base = base_fingerprint(model, names)
+    history, kept = train(
+        edited,
+        loop.step,
+        steps=steps,
+        lr=settings["lr"],
+        probe=loop.probe,
+        diverged=loop.diverged,
+        resume=Resume(task.resume, _key(task, base)) if task.resume else None,
+        snapshots=settings.get("snapshots", 0),
+    )
+    tensors = {name: parameter.detach().clone() for name, parameter in zip(names, edited, strict=True)}
+    snapshots = {step: dict(zip(names, matrices, strict=True)) for step, matrices in kept.items()}
+    recorded = settings | {"dtype": str(model.dtype).removeprefix("torch.")} | more
+    return Overlay(tensors, controls or {}, recorded, base, snapshots), history
 
 
 def train(
@@ -176,6 +244,36 @@ def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """Squared error averaged over the counted tokens and the width; `target` broadcasts over tokens."""
     target = target.expand_as(output)
     return F.mse_loss(output, target) if counted.all() else F.mse_loss(output[counted], target[counted])
+
+
+def movement(now: Tensor, base: Tensor, inner: Tensor, first: Tensor) -> dict[str, Tensor]:
+    """What became of states [batch, tokens, width]: their norm and cosine to the base's where `inner`, and
+    norm_first, that where `first`; both [batch, tokens]."""
+    norms = now.norm(dim=-1)
+    return {
+        "norm": norms[inner].mean(),
+        "norm_first": norms[first].mean(),
+        "cosine_to_base": torch.cosine_similarity(now, base, dim=-1)[inner].mean(),
+    }
+
+
+def diverged(step: int, parts: dict[str, float], norms: dict[str, float], advice: str, more: str = "") -> str:
+    """The sentence for a loss or weight that is not finite.
+
+    parts: the losses.    norms: of activations by topic.    advice: what to lower after `lr`.
+    """
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in parts.items()) or "weights that are not finite"
+    told = ", ".join(f"{name} {value:.4g}" for name, value in norms.items())
+    return (
+        f"Training diverged at step {step} with {losses}; {more}mean norm of activations now: {told}. Lower `lr` "
+        f"first, then {advice}."
+    )
+
+
+def _key(task: Task, base: str) -> str:
+    """What a training depends on: settings, texts, base model."""
+    content = json.dumps([task.settings, task.forget, task.retain, base], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _scale_eps(optimizer: torch.optim.AdamW, step: int) -> None:
