@@ -23,7 +23,7 @@ from overpaint.jobs.job import remove_saved
 from overpaint.models import parts
 from overpaint.models.overlay import Overlay
 from overpaint.sources import world
-from overpaint.unlearning import prefix, training
+from overpaint.unlearning import prefix, span, training
 from overpaint.unlearning.methods import rmu
 from overpaint.unlearning.prefix import Prefix
 
@@ -241,7 +241,7 @@ def test_settings_that_cannot_work_are_refused_with_a_sentence(llama, tokenizer,
 
 def prefix_of(model: nn.Module, tokenizer, texts, settings, norms: bool = True) -> Prefix:
     given = task(tokenizer, texts, settings)
-    return prefix.compute(training.span_of(model, settings), tokenizer, given.forget, given.retain, settings, norms)
+    return prefix.compute(span.span_of(model, settings), tokenizer, given.forget, given.retain, settings, norms)
 
 
 def test_counted_tokens_are_the_real_ones_or_all_with_or_without_the_first(llama, tokenizer, texts, settings):
@@ -307,7 +307,7 @@ def test_frozen_states_are_the_base_models_however_late_they_are_computed(llama,
     settings |= {"shuffle": False, "max_batches": 12}
     before, late = (prefix_of(llama, tokenizer, texts, settings) for _ in range(2))
     held = [before.retain[index].frozen for index in (0, 5)]
-    for parameter in training.span_of(llama, settings).edited:
+    for parameter in span.span_of(llama, settings).edited:
         parameter.mul_(2)
     changed = [late.retain[index].frozen for index in (0, 5)]
     assert [torch.equal(*pair) for pair in zip(held, changed, strict=True)] == [True, True]

@@ -4,7 +4,7 @@ from overpaint.jobs.job import job
 from overpaint.models.load import load_model, load_tokenizer
 from overpaint.sources import texts
 from overpaint.unlearning import prefix
-from overpaint.unlearning.training import span_of
+from overpaint.unlearning.span import span_of
 
 with job(snakemake) as out:
     settings, topics = snakemake.params.settings, snakemake.params.topics

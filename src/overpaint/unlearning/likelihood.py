@@ -16,7 +16,8 @@ from overpaint.models.hooks import run_span
 from overpaint.models.overlay import Overlay
 from overpaint.unlearning.methods import Task
 from overpaint.unlearning.prefix import Prefix, lazily, per_topic
-from overpaint.unlearning.training import Span, Step, as_before, diverged, movement, overlay_of, span_of
+from overpaint.unlearning.span import Span, as_before, movement, span_of
+from overpaint.unlearning.training import Step, overlay_of, rows
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def per_token(logs: Tensor, texts: Texts) -> Tensor:
 class _Loop:
     """The losses and the history of one training."""
 
+    lower, told = "`c`", ""
+
     def __init__(self, span: Span, batches: Prefix[Texts], settings: dict, forget_loss: ForgetLoss) -> None:
         self.span, self.batches, self.settings, self.forget_loss = span, batches, settings, forget_loss
         self.alphas = dict(zip(batches.forget, per_topic(settings["alpha"], len(batches.forget)), strict=True))
@@ -92,18 +95,13 @@ class _Loop:
     @torch.no_grad()
     def probe(self, step: int) -> list[dict]:
         """History of each topic's first batch and the first retain batch: loss, and `movement` after the layer."""
-        rows = []
+        history = []
         for name, texts in self.batches.first().items():
             first = texts.mask.cumsum(1) == 1
             values = movement(self._states(texts), self.before[name], texts.mask.bool() & ~first, first)
             values["loss"] = self._loss(texts, name)
-            rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
-        return rows
-
-    def diverged(self, step: int, parts: dict[str, float]) -> str:
-        """The sentence for a loss or weight that is not finite after `step` steps."""
-        norms = {r["topic"]: r["value"] for r in self.probe(step) if r["quantity"] == "norm"}
-        return diverged(step, parts, norms, "`c`")
+            history += rows(name, step, values)
+        return history
 
     def _loss(self, texts: Texts, name: str) -> Tensor:
         logs = log_likelihoods(self.span.model, texts.ids, texts.mask)

@@ -19,7 +19,7 @@ from overpaint.errors import UserError
 from overpaint.models.hooks import run_up_to
 from overpaint.models.tensors import read_tensors, write_tensors
 from overpaint.unlearning.methods import Task
-from overpaint.unlearning.training import Span
+from overpaint.unlearning.span import Span
 
 T = TypeVar("T")  # a batch
 

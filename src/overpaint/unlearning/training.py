@@ -1,15 +1,9 @@
-"""The training loop of unlearning, which all methods that train share, and what it makes of a model: an overlay.
-
-Where a loss stands at the target layer, only the blocks from the first edited one to that layer ever run (`Span`).
-Blocks below the first edited one do not change, so what enters it (the prefix) is computed once per batch; the frozen
-targets come from the same states before any update, not from a second model.
-"""
+"""The training loop of unlearning, which all methods that train share, and what it makes of a model: an overlay."""
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,9 +15,8 @@ from tqdm import tqdm
 
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder
-from overpaint.models.hooks import run_span
 from overpaint.models.overlay import Overlay, base_fingerprint
-from overpaint.models.parts import check_layer, parameter_names, trained_parameters
+from overpaint.models.parts import parameter_names
 from overpaint.models.tensors import read_tensors, strip, write_tensors
 from overpaint.unlearning.methods import Task
 
@@ -32,58 +25,6 @@ PROBES = 20  # history is taken at so many even distances over a training
 TELL_EVERY_S = 5.0  # the log has a line at every probe, and one after so long without
 
 Snapshots = dict[int, list[Tensor]]  # the trained parameters by the number of steps done, in their order
-
-
-@dataclass(frozen=True)
-class Span:
-    """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`.
-
-    edited: the parameters that the method trains, as they are now.
-    original: what they were, in the same order; `base` runs with these.
-    """
-
-    model: nn.Module
-    start: int
-    layer: int
-    edited: list[nn.Parameter]
-    original: list[Tensor]
-
-    @property
-    def width(self) -> int:
-        """Width of the residual stream."""
-        return self.model.config.get_text_config().hidden_size
-
-    def __call__(self, entering: Tensor, mask: Tensor) -> Tensor:
-        """States after the target layer, from those that enter the first edited block; [batch, tokens, width]."""
-        return run_span(self.model, self.layer, {"attention_mask": mask}, self.start, entering)
-
-    @torch.no_grad()
-    def base(self, entering: Tensor, mask: Tensor) -> Tensor:
-        """The same states of the base model, whatever the training has done so far."""
-        with as_before(self.edited, self.original):
-            return self(entering, mask)
-
-
-def span_of(model, settings: dict) -> Span:
-    """The blocks that a training with `settings` runs, after a check that the model has them."""
-    layer, updated = settings["layer"], settings["updated"]
-    check_layer(model, layer, updated)
-    edited = trained_parameters(model, layer, updated, settings["projections"])
-    start = 0 if updated == "all" else layer + min(updated)
-    return Span(model, start, layer, edited, [parameter.detach().clone() for parameter in edited])
-
-
-@contextmanager
-def as_before(edited: list[nn.Parameter], original: list[Tensor]) -> Iterator[None]:
-    """Within the context the parameters are what they were before the training."""
-    trained = [parameter.data for parameter in edited]
-    try:
-        for parameter, before in zip(edited, original, strict=True):
-            parameter.data = before
-        yield
-    finally:
-        for parameter, now in zip(edited, trained, strict=True):
-            parameter.data = now
 
 
 @dataclass(frozen=True)
@@ -96,16 +37,19 @@ class Step:
 
 
 class Loop(Protocol):
-    """The losses and the history of one training, as `train` asks for them."""
+    """The losses and the history of one training.
+
+    lower: what to lower, after the rate, where it diverges; told: what more is said of it then, or nothing.
+    """
+
+    lower: str
+    told: str
 
     def step(self, step: int) -> Step:
         """The loss of a step, with its gradient."""
 
     def probe(self, step: int) -> list[dict]:
-        """Rows {topic, step, quantity, value} after so many steps."""
-
-    def diverged(self, step: int, parts: dict[str, float]) -> str:
-        """The sentence for a loss or weight that is not finite after so many steps."""
+        """Rows {topic, step, quantity, value} after so many steps, the mean norm of activations among them."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +124,7 @@ def overlay_of(
         steps=steps,
         lr=settings["lr"],
         probe=loop.probe,
-        diverged=loop.diverged,
+        diverged=lambda step, parts: _diverged(loop, step, parts),
         resume=Resume(task.resume, _key(task, base)) if task.resume else None,
         snapshots=settings.get("snapshots", 0),
     )
@@ -246,27 +190,20 @@ def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     return F.mse_loss(output, target) if counted.all() else F.mse_loss(output[counted], target[counted])
 
 
-def movement(now: Tensor, base: Tensor, inner: Tensor, first: Tensor) -> dict[str, Tensor]:
-    """What became of states [batch, tokens, width]: their norm and cosine to the base's where `inner`, and
-    norm_first, that where `first`; both [batch, tokens]."""
-    norms = now.norm(dim=-1)
-    return {
-        "norm": norms[inner].mean(),
-        "norm_first": norms[first].mean(),
-        "cosine_to_base": torch.cosine_similarity(now, base, dim=-1)[inner].mean(),
-    }
+def rows(topic: str, step: int, values: dict[str, Tensor]) -> list[dict]:
+    """Rows of a history from its quantities."""
+    return [{"topic": topic, "step": step, "quantity": name, "value": float(value)} for name, value in values.items()]
 
 
-def diverged(step: int, parts: dict[str, float], norms: dict[str, float], advice: str, more: str = "") -> str:
-    """The sentence for a loss or weight that is not finite.
-
-    parts: the losses.    norms: of activations by topic.    advice: what to lower after `lr`.
-    """
+def _diverged(loop: Loop, step: int, parts: dict[str, float]) -> str:
+    """The sentence for a loss or weight that is not finite after `step` steps; parts: the losses."""
     losses = ", ".join(f"{name} {value:.4g}" for name, value in parts.items()) or "weights that are not finite"
-    told = ", ".join(f"{name} {value:.4g}" for name, value in norms.items())
+    norms = [f"{row['topic']} {row['value']:.4g}" for row in loop.probe(step) if row["quantity"] == "norm"]
+    told = [loop.told] if loop.told else []
     return (
-        f"Training diverged at step {step} with {losses}; {more}mean norm of activations now: {told}. Lower `lr` "
-        f"first, then {advice}."
+        f"Training diverged at step {step} with "
+        + "; ".join([losses, *told, f"mean norm of activations now: {', '.join(norms)}"])
+        + f". Lower `lr` first, then {loop.lower}."
     )
 
 

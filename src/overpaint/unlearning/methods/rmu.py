@@ -15,7 +15,8 @@ from overpaint.models.overlay import Overlay
 from overpaint.unlearning import prefix
 from overpaint.unlearning.methods import Task
 from overpaint.unlearning.prefix import Batch, Batches, Prefix, per_topic
-from overpaint.unlearning.training import Span, Step, diverged, masked_mse, movement, overlay_of, span_of
+from overpaint.unlearning.span import Span, movement, span_of
+from overpaint.unlearning.training import Step, masked_mse, overlay_of, rows
 
 NEEDS = ("corpora", "prefix")
 GIVES_U = True
@@ -90,8 +91,12 @@ def _scales(batches: Prefix, settings: dict) -> dict[str, float]:
 class _Loop:
     """The losses and the history of one training."""
 
+    lower = "`c` or `alpha`"
+
     def __init__(self, span: Span, batches: Prefix, topics: dict[str, _Topic], settings: dict) -> None:
         self.span, self.batches, self.topics, self.settings = span, batches, topics, settings
+        lengths = ", ".join(f"{name} {topic.scale:.4g}" for name, topic in topics.items())
+        self.told = f"length of the control vectors: {lengths}"
         self.probed = {
             name: replace(batch, frozen=span.base(batch.entering, batch.mask))
             for name, batch in batches.first().items()
@@ -118,7 +123,7 @@ class _Loop:
         norm, and norm_first at the first tokens; cosine_to_base; loss, over the tokens that count; for hazardous topics
         cosine_u and attained, the projection on u over the length of the control vector.
         """
-        rows = []
+        history = []
         for name, batch in self.probed.items():
             now, inner = self.span(batch.entering, batch.mask), batch.mask.bool() & ~batch.first()
             values, target = movement(now, batch.frozen, inner, batch.first()), batch.frozen
@@ -128,14 +133,8 @@ class _Loop:
                 values["cosine_u"] = torch.cosine_similarity(now, u, dim=-1)[inner].mean()
                 values["attained"] = (now @ u)[inner].mean() / scale
             values["loss"] = masked_mse(now, target, self._counted(batch))
-            rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
-        return rows
-
-    def diverged(self, step: int, parts: dict[str, float]) -> str:
-        """The sentence for a loss or weight that is not finite after `step` steps."""
-        lengths = ", ".join(f"{name} {topic.scale:.4g}" for name, topic in self.topics.items())
-        norms = {r["topic"]: r["value"] for r in self.probe(step) if r["quantity"] == "norm"}
-        return diverged(step, parts, norms, "`c` or `alpha`", f"length of the control vectors: {lengths}; ")
+            history += rows(name, step, values)
+        return history
 
     def _counted(self, batch: Batch) -> Tensor:
         return batch.counted(self.settings["skip_first"], self.settings["mask_padding"])

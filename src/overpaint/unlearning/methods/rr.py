@@ -15,7 +15,8 @@ from overpaint.models.overlay import Overlay
 from overpaint.unlearning import prefix
 from overpaint.unlearning.methods import Task
 from overpaint.unlearning.prefix import Batch, Prefix, per_topic
-from overpaint.unlearning.training import Span, Step, diverged, movement, overlay_of, span_of
+from overpaint.unlearning.span import Span, movement, span_of
+from overpaint.unlearning.training import Step, overlay_of, rows
 
 NEEDS = ("corpora", "prefix")
 GIVES_U = False
@@ -47,6 +48,8 @@ def weights(step: int, steps: int) -> tuple[float, float]:
 class _Loop:
     """The losses and the history of one training."""
 
+    lower, told = "`c`", ""
+
     def __init__(self, span: Span, batches: Prefix[Batch], settings: dict) -> None:
         self.span, self.batches, self.settings = span, batches, settings
         self.alphas = dict(zip(batches.forget, per_topic(settings["alpha"], len(batches.forget)), strict=True))
@@ -68,18 +71,13 @@ class _Loop:
     @torch.no_grad()
     def probe(self, step: int) -> list[dict]:
         """History of each topic's first batch and the first retain batch: loss, and `movement` after the layer."""
-        rows = []
+        history = []
         for name, batch in self.probed.items():
             now = self.span(batch.entering, batch.mask)
             values = movement(now, batch.frozen, batch.mask.bool() & ~batch.first(), batch.first())
             values["loss"] = self._loss(now, batch, name)
-            rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
-        return rows
-
-    def diverged(self, step: int, parts: dict[str, float]) -> str:
-        """The sentence for a loss or weight that is not finite after `step` steps."""
-        norms = {r["topic"]: r["value"] for r in self.probe(step) if r["quantity"] == "norm"}
-        return diverged(step, parts, norms, "`c`")
+            history += rows(name, step, values)
+        return history
 
     def _loss(self, now: Tensor, batch: Batch, name: str) -> Tensor:
         counted = batch.counted(self.settings["skip_first"], self.settings["mask_padding"])
