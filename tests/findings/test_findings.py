@@ -45,7 +45,9 @@ def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **se
         frame.to_parquet(folder / f"tables/{table}.parquet")
     study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0]}]}
     span = {"direction": "span", "scope": "from_layer", "target": "base_mean"}
-    (folder / "tables/config.json").write_text(json.dumps({"study": study, "clearings": {"span": span}}))
+    (folder / "tables/config.json").write_text(
+        json.dumps({"study": study, "clearings": {"span": span}, "methods": {"rmu": {"updated": [-1, 0]}}})
+    )
     return folder
 
 

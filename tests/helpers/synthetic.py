@@ -138,10 +138,12 @@ class Tables:
             ):
                 top = {"base": 0.9, "unlearned": 0.5, "cleared": 0.7, "naive": 0.26}[state]
                 right = 0.25 + (top - 0.25) * depth / (blocks - 1)
-                values = {"lens_accuracy": right, "lens_probability": right - 0.02}
-                values |= {"probe_accuracy": right + 0.05, "probe_shuffled": 0.24}
-                for quantity, value in values.items():
-                    key = (method, layer, c, seed, topic, role, state, depth, quantity)
+                values = {("none", "lens_accuracy"): right, ("none", "lens_probability"): right - 0.02}
+                for centring, more in (("global", 0.05), ("topic", 0.08)):
+                    probes = {"accuracy": right + more, "benign": right, "shuffled": 0.24}
+                    values |= {(centring, f"probe_{name}"): value for name, value in probes.items()}
+                for told, value in values.items():
+                    key = (method, layer, c, seed, topic, role, state, told[0], depth, told[1])
                     rows.append((*key, value, value - 0.06, value + 0.06, 48, ""))
         return self.measure("depth", rows)
 

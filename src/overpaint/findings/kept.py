@@ -14,13 +14,13 @@ from overpaint.errors import UserError
 from overpaint.report.select import Cell, in_cell, overall
 from overpaint.tables import core
 
-CONFIG = ("study", "clearings")  # what is kept of config.json
+CONFIG = ("study", "clearings", "methods")  # what is kept of config.json
 MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
     "study", "model", "method", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state",
-    "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first", "last",
-    *MACHINE, *PACKAGES,
+    "centring", "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first",
+    "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
 SCORED = ("accuracy", "perplexity", "forgotten_accuracy", "recovered_accuracy", "recovered_nll", "spread_accuracy")
 SIMPLE = ("accuracy", "forgotten_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
@@ -31,7 +31,7 @@ class Kept:
     """What is kept of one study.
 
     tables: by name, as docs/tables.md has them, with fewer rows and columns; `provenance` has a row per kind of job.
-    config: `study` and `clearings` of its configuration.    command: what runs it.
+    config: `study`, `clearings` and `methods` of its configuration.    command: what runs it.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -144,7 +144,7 @@ NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "scores": _scores,
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),
-    "depth": _whole("probe_accuracy probe_shuffled"),
+    "depth": _whole("probe_accuracy probe_shuffled probe_benign"),
     "relearning": _whole("accuracy"),
     "emergence": _whole("forgotten_accuracy recovered_accuracy"),
     "provenance": _provenance,

@@ -142,13 +142,13 @@ def best(kept: Kept, names: dict[float, str]) -> float:
 
 
 def read_off(kept: Kept, state: str, quantity: str = "probe_accuracy", depth: int | None = None, **wanted: Any) -> Row:
-    """What a probe reads off a state at the start of a block, by default off the final residual.
+    """What a probe reads off a state at the start of a block, by default off the final residual, less one mean.
 
     Of the runs of `study.measures.depth` that in the main cell.
     """
     rows = kept.depth if state in ("base", "naive") else in_cell(kept.depth, kept.cell)
     depth = kept.depth.depth.max() if depth is None else depth
-    return first_where(rows, state=state, quantity=quantity, depth=depth, **wanted)
+    return first_where(rows, **({"centring": "global"} | wanted), state=state, quantity=quantity, depth=depth)
 
 
 def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
@@ -180,17 +180,18 @@ def course(kept: Kept) -> list[dict[str, Any]]:
 
 
 def readable(kept: Kept) -> dict[str, list[float]]:
-    """{model: shares of the answers that a probe reads off the base before each target layer}."""
-    layers = sorted(kept.cells.layer.unique())
+    """{model: shares of the answers that a probe reads off the base before the first block edited for each layer}."""
+    layers, [method] = sorted(kept.cells.layer.unique()), kept.cells.method.unique()
+    first = min(kept.config["methods"][method]["updated"])
     found = {}
     for model in kept.models:
-        rows = [read_off(kept, "base", depth=layer, model=model) for layer in layers]
+        rows = [read_off(kept, "base", depth=layer + first, model=model) for layer in layers]
         found[model] = [np.nan if row is None else row.value for row in rows]
     return found
 
 
 def known_and_back(kept: Kept) -> tuple[float, float, int]:
-    """Rank correlation of what a probe reads before the layer with what comes back, its one-sided p, and the cells.
+    """Rank correlation of what a probe reads before any edit with what comes back, its one-sided p, and the cells.
 
     Over cells without a mark; the study has one c.
     """
