@@ -332,9 +332,11 @@ class Tables:
             noise = self.random.normal(0, 0.01)
             for quantity, value, null in [
                 ("rank1_share", 0.42, (np.nan, np.nan)),
+                ("rank1_share_held", 0.31, (np.nan, np.nan)),
                 ("cos_u", 0.96, (0.68, 0.82)),
                 ("cos_u_centred", 0.88, (-0.2, 0.2)),
                 ("attained", 0.6, (np.nan, np.nan)),
+                ("attained_held", 0.5, (np.nan, np.nan)),
                 ("auc_centred", 0.9, (0.2, 0.8)),
                 ("c_in_norms", 1.1 * c, (np.nan, np.nan)),
             ]:

@@ -8,7 +8,7 @@ import pandas as pd
 from overpaint.tables import core
 
 OF_SCORES = ("forgotten_accuracy", "recovered_accuracy", "recovered_nll")
-OF_JUNK = ("attained", "rank1_share", "c_in_norms")
+OF_JUNK = ("attained", "attained_held", "rank1_share", "rank1_share_held", "c_in_norms")
 CELL = ["model", "method", "layer", "c"]
 CELLS = [*core.RUN, "topic", "mark", "quantity", "value", "low", "high", "note"]
 HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "needed", "verdict"]

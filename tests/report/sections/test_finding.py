@@ -66,7 +66,8 @@ def test_headline_gives_the_numbers_of_the_tables(view):
     assert "64.0 points" in forgetting and "61.0 to 67.0" in forgetting and "within the 3 points" in forgetting
     assert "60 %" in recovered and "51 % to 68 %" in recovered
     assert "more than each of 21 null directions" in recovered
-    assert "rank-1 share" in aligned and "above its null range" in aligned
+    assert "holds 0.31" in aligned and "on held-out prompts (rank-1 share), 0.42" in aligned
+    assert "above its null range" in aligned
 
 
 def of(view, **settings):
