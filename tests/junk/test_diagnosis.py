@@ -215,10 +215,8 @@ def test_what_was_not_fitted_on_has_its_own_share_and_size(base):
     for topic in TOPICS:
         assert found[topic, "rank1_share"]["value"] == pytest.approx(1)
         assert found[topic, "rank1_share_held"]["value"] < 0.1
-        gone = {
-            end: found[topic, f"attained{end}"]["value"] - found[topic, f"attained_base{end}"]["value"]
-            for end in ("", "_held")
-        }
+        reached = {end: found[topic, f"attained{end}"]["value"] for end in ("", "_held")}
+        gone = {end: value - found[topic, f"attained_base{end}"]["value"] for end, value in reached.items()}
         assert gone == pytest.approx({"": 0.6, "_held": 0.3}, abs=0.15)
         assert gone[""] == pytest.approx(0.6, abs=1e-5)
     same = diagnosed(base, run, u, scale=10)
@@ -231,10 +229,8 @@ def test_null_vectors_are_the_u_of_no_run():
     for seed in range(1000):
         us = draw_controls(["a", "b"], WIDTH, "uniform", seed)
         assert not any(torch.allclose(unit(row), us[topic]) for rows in drawn.values() for row in rows for topic in us)
-    one = draw_controls(["a"], WIDTH, "uniform", 1)["a"]
-    assert torch.allclose(unit(torch.rand(WIDTH, generator=torch.Generator().manual_seed(1))), one), (
-        "as they were drawn"
-    )
+    [one] = draw_controls(["a"], WIDTH, "uniform", 1).values()
+    assert torch.allclose(control(1), one), "and by a small number they would be"
 
 
 # -- over depth

@@ -116,15 +116,13 @@ def _main_direction(junk: pd.DataFrame, direction: str) -> pd.DataFrame:
 
 def _alignment(junk: pd.DataFrame, direction: str) -> str:
     rows = _main_direction(junk.dropna(subset="value"), direction)
-    values = {
-        name: rows[rows.quantity == name] for name in ("rank1_share_held", "rank1_share", "cos_u", "cos_u_centred")
-    }
     texts = {
         "rank1_share_held": "holds {} of the squared shift on held-out prompts (rank-1 share)",
         "rank1_share": "{} on those that it is fitted on",
         "cos_u": "has a cosine of {} with the control vector u",
         "cos_u_centred": "has one of {} once the all-ones direction is removed from both",
     }
+    values = {name: rows[rows.quantity == name] for name in texts}
     parts = [
         text.format(spread(values[name])) + _beside_null(values[name])
         for name, text in texts.items()
