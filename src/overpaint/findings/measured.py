@@ -41,7 +41,7 @@ def _cell(kept: Kept, cell: Cell) -> dict[str, Any]:
         "cleared": score(kept, cell, "accuracy", **after),
         "recovered": score(kept, cell, "recovered_accuracy", **after),
         "likelihood": score(kept, cell, "recovered_nll", **after),
-        "best": dict(zip(drawn.null, drawn.null_best, strict=True)),
+        "best": dict(zip(drawn.null, zip(drawn.null_best, drawn.single_best, strict=True), strict=True)),
         "benign": score(kept, cell, "accuracy", role="benign"),
         "benign_cleared": score(kept, cell, "accuracy", role="benign", **after),
     }
@@ -87,13 +87,18 @@ def below_one(kept: Kept) -> tuple[int, int]:
 
 
 def beats(kept: Kept) -> dict[str, Any]:
-    """In which cells the cleared model is above every draw of every null, and in which not, with the p of each null."""
+    """In which cells the cleared model is above every draw of every null, and in which not, with the p of each null.
+
+    Draws are means over seeds; `own`: in how many cells it is above each draw of its own in every seed.
+    """
     rows = kept.nulls.assign(above=kept.nulls.value > kept.nulls.null_best)
-    by_cell = rows.groupby(["model", "layer", "c"], sort=False).above.all()
+    rows = rows.assign(own=rows.seeds_above == rows.seeds)
+    by_cell = rows.groupby(["model", "layer", "c"], sort=False)[["above", "own"]].all()
     rest = [f"{_place(kept, row)} against `{row.null}` (p = {row.p:.2f})" for row in rows[~rows.above].itertuples()]
     draws = rows.groupby("null", sort=False).draws.first()
     texts = [f"{count} `{null}`" for null, count in draws.items()]
-    return {"above": int(by_cell.sum()), "cells": len(by_cell), "not": rest, "draws": texts, "least": rows.draws.max()}
+    found = {"above": int(by_cell.above.sum()), "own": int(by_cell.own.sum()), "cells": len(by_cell), "not": rest}
+    return found | {"draws": texts, "least": rows.draws.max()}
 
 
 def _place(kept: Kept, row: Any) -> str:
@@ -106,6 +111,11 @@ def best_draw(kept: Kept, cell: Cell) -> Row:
     rows = in_cell(kept.scores, cell)
     drawn = null_draws(overall(rows[rows.metric.eq("recovered_accuracy")], "hazardous")).sort_values("value")
     return first_or_none(drawn.iloc[::-1])
+
+
+def best_single(kept: Kept, cell: Cell) -> float:
+    """The largest recovered fraction of a single random draw in a single seed."""
+    return float(in_cell(kept.nulls, cell).single_back.max())
 
 
 def on_average(kept: Kept, null: str) -> list[float]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from overpaint.report.markup import macros
 from overpaint.report.section import lead, section
+from overpaint.report.sections.finding.checks import seeds_above
 from overpaint.report.select import (
     cleared_by,
     first_or_none,
@@ -28,7 +29,7 @@ def answer(view: View) -> Markup:
     """What clearing gives back in the main cell."""
     if view.cell is None:
         return lead("Nothing was unlearned, so there is nothing to clear.")
-    rows = pooled(in_cell(view.scores, view.cell))
+    rows = in_cell(view.scores, view.cell)
     return lead(recovered_sentence(rows, view.primary).removesuffix(".") + f", at {view.cell}.", view)
 
 
@@ -42,9 +43,9 @@ def sentences(view: View) -> list[str]:
     """The three sentences, or the only one where nothing was unlearned."""
     if view.cell is None:
         return ["The scores table holds no unlearned model, so there is nothing to report."]
-    rows = pooled(in_cell(view.scores, view.cell))
+    rows = in_cell(view.scores, view.cell)
     return [
-        _forgetting(rows, f"{view.label} at {view.cell}"),
+        _forgetting(pooled(rows), f"{view.label} at {view.cell}"),
         recovered_sentence(rows, view.primary),
         _alignment(in_cell(view.junk, view.cell), view.direction),
     ]
@@ -80,8 +81,9 @@ def _damage(row: pd.Series | None) -> str:
 
 
 def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
-    """What the primary clearing recovered against the best null draw, from the pooled rows of one cell."""
-    here = overall(rows[rows.metric == "recovered_accuracy"], "hazardous")
+    """What the primary clearing recovered against the best null draw, from the rows of one cell."""
+    fractions = overall(rows[rows.metric == "recovered_accuracy"], "hazardous")
+    here = pooled(fractions)
     row = first_where(cleared_by(here, primary))
     if row is None:
         return f"No recovered fraction of the clearing '{primary}' was measured in this cell."
@@ -91,14 +93,21 @@ def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
     text = f"Clearing '{primary}' recovered {percent(row.value)} of the lost accuracy ({interval(row, percent)})"
     if pd.notna(row.low) and row.low <= 0:
         text = f"{text}, which cannot be told from nothing"
-    return f"{text}{_against_nulls(row, null_draws(here).dropna(subset='value'))}."
+    single = null_draws(fractions[fractions.seed != "all"]).value.max()
+    against = _against_nulls(row, null_draws(here).dropna(subset="value"), single)
+    above, seeds = seeds_above(rows, primary)
+    own = f"; in {above} of {count(seeds, 'seed')} it is above each null of that seed" if seeds > 1 else ""
+    return f"{text}{against}{own}."
 
 
-def _against_nulls(row: pd.Series, draws: pd.DataFrame) -> str:
+def _against_nulls(row: pd.Series, draws: pd.DataFrame, single: float) -> str:
+    """Against draws pooled over seeds; single: the largest fraction of one draw in one seed."""
     if draws.empty:
         return "; no null direction was measured, so what any direction would recover is unknown"
     best = draws.loc[draws.value.idxmax()]
     name = f"{shown_name(best.clearing, best.draw)}, {percent(best.value)}"
+    if best.seed == "all" and pd.notna(single):
+        name += f" on average over seeds; of one draw in one seed: {percent(single)}"
     if row.value <= best.value:
         return (
             f", but it does not beat every null direction: the best of {len(draws)} ({name}) recovered as much or more"
