@@ -267,6 +267,9 @@ class Tables:
                 rows.append((*run[:-3], f"{topic}_text", 64 * count, 0, "perplexity", nll, nll - 1, nll + 1, 64, ""))
                 if method == "base" or (role == "benign" and clearing != "none"):
                     continue
+                if clearing != "none" and draw == core.TOGETHER:
+                    gained = value - 0.97 + lost
+                    rows.append((*run, "gained_accuracy", gained, gained - 0.03, gained + 0.03, 64, ""))
                 if clearing == "none":
                     rows.append((*run, "forgotten_accuracy", lost, lost - 0.03, lost + 0.03, 64, ""))
                 elif cell in self.undefined:

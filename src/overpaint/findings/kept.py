@@ -22,8 +22,8 @@ TEXT = {
     "centring", "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first",
     "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
-SCORED = ("accuracy", "perplexity", "forgotten_accuracy", "recovered_accuracy", "recovered_nll", "spread_accuracy")
-SIMPLE = ("accuracy", "forgotten_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
+SIMPLE = ("accuracy", "forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
+SCORED = (*SIMPLE, "perplexity", "spread_accuracy")
 
 
 @dataclass(frozen=True)

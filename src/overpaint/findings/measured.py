@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from overpaint.findings.kept import Kept
-from overpaint.findings.phrases import Row, hundredths, percent_interval, value
+from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval, value
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.tables import statistics
@@ -40,6 +40,7 @@ def _cell(kept: Kept, cell: Cell) -> dict[str, Any]:
         "unlearned": score(kept, cell, "accuracy"),
         "cleared": score(kept, cell, "accuracy", **after),
         "recovered": score(kept, cell, "recovered_accuracy", **after),
+        "gained": score(kept, cell, "gained_accuracy", **after),
         "likelihood": score(kept, cell, "recovered_nll", **after),
         "best": dict(zip(drawn.null, zip(drawn.null_best, drawn.single_best, strict=True), strict=True)),
         "benign": score(kept, cell, "accuracy", role="benign"),
@@ -62,11 +63,13 @@ def cell_of(kept: Kept, quantity: str, **wanted: Any) -> Row:
 
 
 def lost_to_back(kept: Kept, **wanted: Any) -> str:
-    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names."""
-    lost, back = (cell_of(kept, f"{name}_accuracy", **wanted) for name in ("forgotten", "recovered"))
+    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names; `9 → 5 points (1–9)` of one not defined."""
+    names = ("forgotten", "recovered", "gained")
+    lost, back, gained = (cell_of(kept, f"{name}_accuracy", **wanted) for name in names)
     if lost is None or back is None:
         return "–"
-    return f"{hundredths(lost.value)} → {percent_interval(back)}" + (f" *{lost.mark}*" if lost.mark else "")
+    text = points_interval(gained) if np.isnan(back.value) else percent_interval(back)
+    return f"{hundredths(lost.value)} → {text}" + (f" *{lost.mark}*" if lost.mark else "")
 
 
 def gained(kept: Kept) -> int:

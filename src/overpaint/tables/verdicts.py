@@ -7,7 +7,7 @@ import pandas as pd
 
 from overpaint.tables import core
 
-OF_SCORES = ("forgotten_accuracy", "recovered_accuracy", "recovered_nll")
+OF_SCORES = ("forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")
 OF_JUNK = ("attained", "attained_held", "rank1_share", "rank1_share_held", "c_in_norms")
 CELL = ["model", "method", "layer", "c"]
 CELLS = [*core.RUN, "topic", "mark", "quantity", "value", "low", "high", "note"]

@@ -87,7 +87,11 @@ def test_headline_flips_when_a_null_beats_the_clearing(view):
 @pytest.mark.parametrize(
     ("settings", "index", "said"),
     [
-        ({"undefined": ((2, 8.0),)}, 1, "is undefined: the gap to base is within 2 standard errors"),
+        (
+            {"undefined": ((2, 8.0),)},
+            1,
+            "is undefined: the gap to base is within 2 standard errors; 38.4 points of accuracy",
+        ),
         ({"damage": 0.08}, 0, "more than the 3 points allowed"),
         ({"damage": -0.01}, 0, "benign accuracy rose by 1.0 points (95 % interval -2.0 to 4.0)"),
         ({"share": 0.05}, 1, "cannot be told from nothing"),

@@ -55,7 +55,8 @@ def show(view: View) -> Markup:
         f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: "
         f"what clearing '{view.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost "
         "(deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the "
-        "loss is within two standard errors. Dashed: chance, 0.25. Bold: the main cell.",
+        "loss is within two standard errors, or the interval wider than the whole loss. Dashed: chance, 0.25. Bold: "
+        "the main cell.",
     )
 
 

@@ -89,7 +89,7 @@ def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
         return f"No recovered fraction of the clearing '{primary}' was measured in this cell."
     if pd.isna(row.value):
         reason = str(row.note).removeprefix("undefined: ") or "the gap to base is too small"
-        return f"The fraction that clearing '{primary}' recovered is undefined: {reason}."
+        return f"The fraction that clearing '{primary}' recovered is undefined: {reason}{_points_back(rows, primary)}."
     text = f"Clearing '{primary}' recovered {percent(row.value)} of the lost accuracy ({interval(row, percent)})"
     if pd.notna(row.low) and row.low <= 0:
         text = f"{text}, which cannot be told from nothing"
@@ -98,6 +98,13 @@ def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
     above, seeds = seeds_above(rows, primary)
     own = f"; in {above} of {count(seeds, 'seed')} it is above each null of that seed" if seeds > 1 else ""
     return f"{text}{against}{own}."
+
+
+def _points_back(rows: pd.DataFrame, primary: str) -> str:
+    """`; 5.0 points of accuracy come back (..)`, if that was measured."""
+    gained = overall(pooled(rows[rows.metric == "gained_accuracy"]), "hazardous")
+    row = first_where(cleared_by(gained, primary))
+    return "" if row is None else f"; {points(row.value)} points of accuracy come back ({interval(row, points)})"
 
 
 def _against_nulls(row: pd.Series, draws: pd.DataFrame, single: float) -> str:
