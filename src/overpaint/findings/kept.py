@@ -102,9 +102,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    """Of every cell what the primary clearing and nulls on average do; of the main one of a single model all."""
+    """Of every cell what the primary clearing, on the base too, and nulls on average do; of a lone model's main one all."""
     pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties")
-    simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
+    on_base = pooled.kind.eq("control") & ~pooled.other_topic.astype(bool)
+    told = pooled.kind.isin(["none", "primary", "null"]) | on_base
+    simple = pooled.draw.isna() & told & pooled.metric.isin(SIMPLE)
     main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")
     simple &= pooled.topic.eq("all") | pooled.role.eq("benign")

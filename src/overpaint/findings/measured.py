@@ -9,7 +9,7 @@ import pandas as pd
 from overpaint.findings.kept import Kept
 from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval, value
 from overpaint.report.sections.finding import clearings
-from overpaint.report.select import Cell, cells, first_or_none, first_where, in_cell, null_draws, overall
+from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.tables import statistics
 
 
@@ -87,6 +87,25 @@ def below_one(kept: Kept) -> tuple[int, int]:
     """In how many cells the interval of the recovered fraction ends below 1, and in how many it is defined."""
     rows = values(kept, "recovered_accuracy")
     return int((rows.high < 1).sum()), len(rows)
+
+
+def under_ceiling(kept: Kept) -> tuple[list[float], float]:
+    """Accuracies of the base cleared alike, and by how much recovered fractions up to these differ at most from those.
+
+    Over the cells of which a recovered fraction is defined.
+    """
+    ceilings, apart = [], []
+    for cell in cells(kept.scores):
+        start, after, back = (
+            score(kept, cell, "accuracy"), score(kept, cell, "accuracy", kept.primary),
+            score(kept, cell, "recovered_accuracy", kept.primary),
+        )  # fmt: skip
+        rows = in_cell(kept.scores, cell)
+        rows = ceiling(overall(rows[rows.metric.eq("accuracy")], "hazardous"), kept.config["clearings"], kept.primary)
+        if len(rows) and pd.notna(back.value):
+            ceilings.append(rows.value.iloc[0])
+            apart.append(abs((after.value - start.value) / (ceilings[-1] - start.value) - back.value))
+    return ceilings, max(apart, default=np.nan)
 
 
 def beats(kept: Kept) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Rows of the tidy tables: of a cell, of a clearing, of null directions, seeds pooled."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,12 @@ def roles(frame: pd.DataFrame) -> list[str]:
 def cleared_by(rows: pd.DataFrame, clearing: str) -> pd.DataFrame:
     """Rows of one clearing: draws together, and topics by their own directions."""
     return rows[rows.clearing.eq(clearing) & rows.draw.isna() & rows.other_topic.eq(False)]
+
+
+def ceiling(rows: pd.DataFrame, clearings: Mapping[str, dict], primary: str) -> pd.DataFrame:
+    """Rows of the base cleared as the primary clearing does, by its settings: how much clearing itself takes."""
+    wanted = clearings.get(primary, {}) | {"on_base": True}
+    return rows[rows.clearing.isin([name for name, settings in clearings.items() if settings == wanted])]
 
 
 def null_draws(frame: pd.DataFrame) -> pd.DataFrame:
