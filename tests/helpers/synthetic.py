@@ -12,7 +12,7 @@ from helpers.checkout import ROOT
 from overpaint import measures, tables
 from overpaint.report.select import Cell
 from overpaint.study import sweep
-from overpaint.tables import comparisons, core, verdicts
+from overpaint.tables import comparisons, core, layers, verdicts
 from overpaint.tables.core import APPLIED, Applied, Study
 from overpaint.tables.ratios import VALUES
 
@@ -80,6 +80,15 @@ class Tables:
 
     def hypotheses(self) -> pd.DataFrame:
         return verdicts.judge(self.cells(), self.nulls(), self.mcnemar(), self.plan())
+
+    def layers(self) -> pd.DataFrame:
+        """A tenth more comes back at each layer than at the one below it."""
+        pairs = itertools.combinations(sorted({cell.layer for cell in self.sweep}), 2)
+        rows = [
+            ("rmu", pd.NA, np.nan, "all", lower, upper, 2, 1, 0.1 * (upper - lower), 0.02, 0.3, 0.98)
+            for lower, upper in pairs
+        ]
+        return self.frame(rows, layers.COLUMNS[6:])
 
     def nulls(self) -> pd.DataFrame:
         return comparisons.nulls(self.scores(), self.study())

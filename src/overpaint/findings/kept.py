@@ -102,7 +102,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    """Of every cell what the primary clearing, on the base too, and nulls on average do; of a lone model's main one all."""
+    """Of every cell what the primary clearing, on the base too, and nulls on average do; of a lone main one all."""
     pooled = table[table.seed.isin(["", "all"]) & table.metric.isin(SCORED)].drop(columns="near_ties")
     on_base = pooled.kind.eq("control") & ~pooled.other_topic.astype(bool)
     told = pooled.kind.isin(["none", "primary", "null"]) | on_base
@@ -143,6 +143,7 @@ def _provenance(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
 NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "cells": lambda table, cell: table,
     "hypotheses": lambda table, cell: table,
+    "layers": lambda table, cell: table,
     "scores": _scores,
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),

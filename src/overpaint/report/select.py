@@ -107,6 +107,13 @@ def null_draws(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.draw.notna() | ~rows.clearing.isin(rows.clearing[rows.draw.notna()])]
 
 
+def seeds_above(rows: pd.DataFrame, primary: str) -> tuple[int, int]:
+    """In how many single seeds of a cell the primary clearing beats each null of that seed, and of how many."""
+    rows = overall(rows[rows.metric.eq("accuracy") & rows.seed.ne("all")], "hazardous")
+    best = null_draws(rows).groupby("seed").value.max()
+    return int((cleared_by(rows, primary).set_index("seed").value.reindex(best.index) > best).sum()), len(best)
+
+
 def first_where(rows: pd.DataFrame, **wanted: str) -> pd.Series | None:
     """The first row that has these values, or None."""
     for column, value in wanted.items():

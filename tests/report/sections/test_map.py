@@ -13,7 +13,7 @@ from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
 from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
 
-from overpaint.report.sections.map import claims, heatmap, lookup
+from overpaint.report.sections.map import claims, heatmap, layers, lookup
 from overpaint.report.view import View, load
 
 
@@ -151,6 +151,23 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(views, tmp_path):
     assert "<script" not in hostile and "&lt;script&gt;" in hostile and "without a date" in hostile
     (tmp_path / "preregistration.yaml").unlink()
     assert "No plan" in claims.plan(load(tmp_path, "topic"))
+
+
+# --- layers against each other
+
+
+def test_layers_are_told_apart_with_the_interval_of_all_base_models_where_there_are_several(view):
+    one = layers.sentence([view])
+    assert "at layer 3 than at layer 2: 10.0 points (95 % interval 2.0 to 30.0; above 0 in 98.0 % of resamples)" in one
+    joint = view.layers.assign(model="all", models=9, value=0.26, above=8 / 9)
+    several = [replace(view, layers=pd.concat([view.layers, joint]))] * 2
+    assert "26.0 points" in layers.sentence(several) and "above 0 in 8 of 9 base models), on average over 9 base" in (
+        layers.sentence(several)
+    )
+    assert csv_of(layers.show(several)).model.tolist() == ["tiny", "all"]
+    assert layers.sentence([without(view, "layers")]) == "" and "No two layers" in layers.show(
+        [without(view, "layers")]
+    )
 
 
 # --- where the base looks facts up

@@ -77,9 +77,7 @@ def beside_ceiling(view: View) -> str:
     table = shallow_and_deep(view)
     here = first_or_none(table[[Cell(row.layer, row.c) == view.cell for row in table.itertuples()]])
     if here is None or pd.isna(here.ceiling) or pd.isna(here.recovered):
-        return (
-            "What the same clearing leaves of the base's answers was not measured, or no recovered fraction is there."
-        )
+        return "What the same clearing leaves of the base's answers was not measured, or no fraction is defined."
     return (
         f"At {view.cell}, the same clearing leaves the base {percent(here.ceiling)} of the answers to hazardous "
         f"questions (uncleared: {percent(here.base)}); up to that ceiling, what comes back is "

@@ -15,6 +15,7 @@ from overpaint.report.select import (
     null_draws,
     overall,
     pooled,
+    seeds_above,
     single_seeds,
 )
 from overpaint.report.view import View
@@ -93,13 +94,6 @@ def _beats(scores: pd.DataFrame, cell: Cell, primary: str) -> tuple[str, str, fl
     if primary_scores.empty or draws.empty:
         return "not measured", "", float("nan")
     return ("yes" if primary_scores.iloc[0] > draws.max() else "no"), shown_name(*draws.idxmax()), draws.max()
-
-
-def seeds_above(rows: pd.DataFrame, primary: str) -> tuple[int, int]:
-    """In how many single seeds of a cell the primary clearing beats each null of that seed, and of how many."""
-    rows = overall(rows[rows.metric.eq("accuracy") & rows.seed.ne("all")], "hazardous")
-    best = null_draws(rows).groupby("seed").value.max()
-    return int((cleared_by(rows, primary).set_index("seed").value.reindex(best.index) > best).sum()), len(best)
 
 
 def _benign_change(scores: pd.DataFrame, rows: pd.DataFrame, clearing: str) -> float:

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from overpaint.report.markup import macros
 from overpaint.report.section import lead, section
-from overpaint.report.sections.finding.checks import seeds_above
 from overpaint.report.select import (
     cleared_by,
     first_or_none,
@@ -18,6 +17,7 @@ from overpaint.report.select import (
     null_draws,
     overall,
     pooled,
+    seeds_above,
     single_seeds,
 )
 from overpaint.report.view import View
