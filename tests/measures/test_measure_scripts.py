@@ -71,7 +71,7 @@ def test_relearn_manages_without_a_control(tmp_path, given):
 
 def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
     inputs = {key: path for key, path in (given | changes).items() if key != "forget"}
-    params = {"clearings": clearings, "split": "test", "dtype": "float32"}
+    params = {"clearings": clearings, "split": "test", "dtype": "float32", "hazardous": ["gloomcraft"]}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
     return pd.read_parquet(run("measure_depth", folder, inputs, ["depth"], **params)["depth"])
 

@@ -31,8 +31,8 @@ from overpaint.study import sweep
 from overpaint.tables import core
 
 TABLES = [
-    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance", "costs",
+    "cells", "hypotheses", "layers", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights",
+    "history", "completions", "provenance", "costs",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]
 SCORES = [*core.RUN, "topic", "role", *core.APPLIED, "benchmark", "metric"]

@@ -27,6 +27,7 @@ rule measure_depth:
         clearings=lambda wildcards: STUDY.shown(wildcards.run),
         benchmarks=STUDY.questions(),
         split=SETTINGS["split"],
+        hazardous=STUDY.topics,
         dtype=dtype,
         own=contents(base_model, base_naive),
         code=code("measure_depth.py"),

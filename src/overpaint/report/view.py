@@ -1,7 +1,7 @@
 """What a report shows: the tables of one model and one unlearning method."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
+        updated: the blocks that the method trains, counted from the layer; of one that names none the layer's own.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
@@ -39,6 +40,7 @@ class View:
     tables: Mapping[str, pd.DataFrame]
     parts: pd.DataFrame
     family: pd.DataFrame
+    updated: Sequence[int] = (0,)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name == "tables":
@@ -121,4 +123,7 @@ def _view(
     family = frames["cells"][frames["cells"].model.eq(model) & frames["cells"].family.eq(method)]
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return View(model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine}, shown(parts), family)
+    updated = config.get("methods", {}).get(method, {}).get("updated", [0])
+    return View(
+        model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine}, shown(parts), family, updated
+    )

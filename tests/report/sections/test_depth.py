@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from helpers.pages import dots, texts
 from helpers.synthetic import ONE, TABLES, Tables
-from helpers.views import changed, replace, without
+from helpers.views import changed, replace, views_of, without
 
 from overpaint.measures.depth import page as readout
 from overpaint.measures.emergence import page as emergence
@@ -29,12 +29,23 @@ def test_what_is_lost_splits_into_shallow_and_deep(view):
 
 def test_the_answer_gives_both_parts_and_the_interval(view):
     said = shallow.sentence(view)
-    assert "took 64.0 points" in said and "gives 38.4 of them back" in said and "25.6 stay lost" in said
+    assert "took 64.0 points" in said and "gives 38.4 of them back" in said and "and 25.6 it does not" in said
     assert "60 % (95 % interval 51 % to 68 %)" in said and "layer 2, c = 8" in said
     undefined = shallow.sentence(replace(view, cell=Cell(2, 1.0)))
     assert "is undefined: the gap to base is within 2 standard errors" in undefined and "nan" not in undefined
     assert "was not measured" in shallow.sentence(replace(view, primary="absent"))
     assert "was not measured" in shallow.sentence(without(view, "scores"))
+
+
+def test_what_clearing_takes_from_the_base_is_told_beside_what_comes_back(tmp_path):
+    settings = {"direction": "topic", "on_base": False}
+    clearings = {"topic": settings, "on_base": settings | {"on_base": True}, "span": settings | {"direction": "span"}}
+    [known] = views_of(Tables(), tmp_path, clearings)
+    lower = changed(known, "scores", 0.81, clearing="on_base", topic="all", metric="accuracy")
+    said = shallow.beside_ceiling(lower)
+    assert "leaves the base 81 % of the answers to hazardous questions (uncleared: 97 %)" in said
+    assert "up to that ceiling, what comes back is 80 % of what can" in said  # 0.384 of 0.48
+    assert "was not measured" in shallow.beside_ceiling(without(known, "cells", "scores"))
 
 
 def test_the_figure_of_parts_draws_every_cell_with_its_numbers(view):
