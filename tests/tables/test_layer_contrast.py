@@ -39,7 +39,9 @@ def contrast(answers: dict[str, pd.DataFrame], marked: tuple = ()) -> pd.DataFra
 def test_the_difference_is_that_of_the_recovered_fractions_on_average_over_c():
     answers = answered(0.85)
     [row] = contrast(answers).to_dict("records")
-    told = scores.scores(answers, HERE).query("metric == 'recovered_accuracy' and seed == 'all' and topic == 'all'")
+    told = scores.scores(answers, HERE).query(
+        "metric == 'recovered_accuracy' and seed == 'all' and topic == 'all' and part == 'all'"
+    )
     of = told[told.clearing == "span"].groupby("layer").value.mean()
     assert (row["lower"], row["upper"], row["sizes"], row["models"]) == (2, 3, 2, 1)
     assert row["value"] == pytest.approx(of[3] - of[2]) and 0.2 < row["low"] < row["value"] < row["high"]

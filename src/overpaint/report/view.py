@@ -12,6 +12,8 @@ from overpaint.report.select import Cell, cells, main_cell
 from overpaint.report.wording import method_label
 from overpaint.tables import TABLES
 
+OF_FAMILY = ("cells", "uds")  # tables that are also shown of variants of a method
+
 
 @dataclass(frozen=True)
 class View:
@@ -27,7 +29,7 @@ class View:
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
-        family: the rows of `cells` of the method and of its variants.
+        family: the rows of `cells` and `uds` of the method and of its variants, by the name of the table.
     """
 
     model: str
@@ -39,7 +41,7 @@ class View:
     clearings: Mapping[str, dict]
     tables: Mapping[str, pd.DataFrame]
     parts: pd.DataFrame
-    family: pd.DataFrame
+    family: Mapping[str, pd.DataFrame]
     updated: Sequence[int] = (0,)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
@@ -120,7 +122,10 @@ def _view(
         return table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
 
     mine = {name: shown(table) for name, table in frames.items() if "method" in table}
-    family = frames["cells"][frames["cells"].model.eq(model) & frames["cells"].family.eq(method)]
+    methods = frames["cells"].method[frames["cells"].family == method].unique()
+    family = {
+        name: frames[name][frames[name].model.eq(model) & frames[name].method.isin(methods)] for name in OF_FAMILY
+    }
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
     updated = config.get("methods", {}).get(method, {}).get("updated", [0])

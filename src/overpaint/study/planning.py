@@ -142,7 +142,7 @@ def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
     runs = _settings(config)
     for number, entry in enumerate(config["study"]["evaluate"]):
         meant = [run for run in runs if sweep.for_run(entry, run)]
-        for key in ("layer", "c"):
+        for key in ("method", "layer", "c"):
             for value in as_list(entry.get(key, [])) if entry not in inherited else ():
                 if value not in [run[key] for run in meant]:
                     valid = ", ".join(dict.fromkeys(str(run[key]) for run in runs))

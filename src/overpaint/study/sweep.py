@@ -168,8 +168,8 @@ def texts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Whether an entry of `study.evaluate` is for a run's layer and c."""
-    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+    """Whether an entry of `study.evaluate` is for a run's method, layer and c."""
+    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("method", "layer", "c"))
 
 
 def evaluation_plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:

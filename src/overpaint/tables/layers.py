@@ -19,6 +19,7 @@ def layers(answers: dict[str, pd.DataFrame], cells: pd.DataFrame, study: Study) 
     answers: see `scores.scores`.    cells: its table of cells; those with a mark or without a recovered fraction are
     left out. All are resampled together, so that what seeds and units do to both layers does not count.
     """
+    answers = scores.of_split(answers, study.split)
     told = cells[cells.quantity.eq("recovered_accuracy") & cells.mark.eq("")].dropna(subset="value")
     rows = []
     for method, part in told.groupby("method", sort=False):
