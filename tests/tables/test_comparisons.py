@@ -180,6 +180,37 @@ def test_seeds_pool_by_unit(tests, answers):
     assert found.gained + found.lost <= UNITS
 
 
+def test_by_entity_a_gain_counts_once_however_many_facts_it_has(answers):
+    """Eight entities of six units each, of which six gain and two lose all at once: evidence by facts alone."""
+    before = np.zeros((1, 48))
+    after = before + np.repeat([1.0] * 6 + [-1.0] * 2, 6)
+    gained, lost = statistics.discordant(before, after)
+    by_entity = statistics.signed_rank(after.reshape(8, 6).sum(1))
+    assert statistics.mcnemar(gained, lost) < 1e-3 and by_entity > 0.1
+    named = {run: frame.assign(entity=frame.unit.str.replace(r"\d$", "", regex=True)) for run, frame in answers.items()}
+    own, grouped = comparisons.mcnemar(answers, STUDY), comparisons.mcnemar(named, STUDY)
+    assert (own.entities == own.n).all() and (grouped.entities < own.n).all()
+    assert (grouped.p == own.p).all() and not np.allclose(grouped.p_entity, own.p_entity)
+    label = {"benchmark": "all", "clearing": "span"}
+    row = row_of(grouped, "all", **label)
+    means = []
+    for run in SEEDS:
+        rows = named[run].query("topic in @HAZARDOUS and kind == 'question' and clearing in ['none', 'span']")
+        rows = rows.assign(correct=rows.correct.astype(float))
+        means.append(rows.groupby(["topic", "entity", "unit", "clearing"]).correct.mean())
+    change = (sum(means) / 2).unstack()
+    gains = (change.span - change.none).groupby(["topic", "entity"]).sum()
+    assert row.entities == len(gains) and row.p_entity == pytest.approx(statistics.signed_rank(gains.to_numpy()))
+    assert row.p_entity_holm >= row.p_entity and row_of(grouped, "0", **label).isna().p_entity_holm
+
+
+def test_where_nothing_changes_signed_ranks_reject_nothing():
+    assert statistics.signed_rank(np.zeros(9)) == 1.0
+    rng = np.random.default_rng(0)
+    ps = [statistics.signed_rank(rng.integers(-2, 3, 24) / 6) for _ in range(400)]
+    assert np.mean(np.array(ps) < 0.05) == pytest.approx(0.05, abs=0.03)
+
+
 def test_holm_is_over_the_cells_for_the_primary_clearing_on_all_hazardous_questions(tests):
     family = tests[tests.p_holm.notna()]
     assert len(family) == 2 and set(family.layer) == {2, 3}

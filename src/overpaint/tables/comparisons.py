@@ -8,6 +8,7 @@ from overpaint.tables.core import NONE, TOGETHER, Study
 
 SIGNS = {"accuracy": 1, "nll": -1}  # of what is better
 NO_SINGLES = dict.fromkeys(["seeds", "seeds_above", "single_best", "single_back"], np.nan)
+COUNTS = ["n", "entities", "gained", "lost"]
 LABELS = ["topic", "role", "clearing", "kind", "other_topic", "benchmark"]
 
 
@@ -58,25 +59,34 @@ def _of_single_draws(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
-    """Exact McNemar tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
+    """Tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
 
-    p_holm is corrected by Holm's method over the family of the study: the primary clearing on all hazardous questions
-    together, pooled over seeds, in every cell of the sweep. Other rows have none.
+    p is that of exact McNemar tests by unit, which takes the facts of an entity for independent of each other; p_entity
+    that of signed-rank tests by entity, of answers without a column `entity` by unit. p_holm and p_entity_holm are
+    corrected by Holm's method over the family of the study: the primary clearing on all hazardous questions together,
+    pooled over seeds, in every cell of the sweep. Other rows have none.
     """
-    rows = []
+    rows, entities = [], _entities(answers["base"])
     for members in study.cells(study.runs):
         by_run = [scores.by_clearing(answers[run], study.hazardous) for run in members]
         for run, answered in zip(members, by_run, strict=True):
-            rows += _tests([answered], study.columns(run), study)
-        rows += _tests(by_run, study.columns(members[0], "all"), study)
-    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "n", "gained", "lost", "p"]))
+            rows += _tests([answered], study.columns(run), study, entities)
+        rows += _tests(by_run, study.columns(members[0], "all"), study, entities)
+    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, *COUNTS, "p", "p_entity"]))
     whole = table.benchmark.eq("all")
     family = table.seed.eq("all") & table.kind.eq("primary")
     family &= whole if whole.any() else table.role.eq("hazardous")
-    return table.assign(p_holm=pd.Series(statistics.holm(table.p[family].to_numpy()), table.index[family]))
+    corrected = {f"{p}_holm": statistics.holm(table[p][family].to_numpy()) for p in ("p", "p_entity")}
+    return table.assign(**{name: pd.Series(values, table.index[family]) for name, values in corrected.items()})
 
 
-def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:
+def _entities(answers: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """{(topic, unit): its entity}; each unit is its own where answers have no such column."""
+    entity = answers.entity if "entity" in answers else answers.unit
+    return dict(zip(zip(answers.topic, answers.unit, strict=True), entity, strict=True))
+
+
+def _tests(runs: list[scores.Units], columns: dict, study: Study, entities: dict[tuple[str, str], str]) -> list[dict]:
     """Rows of one cell or run; draws and refits have none, nor have their averages, which are no model's answers."""
     rows, several = [], {how.clearing for how, _ in runs[0] if (how.draw, how.refit) != (TOGETHER, TOGETHER)}
     for how, label, names in scores.groups(runs[0], study):
@@ -85,6 +95,9 @@ def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:
             continue
         before, after = (scores.stack(runs, key, names, "correct") for key in (NONE, how))
         gained, lost = statistics.discordant(before, after)
-        p = statistics.mcnemar(gained, lost)
-        rows.append(columns | label | {"n": before.shape[1], "gained": gained, "lost": lost, "p": p})
+        of = [(topic, entities[topic, unit]) for topic, unit in scores.asked(runs[0], how, names)]
+        change = pd.Series((after - before).mean(0)).groupby(pd.MultiIndex.from_tuples(of), sort=False).sum()
+        counts = dict(zip(COUNTS, (before.shape[1], len(change), gained, lost), strict=True))
+        p = {"p": statistics.mcnemar(gained, lost), "p_entity": statistics.signed_rank(change.to_numpy())}
+        rows.append(columns | label | counts | p)
     return rows

@@ -99,6 +99,11 @@ def stack(units: list[Units], how: Applied, names: list[str], column: str) -> np
     return np.stack([_pooled([by_name[how, name] for name in names], column) for by_name in units])
 
 
+def asked(run: Units, how: Applied, names: list[str]) -> list[tuple[str, str]]:
+    """(topic, unit) of each column of `stack`."""
+    return list(dict.fromkeys((run[how, name].topic, unit) for name in names for unit in run[how, name].unit))
+
+
 def _pooled(parts: list[Answered], column: str) -> np.ndarray:
     """A column of several benchmarks, [units], each (topic, unit) once, in the order of their first rows."""
     values, rows = (np.concatenate([getattr(part, name) for part in parts]) for name in (column, "rows"))
