@@ -101,8 +101,21 @@ class Tables:
                 last = 0.0004 if (seed, topic, clearing) == ("all", "all", self.primary) else np.nan
                 how = self.how(clearing)
                 run = (method, layer, c, seed, topic, "hazardous", *(how[key] for key in comparisons.LABELS[2:-1]))
-                rows.append((*run, "all" if topic == "all" else f"{topic}_questions", 64, 24, 3, 0.0001, last))
-        return self.frame(rows, [*comparisons.LABELS, "n", "gained", "lost", "p", "p_holm"])
+                rows.append(
+                    (
+                        *run,
+                        "all" if topic == "all" else f"{topic}_questions",
+                        64,
+                        24,
+                        3,
+                        0.0001,
+                        0.002,
+                        last,
+                        5 * last,
+                    )
+                )
+        tests = ["p", "p_rank", "p_holm", "p_rank_holm"]
+        return self.frame(rows, [*comparisons.LABELS, *comparisons.COUNTS, *tests])
 
     def measure(self, name: str, rows: list[tuple] = ()) -> pd.DataFrame:
         """A table of `measures`, empty without rows."""

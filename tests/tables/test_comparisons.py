@@ -180,6 +180,30 @@ def test_seeds_pool_by_unit(tests, answers):
     assert found.gained + found.lost <= UNITS
 
 
+def test_the_signed_rank_test_counts_by_how_much_units_gained(answers):
+    before = np.zeros((1, 8))
+    even, large = (before + np.array([[*[gain] * 5, *[-loss] * 3]]) for gain, loss in ((0.5, 0.5), (0.9, 0.1)))
+    assert statistics.discordant(before, even) == statistics.discordant(before, large) == (5, 3)
+    assert statistics.signed_rank(large[0]) < 0.15 < statistics.signed_rank(even[0])
+    assert statistics.signed_rank(before[0]) == 1
+    found = comparisons.mcnemar(answers, STUDY)
+    row = row_of(found, "all", benchmark="all", clearing="span")
+    change = []
+    for run in SEEDS:
+        rows = answers[run].query("topic in @HAZARDOUS and kind == 'question' and clearing in ['none', 'span']")
+        right = rows.assign(correct=rows.correct.astype(float)).groupby(["topic", "unit", "clearing"]).correct.mean()
+        change.append(right.unstack().span - right.unstack().none)
+    assert row.p_rank == pytest.approx(statistics.signed_rank(((change[0] + change[1]) / 2).to_numpy()))
+    assert row.p_rank_holm >= row.p_rank and row_of(found, "0", benchmark="all", clearing="span").isna().p_rank_holm
+
+
+def test_where_nothing_changes_signed_ranks_reject_nothing():
+    assert statistics.signed_rank(np.zeros(9)) == 1.0
+    rng = np.random.default_rng(0)
+    ps = [statistics.signed_rank(rng.integers(-2, 3, 24) / 6) for _ in range(400)]
+    assert np.mean(np.array(ps) < 0.05) == pytest.approx(0.05, abs=0.03)
+
+
 def test_holm_is_over_the_cells_for_the_primary_clearing_on_all_hazardous_questions(tests):
     family = tests[tests.p_holm.notna()]
     assert len(family) == 2 and set(family.layer) == {2, 3}

@@ -73,9 +73,9 @@ def lost_to_back(kept: Kept, **wanted: Any) -> str:
     return f"{hundredths(lost.value)} → {text}" + (f" *{lost.mark}*" if lost.mark else "")
 
 
-def gained(kept: Kept) -> int:
+def gained(kept: Kept, p: str = "p_holm") -> int:
     """In how many cells more facts are gained than lost by clearing, at 0.05 after Holm's correction."""
-    return int(((kept.mcnemar.p_holm < 0.05) & (kept.mcnemar.gained > kept.mcnemar.lost)).sum())
+    return int(((kept.mcnemar[p] < 0.05) & (kept.mcnemar.gained > kept.mcnemar.lost)).sum())
 
 
 def benign_lost_cleared(kept: Kept) -> list[float]:

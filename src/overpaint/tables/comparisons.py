@@ -8,6 +8,7 @@ from overpaint.tables.core import NONE, TOGETHER, Study
 
 SIGNS = {"accuracy": 1, "nll": -1}  # of what is better
 NO_SINGLES = dict.fromkeys(["seeds", "seeds_above", "single_best", "single_back"], np.nan)
+COUNTS, TESTS = ["n", "gained", "lost"], ["p", "p_rank"]
 LABELS = ["topic", "role", "clearing", "kind", "other_topic", "benchmark"]
 
 
@@ -59,10 +60,11 @@ def _of_single_draws(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
-    """Exact McNemar tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
+    """Tests of each clearing against the unlearned model, by benchmark, per run and pooled over seeds.
 
-    p_holm is corrected by Holm's method over the family of each method: the primary clearing on all hazardous questions
-    together, pooled over seeds, in every cell of its sweep. Other rows have none.
+    p is that of an exact McNemar test by unit, p_rank that of a signed-rank test over units, which also counts by how
+    much each gained. p_holm and p_rank_holm are corrected by Holm's method over the family of each method: the primary
+    clearing on all hazardous questions together, pooled over seeds, in every cell of its sweep. Other rows have none.
     """
     rows, answers = [], scores.of_split(answers, study.split)
     for members in study.cells(study.runs):
@@ -70,11 +72,13 @@ def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:
         for run, answered in zip(members, by_run, strict=True):
             rows += _tests([answered], study.columns(run), study)
         rows += _tests(by_run, study.columns(members[0], "all"), study)
-    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "n", "gained", "lost", "p"]))
+    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, *COUNTS, *TESTS]))
     whole = table.benchmark.eq("all")
     family = table.seed.eq("all") & table.kind.eq("primary")
     family &= whole if whole.any() else table.role.eq("hazardous")
-    return table.assign(p_holm=table.p[family].groupby(table.method).transform(lambda p: statistics.holm(p.to_numpy())))
+    by_method = table[family].groupby("method")
+    corrected = {f"{p}_holm": by_method[p].transform(lambda of: statistics.holm(of.to_numpy())) for p in TESTS}
+    return table.assign(**corrected)
 
 
 def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:
@@ -86,6 +90,8 @@ def _tests(runs: list[scores.Units], columns: dict, study: Study) -> list[dict]:
             continue
         before, after = (scores.stack(runs, key, names, "correct") for key in (NONE, how))
         gained, lost = statistics.discordant(before, after)
-        p = statistics.mcnemar(gained, lost)
-        rows.append(columns | label | {"n": before.shape[1], "gained": gained, "lost": lost, "p": p})
+        change = (after - before).mean(0)
+        counts = dict(zip(COUNTS, (len(change), gained, lost), strict=True))
+        p = dict(zip(TESTS, (statistics.mcnemar(gained, lost), statistics.signed_rank(change)), strict=True))
+        rows.append(columns | label | counts | p)
     return rows

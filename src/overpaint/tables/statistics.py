@@ -138,6 +138,14 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
+def signed_rank(changes: np.ndarray) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test of independent changes [n], 1 where nothing changed."""
+    from scipy.stats import wilcoxon
+
+    changes = np.round(changes, 9)  # sums of shares that are equal but for rounding are ties
+    return float(wilcoxon(changes).pvalue) if changes.any() else 1.0
+
+
 def holm(values: np.ndarray) -> np.ndarray:
     """The p of a family of tests, corrected by Holm's method (1979), in their order."""
     order = np.argsort(values)

@@ -196,12 +196,13 @@ def test_the_sentence_on_chance_has_the_numbers_of_the_tables(views):
     assert f"above the mean of 10 draws of randn, each a mean over 3 seeds ({own}) (p = 0.091;" in said
     assert f"{row.z:.1f} standard deviations above" in said
     assert "of 64 units 24 were gained and 3 lost (exact McNemar test: p = 0.0001, p = 0.0004 after Holm" in said
+    assert "signed-rank test: p = 0.0020, p = 0.0020 after Holm" in said
 
 
 def test_the_exact_test_stands_in_a_table_where_it_was_made(views):
-    heads = ["n", "gained", "lost", "p", "p holm"]
+    heads = ["n", "gained", "lost", "p", "p holm", "p rank", "p rank holm"]
     shown = chance.show(views)
-    assert re.findall("<button>(.*?)</button>", shown)[-5:] == heads and "mcnemar.csv" in shown
+    assert re.findall("<button>(.*?)</button>", shown)[-7:] == heads and "mcnemar.csv" in shown
     [cells] = [row for row in re.findall("<tr>(.*?)</tr>", shown) if ">24</td>" in row]
     assert re.findall(">([^<>]+)</td>", cells)[:3] == ["64", "24", "3"]
     assert "mcnemar.csv" not in chance.show([replace(views[0], mcnemar=views[0].mcnemar[:0])])

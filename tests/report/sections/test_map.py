@@ -165,9 +165,8 @@ def test_layers_are_told_apart_with_the_interval_of_all_base_models_where_there_
         layers.sentence(several)
     )
     assert csv_of(layers.show(several)).model.tolist() == ["tiny", "all"]
-    assert layers.sentence([without(view, "layers")]) == "" and "No two layers" in layers.show(
-        [without(view, "layers")]
-    )
+    none = [without(view, "layers")]
+    assert layers.sentence(none) == "" and "No two layers" in layers.show(none)
 
 
 # --- where the base looks facts up

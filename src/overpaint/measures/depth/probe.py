@@ -109,10 +109,9 @@ def centred(stream: Tensor, groups: list[str], fitted: Tensor) -> Tensor:
 
 
 def folds_of(units: list[str]) -> Tensor:
-    """The fold of each question, [n]: entities in turn, a fact's being what its unit has before the last `/`."""
-    entities = [unit.rpartition("/")[0] or unit for unit in units]
-    places = {entity: place for place, entity in enumerate(dict.fromkeys(entities))}
-    return torch.tensor([places[entity] % FOLDS for entity in entities])
+    """The fold of each question, [n]: units in turn."""
+    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    return torch.tensor([places[unit] % FOLDS for unit in units])
 
 
 def shuffles(topics: list[str]) -> list[Tensor]:

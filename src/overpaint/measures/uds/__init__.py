@@ -5,4 +5,4 @@ FILE, JOB = "uds.parquet", "uds"  # of each run; what the job says of itself sta
 
 def runs(study) -> list[str]:
     """The runs of which it is measured: none without a model that never knew, on whose scale it is."""
-    return study.patched if study.naive_model else []
+    return study.patched if study.naive else []

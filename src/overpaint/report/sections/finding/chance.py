@@ -11,6 +11,7 @@ from overpaint.report.select import in_cell, overall
 from overpaint.report.view import View
 
 NUMBERS = ["value", "null_mean", "null_sd", "null_best", "single_best"]
+HOLM = ("p_holm", "p_rank_holm")
 COLUMNS = ["metric", "null", "draws", *NUMBERS, "seeds_above", "z", "p"]
 FORMS = dict.fromkeys([*NUMBERS, "p"], "{:.3f}".format) | {"z": "{:.1f}".format}
 
@@ -22,8 +23,9 @@ def show(view: View) -> Markup:
     if len(rows):
         shown += markup.table(rows[COLUMNS], "nulls", FORMS)
     if len(tested):
-        exact = tested[["n", "gained", "lost", "p", "p_holm"]]
-        shown += markup.table(exact, "mcnemar", dict.fromkeys(["p", "p_holm"], "{:.2g}".format))
+        values = ["p", "p_holm", "p_rank", "p_rank_holm"]
+        exact = tested[["n", "gained", "lost", *values]]
+        shown += markup.table(exact, "mcnemar", dict.fromkeys(values, "{:.2g}".format))
     return shown
 
 
@@ -39,9 +41,12 @@ def sentence(view: View) -> str:
     tested = _main_rows(view, view.mcnemar)
     if len(tested):
         row = tested.iloc[0]
-        holm = "" if pd.isna(row.p_holm) else f", {_p(row.p_holm)} after Holm's correction over the cells"
+        holm, by_entity = (
+            "" if pd.isna(p) else f", {_p(p)} after Holm's correction over the cells" for p in row[list(HOLM)]
+        )
         texts.append(
-            f"of {row.n} units {row.gained} were gained and {row.lost} lost (exact McNemar test: {_p(row.p)}{holm})"
+            f"of {row.n} units {row.gained} were gained and {row.lost} lost (exact McNemar test: {_p(row.p)}{holm}; "
+            f"signed-rank test: {_p(row.p_rank)}{by_entity})"
         )
     if not texts:
         return "Neither null directions nor exact tests were run in this cell."
