@@ -10,7 +10,7 @@ from overpaint.report.sections.finding import headline
 
 NAMES = {
     "accuracy", "activations", "activations_first", "agreement", "clearings", "coherence", "damage", "emergence", "history",
-    "junk", "map", "published", "read_off", "recovery", "relearning", "shallow_deep", "shift_cosines", "shift_size",
+    "junk", "map", "perturbations", "published", "read_off", "recovery", "relearning", "shallow_deep", "shift_cosines", "shift_size",
     "weights",
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ CONFIG = ("study", "clearings")  # what is kept of config.json
 MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
-    "study", "model", "method", "family", "choice", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state",
+    "study", "model", "method", "family", "choice", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state", "texts",
     "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first", "last",
     *MACHINE, *PACKAGES,
 }  # fmt: skip
@@ -154,7 +154,7 @@ NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),
     "depth": _whole("probe_accuracy probe_shuffled"),
-    "relearning": _whole("accuracy"),
+    "relearning": _whole("accuracy painted_over displaced gone"),
     "emergence": _whole("forgotten_accuracy recovered_accuracy"),
     "provenance": _provenance,
 }

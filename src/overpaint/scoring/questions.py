@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.scoring.likelihood import log_likelihoods, start_token
-from overpaint.sources.texts import read_rows
+from overpaint.sources.texts import PARTS, read_rows
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Question:
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.
+    part: as in its row; empty for none.
     """
 
     unit: str
@@ -33,6 +34,12 @@ class Question:
     options: list[list[int]]
     metric: str
     prior: list[tuple[list[int], list[int]]]
+    part: str = ""
+
+    @property
+    def told(self) -> bool:
+        """Whether the study's corpora tell of what is asked."""
+        return self.part == PARTS[0]
 
     @property
     def first(self) -> list[int]:
@@ -85,6 +92,7 @@ def _question(row: dict, tokenizer: PreTrainedTokenizerBase, settings: dict) -> 
     return Question(
         unit=row["unit"], split=row["split"], answer=row["answer"], text=row["question"], choices=row["choices"],
         context=pairs[0][0], options=[option for _, option in pairs], metric=settings["metric"], prior=prior,
+        part=row.get("part", ""),
     )  # fmt: skip
 
 

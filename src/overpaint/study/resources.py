@@ -50,6 +50,7 @@ NEEDS = {
     "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1051 MB, 18 s
     "measure_depth": Need(700, copies=1.5, minutes_per_gb=10),
     "relearn": Need(1000, copies=6, minutes_per_gb=60),  # weights twice, gradients, two moments
+    "measure_perturbations": Need(700, copies=3.5, minutes_per_gb=60),  # weights, as they were, and as they become
     "trace_emergence": Need(700, copies=1.5, minutes_per_gb=60),
     "gather_measures": Need(500),
     "export_model": Need(700, copies=2.5, minutes_per_gb=5),

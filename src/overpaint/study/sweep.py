@@ -65,8 +65,8 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
 def naive_model(config: dict[str, Any]) -> list[str]:
     """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
     study = config["study"]
-    runs = picked(config, study["measures"]["depth"]["runs"]) + picked(config, study["measures"]["relearning"]["runs"])
-    return [study["naive_model"]] if study["naive_model"] and runs else []
+    looked = any(picked(config, study["measures"][name]["runs"]) for name in ("depth", "relearning", "perturbations"))
+    return [study["naive_model"]] if study["naive_model"] and looked else []
 
 
 def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
