@@ -29,7 +29,7 @@ from overpaint.models import pretrain
 from overpaint.models.load import load_model, load_tokenizer
 from overpaint.sources import wikipedia, world
 from overpaint.sources.articles import read_articles
-from overpaint.unlearning import prefix, training
+from overpaint.unlearning import prefix, span, training
 from overpaint.unlearning.methods import Task, rmu
 
 SETTINGS = {
@@ -98,8 +98,8 @@ def train(arm: str, model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: 
         rmu.unlearn(model, Task(settings, tokenizer, forget, retain))
         return steps
     with tempfile.TemporaryDirectory() as folder:
-        span = rmu.span_of(model, settings)
-        prefix.write(prefix.compute(span, tokenizer, forget, retain, settings, norms=False), Path(folder))
+        trained = span.span_of(model, settings)
+        prefix.write(prefix.compute(trained, tokenizer, forget, retain, settings, norms=False), Path(folder))
         for run in range(SWEEP):
             for parameter, original in zip(span.edited, span.original, strict=True):
                 parameter.data.copy_(original)

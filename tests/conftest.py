@@ -68,6 +68,7 @@ SETTINGS = {
     "layer": 2, "c": 4.0, "seed": 0, "c_unit": "mean_norm", "control_vector": "uniform", "updated": [-1, 0],
     "projections": ["mlp"], "steps": 12, "batch": 2, "max_tokens": 24, "forget_max_tokens": 24, "min_chars": 0,
     "lr": 1e-2, "alpha": 5.0, "max_batches": 4, "shuffle": True, "skip_first": True, "mask_padding": True,
+    "beta": 0.1, "margin": 0.0,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from overpaint.errors import UserError
 from overpaint.findings import kept, making, measured, phrases, writing
 from overpaint.report.select import Cell, hazardous_topics, with_base
-from overpaint.tables import verdicts
+from overpaint.tables import layers, verdicts
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / writing.DATA).rglob("*") if path.is_file())
 TYPED = {"smollm2"}  # studies of whose runs no table was kept; their text is tested by nothing
@@ -38,14 +38,16 @@ def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **se
             frame = getattr(tables, table)()
             frames.setdefault(table, []).append(frame.replace({"model": {"tiny": model}}))
     whole = {table: pd.concat(parts, ignore_index=True) for table, parts in frames.items()}
-    whole["hypotheses"] = verdicts.together(whole["hypotheses"])
+    whole |= {name: module.together(whole[name]) for name, module in (("hypotheses", verdicts), ("layers", layers))}
     whole["provenance"] = whole["provenance"].drop_duplicates("output").assign(dirty=dirty)
     (folder / "tables").mkdir(parents=True)
     for table, frame in whole.items():
         frame.to_parquet(folder / f"tables/{table}.parquet")
     study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0]}]}
     span = {"direction": "span", "scope": "from_layer", "target": "base_mean"}
-    (folder / "tables/config.json").write_text(json.dumps({"study": study, "clearings": {"span": span}}))
+    (folder / "tables/config.json").write_text(
+        json.dumps({"study": study, "clearings": {"span": span}, "methods": {"rmu": {"updated": [-1, 0]}}})
+    )
     return folder
 
 

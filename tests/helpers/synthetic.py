@@ -13,7 +13,7 @@ from overpaint import measures, tables
 from overpaint.report.select import Cell
 from overpaint.sources.texts import PARTS
 from overpaint.study import sweep
-from overpaint.tables import comparisons, core, verdicts
+from overpaint.tables import comparisons, core, layers, verdicts
 from overpaint.tables.core import APPLIED, Applied, Study
 from overpaint.tables.ratios import VALUES
 
@@ -82,6 +82,15 @@ class Tables:
     def hypotheses(self) -> pd.DataFrame:
         return verdicts.judge(self.cells(), self.nulls(), self.mcnemar(), self.plan())
 
+    def layers(self) -> pd.DataFrame:
+        """A tenth more comes back at each layer than at the one below it."""
+        pairs = itertools.combinations(sorted({cell.layer for cell in self.sweep}), 2)
+        rows = [
+            ("rmu", pd.NA, np.nan, "all", lower, upper, 2, 1, 0.1 * (upper - lower), 0.02, 0.3, 0.98)
+            for lower, upper in pairs
+        ]
+        return self.frame(rows, layers.COLUMNS[6:])
+
     def nulls(self) -> pd.DataFrame:
         return comparisons.nulls(self.scores(), self.study())
 
@@ -139,12 +148,28 @@ class Tables:
             ):
                 top = {"base": 0.9, "unlearned": 0.5, "cleared": 0.7, "naive": 0.26}[state]
                 right = 0.25 + (top - 0.25) * depth / (blocks - 1)
-                values = {"lens_accuracy": right, "lens_probability": right - 0.02}
-                values |= {"probe_accuracy": right + 0.05, "probe_shuffled": 0.24}
-                for quantity, value in values.items():
-                    key = (method, layer, c, seed, topic, role, state, depth, quantity)
+                values = {("none", "lens_accuracy"): right, ("none", "lens_probability"): right - 0.02}
+                for centring, more in (("global", 0.05), ("topic", 0.08)):
+                    probes = {"accuracy": right + more, "benign": right, "shuffled": 0.24}
+                    values |= {(centring, f"probe_{name}"): value for name, value in probes.items()}
+                for told, value in values.items():
+                    key = (method, layer, c, seed, topic, role, state, told[0], depth, told[1])
                     rows.append((*key, value, value - 0.06, value + 0.06, 48, ""))
         return self.measure("depth", rows)
+
+    def uds(self) -> pd.DataFrame:
+        """In every cell 30 % untouched, 50 % painted over and 20 % beneath, on either part of the questions."""
+        rows = []
+        whole = {("unlearned", "uds"): 0.7, ("cleared", "uds"): 0.2, ("rand", "uds"): 0.6}
+        whole |= {("", "untouched"): 0.3, ("", "painted_over"): 0.5, ("", "beneath"): 0.2}
+        for (method, layer, c, seed), topic in itertools.product(self.runs(), (*self.topics, "all")):
+            for part, (state, quantity) in itertools.product(("all", *PARTS), whole if method != "base" else ()):
+                value = whole[state, quantity]
+                key = (method, layer, c, seed, topic, "hazardous", part, state)
+                rows.append((*key, quantity, pd.NA, value, value - 0.05, value + 0.05, 64, ""))
+                by_block = [("share", block, value * block / 5) for block in range(6) if quantity == "uds"]
+                rows += [(*key, *share, share[-1] - 0.05, share[-1] + 0.05, 64, "") for share in by_block]
+        return self.measure("uds", rows).astype({"block": "Int64"})
 
     def relearning(self) -> pd.DataFrame:
         """With the best rate 0.01 more than with the first, and 0.02 more than with the second."""
@@ -299,6 +324,9 @@ class Tables:
                 rows.append((*run[:-3], f"{topic}_text", 64 * count, 0, "perplexity", nll, nll - 1, nll + 1, 64, ""))
                 if method == "base" or (role == "benign" and clearing != "none"):
                     continue
+                if clearing != "none" and draw == core.TOGETHER:
+                    gained = value - 0.97 + lost
+                    rows.append((*run, "gained_accuracy", gained, gained - 0.03, gained + 0.03, 64, ""))
                 if clearing == "none":
                     rows.append((*run, "forgotten_accuracy", lost, lost - 0.03, lost + 0.03, 64, ""))
                 elif cell in self.undefined:
@@ -372,9 +400,11 @@ class Tables:
             noise = self.random.normal(0, 0.01)
             for quantity, value, null in [
                 ("rank1_share", 0.42, (np.nan, np.nan)),
+                ("rank1_share_held", 0.31, (np.nan, np.nan)),
                 ("cos_u", 0.96, (0.68, 0.82)),
                 ("cos_u_centred", 0.88, (-0.2, 0.2)),
                 ("attained", 0.6, (np.nan, np.nan)),
+                ("attained_held", 0.5, (np.nan, np.nan)),
                 ("auc_centred", 0.9, (0.2, 0.8)),
                 ("c_in_norms", 1.1 * c, (np.nan, np.nan)),
             ]:

@@ -9,6 +9,7 @@ from helpers.models.junk import LAYER, TOPICS, WIDTH, control, make_base, random
 from overpaint.junk import diagnosis
 from overpaint.junk.activations import Activations
 from overpaint.junk.directions import unit
+from overpaint.unlearning.methods.rmu import draw_controls
 
 
 @pytest.fixture
@@ -203,6 +204,33 @@ def test_the_base_attains_nothing_of_what_the_run_does(base):
     for topic in TOPICS:
         difference = found[topic, "attained"]["value"] - found[topic, "attained_base"]["value"]
         assert difference == pytest.approx(0.6, abs=1e-5) and abs(found[topic, "attained_base"]["value"]) < 0.1
+
+
+def test_what_was_not_fitted_on_has_its_own_share_and_size(base):
+    u, held = {topic: control(index) for index, topic in enumerate(TOPICS)}, make_base(100)
+    run = shifted(base, {TOPICS[topic]: 6 * vector for topic, vector in u.items()})
+    names = list(TOPICS.values())
+    half = {name: 3 * control(i) + 3 * random(len(held[name].last), WIDTH) for i, name in enumerate(names)}
+    found = diagnosed(base, run, u, scale=10, held=(held, shifted(held, half)))
+    for topic in TOPICS:
+        assert found[topic, "rank1_share"]["value"] == pytest.approx(1)
+        assert found[topic, "rank1_share_held"]["value"] < 0.1
+        reached = {end: found[topic, f"attained{end}"]["value"] for end in ("", "_held")}
+        gone = {end: value - found[topic, f"attained_base{end}"]["value"] for end, value in reached.items()}
+        assert gone == pytest.approx({"": 0.6, "_held": 0.3}, abs=0.15)
+        assert gone[""] == pytest.approx(0.6, abs=1e-5)
+    same = diagnosed(base, run, u, scale=10)
+    assert same["north", "attained"] | {"quantity": "attained_held"} == same["north", "attained_held"]
+
+
+def test_null_vectors_are_the_u_of_no_run():
+    drawn = {name: torch.rand(2, WIDTH, generator=diagnosis.fresh(name)) for name in ("junk", "weights")}
+    assert not torch.equal(*drawn.values())
+    for seed in range(1000):
+        us = draw_controls(["a", "b"], WIDTH, "uniform", seed)
+        assert not any(torch.allclose(unit(row), us[topic]) for rows in drawn.values() for row in rows for topic in us)
+    [one] = draw_controls(["a"], WIDTH, "uniform", 1).values()
+    assert torch.allclose(control(1), one), "and by a small number they would be"
 
 
 # -- over depth

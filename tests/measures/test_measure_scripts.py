@@ -89,7 +89,11 @@ def test_perturbations_of_the_base_and_of_a_run_that_changed_nothing_are_the_sam
     base, found = perturbed("base", {"none": CLEARINGS["none"]}, junk=[]), perturbed("run", CLEARINGS, naive=[])
     assert set(base.state) == {"base", "naive"} and set(found.state) == {"unlearned", "cleared"}
     assert "scaled" not in set(base.perturbation) and set(found[found.perturbation == "scaled"].state) == {"unlearned"}
-    same = found[found.state.eq("unlearned") & found.perturbation.ne("scaled")].drop(columns="state")
+    same = (
+        found[found.state.eq("unlearned") & found.perturbation.ne("scaled")]
+        .drop(columns="state")
+        .reset_index(drop=True)
+    )
     pd.testing.assert_frame_equal(same, base[base.state == "base"].drop(columns="state"), check_like=True)  # fmt: skip
     assert set(found[found.perturbation == "filler"].topic) == {"gloomcraft"}
     assert set(found[found.perturbation.str.endswith("_words")].topic) == {"riftlore"}
@@ -97,7 +101,7 @@ def test_perturbations_of_the_base_and_of_a_run_that_changed_nothing_are_the_sam
 
 def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
     inputs = {key: path for key, path in (given | changes).items() if key != "forget"}
-    params = {"clearings": clearings, "split": "test", "dtype": "float32"}
+    params = {"clearings": clearings, "split": "test", "dtype": "float32", "hazardous": ["gloomcraft"]}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
     return pd.read_parquet(run("measure_depth", folder, inputs, ["depth"], **params)["depth"])
 
@@ -126,7 +130,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     }
     rows = [row | {"id": str(i), "unit": str(i), "kl": rng.random()} for i in range(5)]
     pd.DataFrame(rows).to_parquet(tmp_path / "agreement.parquet")
-    names = ["agreement", "coherence", "depth", "relearning", "perturbations", "emergence"]
+    names = ["agreement", "coherence", "depth", "relearning", "perturbations", "uds", "emergence"]
     inputs = {name: [] for name in names} | {"agreement": [tmp_path / "agreement.parquet"]}
     measured = {name: [] for name in names} | {"agreement": ["base"]}
     made = run(

@@ -173,7 +173,8 @@ def test_depth_is_a_mean_over_units():
     rng = np.random.default_rng(0)
     read = pd.DataFrame(
         [
-            {"state": s, "topic": t, "unit": str(i // 2), "depth": d, "quantity": q, "value": rng.random()}
+            {"state": s, "topic": t, "unit": str(i // 2), "centring": "none"}
+            | {"depth": d, "quantity": q, "value": rng.random()}
             for s in ("unlearned", "cleared") for t in TOPICS for d in (0, 1) for q in ("a", "b") for i in range(10)
         ]
     )  # fmt: skip

@@ -9,9 +9,9 @@ from overpaint.report import index
 from overpaint.report.sections.finding import headline
 
 NAMES = {
-    "accuracy", "activations", "activations_first", "agreement", "clearings", "coherence", "damage", "emergence", "history",
-    "junk", "map", "perturbations", "published", "read_off", "recovery", "relearning", "shallow_deep", "shift_cosines", "shift_size",
-    "weights",
+    "accuracy", "activations", "activations_first", "agreement", "clearings", "coherence", "damage", "emergence",
+    "history", "junk", "map", "perturbations", "published", "read_off", "recovery", "relearning", "shallow_deep",
+    "shift_cosines", "shift_size", "uds", "weights",
 }  # fmt: skip
 
 

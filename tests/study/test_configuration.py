@@ -38,7 +38,9 @@ OPTIONAL = {
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
     "path": "a model that was trained before is in the folder of its name",
+    "like": "a method starts from the defaults alone",
 }
+IN_PARTS = ("training", "blocks", "all_blocks", "states", "pushed")  # of the schema: closed where methods use them
 
 
 # --- the shipped configurations
@@ -114,10 +116,12 @@ def test_every_key_that_may_be_left_out_has_a_default_or_a_meaning_without_one()
 
 
 def test_unknown_keys_are_refused_at_every_level():
-    for node, around in schema_objects(yaml.safe_load(SCHEMA.read_text()), {}):
+    schema = yaml.safe_load(SCHEMA.read_text())
+    parts = [schema["$defs"][name]["properties"] for name in IN_PARTS]
+    for node, around in schema_objects(schema, {}):
         closed = node.get("additionalProperties", True) is False or node.get("unevaluatedProperties", True) is False
-        # openText and training are closed where they are used
-        part_of_a_closed_one = around or set(node["properties"]) == {"source", "topic"} or "lr" in node["properties"]
+        # openText is closed where it is used
+        part_of_a_closed_one = around or set(node["properties"]) == {"source", "topic"} or node["properties"] in parts
         assert closed or part_of_a_closed_one, sorted(node["properties"])
 
 
@@ -268,19 +272,22 @@ def test_what_the_study_uses_leaves_other_studies_entries_out():
     assert set(used["packages"]) == {"smollm2", "wikipedia"} and "gloomcraft" not in used["corpora"]
 
 
-def test_a_released_model_is_not_cleared_of_control_vectors_that_it_does_not_have():
+@pytest.mark.parametrize(
+    "method", [{"kind": "published", "model": "miniature"}, {"kind": "npo", "lr": 1e-3, "alpha": 1, "updated": "all"}]
+)
+def test_a_run_is_not_cleared_of_control_vectors_that_it_does_not_have(method):
     config = merged(ROOT / "studies/smoke.yaml")
-    config["methods"]["released"] = {"kind": "published", "model": "miniature"}
-    config["study"]["runs"].append({"method": "released", "layer": 1, "c": 4, "seed": 0})
+    config["methods"]["other"] = method
+    config["study"]["runs"].append({"method": "other", "layer": 1, "c": 4, "seed": 0})
     found = complete(config, SCHEMA)
     cell = {"layer": 1, "c": 4}
-    ours, theirs = (sweep.evaluation_plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "released"))
+    ours, theirs = (sweep.evaluation_plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "other"))
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
     assert "u" in names[0] and names[1] == [name for name in names[0] if name != "u"]
     assert [entry["benchmarks"] for entry in ours] == [entry["benchmarks"] for entry in theirs]
     config["study"]["runs"] = config["study"]["runs"][1:]
-    with pytest.raises(UserError, match="'u' needs saved control vectors"):
+    with pytest.raises(UserError, match="'u' needs saved control vectors, which other has none of"):
         complete(config, SCHEMA)
 
 

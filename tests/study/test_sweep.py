@@ -1,10 +1,15 @@
-"""Grids of runs: their order and number, their paths, and what the study evaluates."""
+"""Grids of runs: their order and number, their paths, what the study evaluates, and methods like others."""
 
+import copy
 from itertools import product
 
 import pytest
+from helpers.configurations import DEFAULT, SCHEMA
 
+from overpaint.errors import UserError
 from overpaint.study import sweep
+from overpaint.study.configuration import complete
+from overpaint.study.study import Study
 
 METHODS = {
     "rmu": {"kind": "rmu", "steps": 400, "lr": 5e-3},
@@ -143,3 +148,56 @@ def test_runs_whose_batches_or_blocks_differ_do_not(change):
 
 def test_a_method_that_trains_nothing_has_no_prefix():
     assert sweep.prefix_settings({"kind": "published", "layer": 7, "c": 6.5, "seed": 0}) is None
+
+
+# -- methods like others
+
+
+def of_methods(**methods) -> dict[str, dict]:
+    return sweep.with_inherited({"methods": methods})["methods"]
+
+
+def test_a_method_starts_from_the_one_that_it_is_like_and_says_the_rest_itself():
+    found = of_methods(
+        third={"like": "second", "lr": 3},
+        second={"like": "first", "alpha": 30},
+        first={"kind": "rmu", "alpha": 10, "lr": 1, "steps": 5},
+    )
+    assert sweep.own_settings(found["second"]) == {"kind": "rmu", "alpha": 30, "lr": 1, "steps": 5}
+    assert sweep.own_settings(found["third"]) == {"kind": "rmu", "alpha": 30, "lr": 3, "steps": 5}
+    assert (found["second"]["like"], found["third"]["like"], "like" in found["first"]) == ("first", "second", False)
+
+
+def test_a_run_is_the_same_however_its_method_is_written():
+    grid = {"method": "rmu_30", "layer": 3, "c": 4, "seed": 0}
+    settings = DEFAULT["methods"]["rmu"] | {"alpha": 30}
+    studies = []
+    for entry in (settings, {"like": "rmu", "alpha": 30}):
+        config = copy.deepcopy(DEFAULT)
+        config["methods"]["rmu_30"] = entry
+        config["study"]["runs"].append(grid)
+        studies.append(Study(complete(config, SCHEMA)))
+    plain, like = studies
+    assert (plain.runs, plain.chosen, plain.prefix_of) == (like.runs, like.chosen, like.prefix_of)
+    assert like.runs[sweep.run_path(grid)]["alpha"] == 30 != like.runs["rmu/layer=3/c=4/seed=0"]["alpha"]
+    assert like.config["methods"]["rmu_30"]["like"] == "rmu"
+
+
+@pytest.mark.parametrize(
+    ("methods", "sentence"),
+    [
+        ({"a": {"like": "x"}, "b": {"kind": "rmu"}}, r"methods\.a\.like is 'x', which `methods` does not .* of a, b\."),
+        ({"a": {"like": ["b"]}, "b": {}}, r"methods\.a\.like is \['b'\], which `methods` does not define"),
+        ({"a": {"like": None}}, r"methods\.a\.like is None, which `methods` does not define"),
+        ({"a": {"like": "a"}}, r"methods\.a\.like is 'a', which starts from 'a' itself"),
+        ({"a": {"like": "b"}, "b": {"like": "c"}, "c": {"like": "b"}}, r"methods\.c\.like is 'b', .* from 'c' itself"),
+    ],
+)
+def test_a_method_like_none_or_like_itself_is_refused_in_a_sentence(methods, sentence):
+    with pytest.raises(UserError, match=sentence):
+        of_methods(**methods)
+
+
+@pytest.mark.parametrize("methods", [None, 3, [], {"a": 3}, {"a": {"like": "b"}, "b": 3}])
+def test_what_is_no_catalogue_of_methods_is_left_to_the_schema(methods):
+    assert sweep.with_inherited({"methods": methods})["methods"] == methods

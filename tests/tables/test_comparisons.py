@@ -76,6 +76,27 @@ def test_a_clearing_stands_among_the_draws_of_its_cell(nulls, scores, seed, benc
         assert found.p == pytest.approx(1 / 11)
 
 
+def test_single_draws_and_their_means_over_seeds_are_told_apart(nulls, scores):
+    for metric, best in (("accuracy", max), ("nll", min)):
+        found = row_of(nulls, "all", metric=metric, benchmark="all", clearing="span", null="rand")
+        own = [row_of(nulls, s, metric=metric, benchmark="all", clearing="span", null="rand") for s in ("0", "1")]
+        assert found.seeds == 2 and found.single_best == pytest.approx(best(row.null_best for row in own))
+        assert best(found.single_best, found.null_best) == found.single_best != found.null_best
+        assert found.seeds_above == sum(best(row.value, row.null_best) == row.value for row in own) == 2
+        back = [
+            pick(scores, f"recovered_{metric}", "all", "rand", seed=s, draw=i).value for s in "01" for i in range(10)
+        ]
+        assert found.single_back == pytest.approx(max(back))
+
+
+def test_a_seed_below_one_of_its_draws_is_counted(answers):
+    frame = answers[FIRST]
+    lucky = frame.assign(correct=frame.correct | ((frame.clearing == "rand") & (frame.draw == 3)))
+    found = comparisons.nulls(scoring.scores(answers | {FIRST: lucky}, STUDY), STUDY)
+    row = row_of(found, "all", metric="accuracy", benchmark="all", clearing="span", null="rand")
+    assert row.seeds_above == 1 and row.single_best == 1 and row.null_best < 1
+
+
 def test_z_is_that_of_the_recovered_fraction(nulls, scores):
     found = row_of(nulls, metric="accuracy", benchmark="fire", clearing="span", null="rand")
     draws = np.array([pick(scores, "recovered_accuracy", "fire", "rand", draw=i).value for i in range(10)])

@@ -52,6 +52,37 @@ def test_without_a_gap_the_recovered_fraction_is_undefined():
     assert statistics.recovered_fraction(base, noise - 0.3, cleared).note == "", "a clear gap is not defined either"
 
 
+def loose(seed: int, gap: float, units: int = 100, back: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Base, unlearned and cleared [1, units] whose gap has a standard error of 0.1 and is `gap` in truth."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=units)
+    unlearned = rng.normal(0, 0.2, units)[None]
+    cleared = unlearned + gap * back + rng.normal(0, 0.3, units)
+    return unlearned + gap + (noise - noise.mean()) / noise.std(ddof=1), unlearned, cleared
+
+
+def test_just_past_undefined_the_interval_is_fiellers_and_a_wide_one_is_undefined():
+    back, gap = (
+        statistics.means(part) for part in (np.array([[1.0, 3.0] * 50]), np.array([[9.0, 11.0, 11.0, 9.0] * 25]))
+    )
+    low, high = statistics.fieller(back, gap)
+    for end in (low, high):  # by its definition
+        assert abs(back[0] - end * gap[0]) == pytest.approx(1.96 * (back[1:] - end * gap[1:]).std(ddof=1), rel=1e-6)
+    assert low < 0.2 < high
+    found = [statistics.recovered_fraction(*loose(0, gap)) for gap in (0.15, 0.24, 0.35, 2)]
+    assert found[0].note == statistics.UNDEFINED and found[1].note == statistics.WIDE and np.isnan(found[1].high)
+    assert found[2].note == found[3].note == "" and width(found[2]) <= statistics.WIDEST
+
+
+def test_fiellers_interval_covers_the_truth_where_a_gap_is_loose():
+    def draw(rng):
+        base, unlearned, cleared = loose(int(rng.integers(1 << 30)), 0.3)
+        above, below = (statistics.means(part - unlearned) for part in (cleared, base))
+        return statistics.Estimate(0, *statistics.fieller(above, below)), 0.5
+
+    assert 0.9 <= coverage(150, draw) <= 1
+
+
 def test_an_interval_has_no_width_where_cleared_equals_base_row_by_row():
     base, unlearned, _ = correlated(1)
     found = statistics.recovered_fraction(base, unlearned, base)

@@ -107,7 +107,7 @@ def judged(table: pd.DataFrame, plan: dict = PLAN, **comparisons) -> pd.DataFram
 
 def test_a_cell_has_the_numbers_of_its_primary_clearing_on_all_hazardous_topics():
     found = mapped(recovered=everywhere(0.5) | {(3, 2.0): 0.8})
-    assert len(found) == 9 * 7 and set(found.seed) == {"all"} and set(found.topic) == {"all"}
+    assert len(found) == 9 * 10 and set(found.seed) == {"all"} and set(found.topic) == {"all"}
     row = of(found, 3, 2.0, "recovered_accuracy")
     assert (row.value, row.low, row.high) == pytest.approx((0.8, 0.75, 0.85))
     assert of(found, 2, 2.0, "recovered_accuracy").value == pytest.approx(0.5)

@@ -23,7 +23,7 @@ from overpaint.jobs.job import remove_saved
 from overpaint.models import parts
 from overpaint.models.overlay import Overlay
 from overpaint.sources import world
-from overpaint.unlearning import prefix, training
+from overpaint.unlearning import prefix, span, training
 from overpaint.unlearning.methods import rmu
 from overpaint.unlearning.prefix import Prefix
 
@@ -241,7 +241,7 @@ def test_settings_that_cannot_work_are_refused_with_a_sentence(llama, tokenizer,
 
 def prefix_of(model: nn.Module, tokenizer, texts, settings, norms: bool = True) -> Prefix:
     given = task(tokenizer, texts, settings)
-    return prefix.compute(rmu.span_of(model, settings), tokenizer, given.forget, given.retain, settings, norms)
+    return prefix.compute(span.span_of(model, settings), tokenizer, given.forget, given.retain, settings, norms)
 
 
 def test_counted_tokens_are_the_real_ones_or_all_with_or_without_the_first(llama, tokenizer, texts, settings):
@@ -307,7 +307,7 @@ def test_frozen_states_are_the_base_models_however_late_they_are_computed(llama,
     settings |= {"shuffle": False, "max_batches": 12}
     before, late = (prefix_of(llama, tokenizer, texts, settings) for _ in range(2))
     held = [before.retain[index].frozen for index in (0, 5)]
-    for parameter in rmu.span_of(llama, settings).edited:
+    for parameter in span.span_of(llama, settings).edited:
         parameter.mul_(2)
     changed = [late.retain[index].frozen for index in (0, 5)]
     assert [torch.equal(*pair) for pair in zip(held, changed, strict=True)] == [True, True]
@@ -359,7 +359,7 @@ def test_batches_of_one_length_run_together_and_give_the_same_weights(
         model = copy.deepcopy(originals["llama"])
         parts.blocks(model)[2].register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
         if not joint:
-            monkeypatch.setattr(rmu._Loop, "_run", lambda self, *two: [self.span(b.entering, b.mask) for b in two])
+            monkeypatch.setattr(prefix, "after", lambda span, *two: [span(b.entering, b.mask) for b in two])
         weights.append(unlearn(model, tokenizer, texts, settings)[0].tensors)
         assert max(sizes) == (4 if joint else 2)
         sizes.clear()

@@ -59,9 +59,14 @@ def released(wildcards):
     return checkpoint(STUDY.released(wildcards.run))
 
 
+def naive(wildcards):
+    """Input function: the model that never knew the hazardous facts."""
+    return checkpoint(STUDY.naive.get(wildcards.model))
+
+
 def base_naive(wildcards):
-    """Input function: the model that never knew the hazardous facts, which is read by depth in the base's job."""
-    return checkpoint(STUDY.naive_model) if wildcards.run == "base" else []
+    """Input function: the same, which is read by depth in the base's job."""
+    return naive(wildcards) if wildcards.run == "base" else []
 
 
 def text_source(wildcards):

@@ -1,7 +1,7 @@
-"""A closer look at chosen runs: what they know by depth, how their training went.
+"""A closer look at chosen runs: what they know by depth, what of it is painted over, how their training went.
 
 Needs: the base model, overlays, junk directions, questions; activations and snapshots.
-Makes: {out}/{model}/{run}/depth.parquet, emergence.parquet.
+Makes: {out}/{model}/{run}/depth.parquet, uds.parquet, emergence.parquet.
 """
 
 
@@ -27,6 +27,7 @@ rule measure_depth:
         clearings=lambda wildcards: STUDY.shown(wildcards.run),
         benchmarks=STUDY.questions(),
         split=SETTINGS["split"],
+        hazardous=STUDY.topics,
         dtype=dtype,
         own=contents(base_model, base_naive),
         code=code("measure_depth.py"),
@@ -34,6 +35,37 @@ rule measure_depth:
         "Reading {wildcards.model}/{wildcards.run} by depth"
     script:
         "../scripts/measure_depth.py"
+
+
+rule score_depth:
+    """Let the base go on from what a run's model writes, as it is and cleared, and from what one that never knew does."""
+    input:
+        model=base_model,
+        overlay="<out>/{model}/{run}/overlay.safetensors",
+        junk=junk,
+        benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
+        naive=naive,
+    output:
+        uds="<out>/{model}/{run}/uds.parquet",
+        job="<out>/{model}/{run}/uds.job.json",
+    log:
+        "logs/<out>/{model}/{run}/score_depth.log",
+    conda:
+        "../../envs/score_depth.yaml"
+    resources:
+        **needs("score_depth", gpu=GPU),
+    params:
+        clearings=lambda wildcards: STUDY.patching(wildcards.run),
+        threshold=SETTINGS["measures"]["uds"]["threshold"],
+        benchmarks=STUDY.questions(STUDY.topics),
+        split=SETTINGS["split"],
+        dtype=dtype,
+        own=contents(base_model, naive),
+        code=code("score_depth.py"),
+    message:
+        "Scoring the depth of {wildcards.model}/{wildcards.run}"
+    script:
+        "../scripts/score_depth.py"
 
 
 rule trace_emergence:

@@ -11,7 +11,7 @@ MEASURES = measures.discovered()
 MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # the runs that each measures
 LABELS = {key: SETTINGS[key] for key in ("name", "model", "split")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
-MADE = [name for name in (*STUDY.models, STUDY.naive_model) if name and "path" not in config["models"][name]]
+MADE = [name for name in (*STUDY.models, *STUDY.naive.values()) if "path" not in config["models"][name]]
 # Provenance of every job between the base models and the tables.
 RECORDS = [
     *expand("<out>/{model}/checkpoint.job.json", model=MADE),

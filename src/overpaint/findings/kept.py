@@ -14,16 +14,16 @@ from overpaint.errors import UserError
 from overpaint.report.select import Cell, in_cell, overall
 from overpaint.tables import core
 
-CONFIG = ("study", "clearings")  # what is kept of config.json
+CONFIG = ("study", "clearings", "methods")  # what is kept of config.json
 MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
-    "study", "model", "method", "family", "choice", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric", "quantity", "state", "texts",
-    "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule", "git", "python", "first", "last",
-    *MACHINE, *PACKAGES,
+    "study", "model", "method", "family", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric",
+    "quantity", "state", "texts", "choice", "centring", "mark", "note", "null", "hypothesis", "claim", "test",
+    "verdict", "rule", "git", "python", "first", "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
-SCORED = ("accuracy", "perplexity", "forgotten_accuracy", "recovered_accuracy", "recovered_nll", "spread_accuracy")
-SIMPLE = ("accuracy", "forgotten_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
+SIMPLE = ("accuracy", "forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
+SCORED = (*SIMPLE, "perplexity", "spread_accuracy")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Kept:
 
     tables: by name, as docs/tables.md has them, with fewer rows and columns; `provenance` has a row per kind of job;
         `cells` without variants of a method, which are in `family`.
-    config: `study` and `clearings` of its configuration.    command: what runs it.
+    config: `study`, `clearings` and `methods` of its configuration.    command: what runs it.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -110,10 +110,12 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _scores(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    """Of every cell what the primary clearing and nulls on average do; of the main one of a single model all."""
+    """Of every cell what the primary clearing, on the base too, and nulls on average do; of a lone main one all."""
     whole = table[table.part == "all"].drop(columns=["part", "near_ties"])
     pooled = whole[whole.seed.isin(["", "all"]) & whole.metric.isin(SCORED)]
-    simple = pooled.draw.isna() & pooled.kind.isin(["none", "primary", "null"]) & pooled.metric.isin(SIMPLE)
+    on_base = pooled.kind.eq("control") & ~pooled.other_topic.astype(bool)
+    told = pooled.kind.isin(["none", "primary", "null"]) | on_base
+    simple = pooled.draw.isna() & told & pooled.metric.isin(SIMPLE)
     main = pooled.index.isin(in_cell(pooled, cell).index) if cell and table.model.nunique() == 1 else False
     drawn = pooled.draw.notna() & pooled.metric.eq("recovered_accuracy") & pooled.topic.ne("all")
     simple &= pooled.topic.eq("all") | pooled.role.eq("benign")
@@ -150,10 +152,11 @@ def _provenance(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
 NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "cells": lambda table, cell: table,
     "hypotheses": lambda table, cell: table,
+    "layers": lambda table, cell: table,
     "scores": _scores,
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),
-    "depth": _whole("probe_accuracy probe_shuffled"),
+    "depth": _whole("probe_accuracy probe_shuffled probe_benign"),
     "relearning": _whole("accuracy painted_over displaced gone"),
     "emergence": _whole("forgotten_accuracy recovered_accuracy"),
     "provenance": _provenance,

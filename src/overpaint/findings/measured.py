@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from overpaint.findings.kept import Kept
-from overpaint.findings.phrases import Row, hundredths, percent_interval, value
+from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval, value
 from overpaint.report.sections.finding import clearings
-from overpaint.report.select import Cell, cells, first_or_none, first_where, in_cell, null_draws, overall
+from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
+from overpaint.report.wording import share_of
 from overpaint.tables import statistics
 
 
@@ -40,8 +41,9 @@ def _cell(kept: Kept, cell: Cell) -> dict[str, Any]:
         "unlearned": score(kept, cell, "accuracy"),
         "cleared": score(kept, cell, "accuracy", **after),
         "recovered": score(kept, cell, "recovered_accuracy", **after),
+        "gained": score(kept, cell, "gained_accuracy", **after),
         "likelihood": score(kept, cell, "recovered_nll", **after),
-        "best": dict(zip(drawn.null, drawn.null_best, strict=True)),
+        "best": dict(zip(drawn.null, zip(drawn.null_best, drawn.single_best, strict=True), strict=True)),
         "benign": score(kept, cell, "accuracy", role="benign"),
         "benign_cleared": score(kept, cell, "accuracy", role="benign", **after),
     }
@@ -62,11 +64,13 @@ def cell_of(kept: Kept, quantity: str, **wanted: Any) -> Row:
 
 
 def lost_to_back(kept: Kept, **wanted: Any) -> str:
-    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names."""
-    lost, back = (cell_of(kept, f"{name}_accuracy", **wanted) for name in ("forgotten", "recovered"))
+    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names; `9 → 5 points (1–9)` of one not defined."""
+    names = ("forgotten", "recovered", "gained")
+    lost, back, gained = (cell_of(kept, f"{name}_accuracy", **wanted) for name in names)
     if lost is None or back is None:
         return "–"
-    return f"{hundredths(lost.value)} → {percent_interval(back)}" + (f" *{lost.mark}*" if lost.mark else "")
+    text = points_interval(gained) if np.isnan(back.value) else percent_interval(back)
+    return f"{hundredths(lost.value)} → {text}" + (f" *{lost.mark}*" if lost.mark else "")
 
 
 def gained(kept: Kept) -> int:
@@ -86,14 +90,38 @@ def below_one(kept: Kept) -> tuple[int, int]:
     return int((rows.high < 1).sum()), len(rows)
 
 
+def under_ceiling(kept: Kept) -> tuple[list[float], float]:
+    """Accuracies of the base cleared alike, and by how much recovered fractions up to these differ at most from those.
+
+    Over the cells of which a recovered fraction is defined.
+    """
+    ceilings, apart = [], []
+    for cell in cells(kept.scores):
+        start, after, back = (
+            score(kept, cell, "accuracy"), score(kept, cell, "accuracy", kept.primary),
+            score(kept, cell, "recovered_accuracy", kept.primary),
+        )  # fmt: skip
+        rows = in_cell(kept.scores, cell)
+        rows = ceiling(overall(rows[rows.metric.eq("accuracy")], "hazardous"), kept.config["clearings"], kept.primary)
+        if len(rows) and pd.notna(back.value):
+            ceilings.append(rows.value.iloc[0])
+            apart.append(abs((after.value - start.value) / (ceilings[-1] - start.value) - back.value))
+    return ceilings, max(apart, default=np.nan)
+
+
 def beats(kept: Kept) -> dict[str, Any]:
-    """In which cells the cleared model is above every draw of every null, and in which not, with the p of each null."""
+    """In which cells the cleared model is above every draw of every null, and in which not, with the p of each null.
+
+    Draws are means over seeds; `own`: in how many cells it is above each draw of its own in every seed.
+    """
     rows = kept.nulls.assign(above=kept.nulls.value > kept.nulls.null_best)
-    by_cell = rows.groupby(["model", "layer", "c"], sort=False).above.all()
+    rows = rows.assign(own=rows.seeds_above == rows.seeds)
+    by_cell = rows.groupby(["model", "layer", "c"], sort=False)[["above", "own"]].all()
     rest = [f"{_place(kept, row)} against `{row.null}` (p = {row.p:.2f})" for row in rows[~rows.above].itertuples()]
     draws = rows.groupby("null", sort=False).draws.first()
     texts = [f"{count} `{null}`" for null, count in draws.items()]
-    return {"above": int(by_cell.sum()), "cells": len(by_cell), "not": rest, "draws": texts, "least": rows.draws.max()}
+    found = {"above": int(by_cell.above.sum()), "own": int(by_cell.own.sum()), "cells": len(by_cell), "not": rest}
+    return found | {"draws": texts, "least": rows.draws.max()}
 
 
 def _place(kept: Kept, row: Any) -> str:
@@ -106,6 +134,11 @@ def best_draw(kept: Kept, cell: Cell) -> Row:
     rows = in_cell(kept.scores, cell)
     drawn = null_draws(overall(rows[rows.metric.eq("recovered_accuracy")], "hazardous")).sort_values("value")
     return first_or_none(drawn.iloc[::-1])
+
+
+def best_single(kept: Kept, cell: Cell) -> float:
+    """The largest recovered fraction of a single random draw in a single seed."""
+    return float(in_cell(kept.nulls, cell).single_back.max())
 
 
 def on_average(kept: Kept, null: str) -> list[float]:
@@ -142,13 +175,13 @@ def best(kept: Kept, names: dict[float, str]) -> float:
 
 
 def read_off(kept: Kept, state: str, quantity: str = "probe_accuracy", depth: int | None = None, **wanted: Any) -> Row:
-    """What a probe reads off a state at the start of a block, by default off the final residual.
+    """What a probe reads off a state at the start of a block, by default off the final residual, less one mean.
 
     Of the runs of `study.measures.depth` that in the main cell.
     """
     rows = kept.depth if state in ("base", "naive") else in_cell(kept.depth, kept.cell)
     depth = kept.depth.depth.max() if depth is None else depth
-    return first_where(rows, state=state, quantity=quantity, depth=depth, **wanted)
+    return first_where(rows, **({"centring": "global"} | wanted), state=state, quantity=quantity, depth=depth)
 
 
 def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
@@ -182,17 +215,18 @@ def course(kept: Kept) -> list[dict[str, Any]]:
 
 
 def readable(kept: Kept) -> dict[str, list[float]]:
-    """{model: shares of the answers that a probe reads off the base before each target layer}."""
-    layers = sorted(kept.cells.layer.unique())
+    """{model: shares of the answers that a probe reads off the base before the first block edited for each layer}."""
+    layers, [method] = sorted(kept.cells.layer.unique()), kept.cells.method.unique()
+    first = min(kept.config["methods"][method]["updated"])
     found = {}
     for model in kept.models:
-        rows = [read_off(kept, "base", depth=layer, model=model) for layer in layers]
+        rows = [read_off(kept, "base", depth=layer + first, model=model) for layer in layers]
         found[model] = [np.nan if row is None else row.value for row in rows]
     return found
 
 
 def known_and_back(kept: Kept) -> tuple[float, float, int]:
-    """Rank correlation of what a probe reads before the layer with what comes back, its one-sided p, and the cells.
+    """Rank correlation of what a probe reads before any edit with what comes back, its one-sided p, and the cells.
 
     Over cells without a mark; the study has one c.
     """
@@ -216,6 +250,16 @@ def apart(kept: Kept) -> tuple[int, int]:
     rows = values(kept, "recovered_accuracy", marked=False)
     pairs = [pair for _, here in rows.groupby(["layer", "c"]) for pair in combinations(here.itertuples(), 2)]
     return sum(one.high < other.low or other.high < one.low for one, other in pairs), len(pairs)
+
+
+def contrasts(kept: Kept) -> list[str]:
+    """`layer 3 than at layer 2: 26 points (8 to 44), in 8 of 9 base models`, of all base models or of the only one."""
+    rows = kept.layers[kept.layers.model.eq("all") | (len(kept.models) == 1)]
+    return [
+        f"layer {row.upper} than at layer {row.lower}: {hundredths(row.value)} points ({hundredths(row.low)} to "
+        f"{hundredths(row.high)}), above 0 in {share_of(row)}"
+        for _, row in rows.iterrows()
+    ]
 
 
 def claims(kept: Kept) -> list[dict[str, Any]]:

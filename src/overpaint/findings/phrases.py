@@ -34,6 +34,11 @@ def percent_interval(row: Row) -> str:
     return "–" if _absent(row) else hundredths(row.value) + _ends(row, hundredths)
 
 
+def points_interval(row: Row) -> str:
+    """`5 points (1–9)`, of accuracy."""
+    return "–" if _absent(row) else f"{hundredths(row.value)} points{_ends(row, hundredths)}"
+
+
 def told(row: Row) -> str:
     """`63 % (54 to 72)`, as a sentence has it."""
     if _absent(row):
@@ -113,7 +118,7 @@ def _paragraph(text: str) -> str:
 FILTERS = {
     function.__name__: function
     for function in (
-        fixed, hundredths, with_interval, told, value, span, percents, number_word, p_value,
+        fixed, hundredths, with_interval, points_interval, told, value, span, percents, number_word, p_value,
         listed,
     )
 }  # fmt: skip

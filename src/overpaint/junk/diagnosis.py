@@ -1,6 +1,7 @@
 """Describe the junk directions of a run: how stable, how aligned with u, how much of the shift, how selective."""
 
 import math
+import zlib
 from collections.abc import Iterator
 
 import torch
@@ -24,11 +25,11 @@ def diagnose(
     elsewhere: the first prompts again, at the other position.    scales: length of each topic's control vector.
     A direction that all topics share is described once for each of them.
     """
-    nulls = unit(torch.rand(NULLS, _width(sample), generator=torch.Generator().manual_seed(seed + 1)))
+    nulls = unit(torch.rand(NULLS, _width(sample), generator=fresh("junk")))
     estimates, other, *halves = map(_estimate, (sample, elsewhere, *_halves(sample, seed)))
     rows = []
     for topic, shift in sample.shifts().items():
-        described = {"topic": dict(_of_shift(topic, shift, sample, scales))}
+        described = {"topic": dict(_of_shift(topic, shift)) | dict(_of_size(topic, sample, held_out, scales))}
         for name, directions in estimates.items():
             direction = _row(directions, topic)
             if direction is None:
@@ -73,6 +74,11 @@ def depths(
     return [dict(zip(("topic", "depth", "other_depth", "quantity", "value"), row, strict=True)) for row in rows]
 
 
+def fresh(name: str) -> torch.Generator:
+    """What null vectors are drawn from: seeded by a name, as by a small number they would be the u of a run."""
+    return torch.Generator().manual_seed(zlib.crc32(f"nulls of {name}".encode()))
+
+
 def rank1_share(shift: Tensor) -> float:
     """Share of the paired differences' uncentred variance [prompts, width] that their mean explains."""
     variance = shift.pow(2).sum(1).mean()
@@ -108,14 +114,21 @@ def _estimate(sample: Sample) -> dict[str, dict[str, Tensor]]:
     return {name: function(sample) for name, function in ESTIMATORS.items()}
 
 
-def _of_shift(topic: str, shift: Tensor, sample: Sample, scales: dict[str, float]) -> Iterator[tuple[str, Value]]:
-    """Quantities of the shift itself, whatever the estimator."""
-    yield "rank1_share", (rank1_share(shift), *NOTHING)
+def _of_shift(topic: str, shift: Tensor) -> Iterator[tuple[str, Value]]:
+    """How few directions the shift on the fitting prompts has, whatever the estimator."""
     for k in (1, 2, 4, 8):
         yield f"explained_top{k}", (explained(shift, k), *NOTHING)
+
+
+def _of_size(topic: str, sample: Sample, held_out: Sample, scales: dict[str, float]) -> Iterator[tuple[str, Value]]:
+    """How much of the shift is one vector, and how far it went, on the fitting and on held-out prompts (`_held`)."""
+    for end, prompts in (("", sample), ("_held", held_out)):
+        yield f"rank1_share{end}", (rank1_share(prompts.shifts()[topic]), *NOTHING)
+        if topic in sample.controls:
+            for quantity, rows in (("attained", prompts.run[topic]), ("attained_base", prompts.base[topic])):
+                along = float((rows @ sample.controls[topic]).mean())
+                yield f"{quantity}{end}", (along / scales[topic], *NOTHING)
     if topic in sample.controls:
-        for quantity, rows in (("attained", sample.run[topic]), ("attained_base", sample.base[topic])):
-            yield quantity, (float((rows @ sample.controls[topic]).mean()) / scales[topic], *NOTHING)
         yield "c_in_norms", (scales[topic] / float(sample.base[topic].norm(dim=1).mean()), *NOTHING)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from overpaint.junk.diagnosis import NOTHING, NULLS, centre, with_null
+from overpaint.junk.diagnosis import NOTHING, NULLS, centre, fresh, with_null
 from overpaint.junk.directions import Junk, orthonormal, unit
 from overpaint.models.overlay import Overlay
 from overpaint.models.parts import attention, blocks, last_matrix, mlp, parameter_names
@@ -32,7 +32,6 @@ def analyse(
     changed: dict[str, Tensor],
     axes: dict[str, int],
     directions: dict[str, dict[str, Tensor]],
-    seed: int = 0,
 ) -> list[dict]:
     """Rows {tensor, topic, quantity, value, null_low, null_high} of every changed tensor; see docs/tables.md.
 
@@ -44,7 +43,7 @@ def analyse(
         change = after.float() - base[name].float()
         quantities = [("all", "relative_change", (relative(change, base[name].float()), *NOTHING))]
         if name in axes and change.any():
-            quantities += _spectrum(change.movedim(axes[name], 0).flatten(1), directions, seed)
+            quantities += _spectrum(change.movedim(axes[name], 0).flatten(1), directions)
         rows += [
             {"tensor": name, "topic": topic, "quantity": quantity, "value": value, "null_low": low, "null_high": high}
             for topic, quantity, (value, low, high) in quantities
@@ -79,7 +78,7 @@ def removed_share(gram: Tensor, basis: Tensor) -> float:
 
 
 def _spectrum(
-    matrix: Tensor, directions: dict[str, dict[str, Tensor]], seed: int
+    matrix: Tensor, directions: dict[str, dict[str, Tensor]]
 ) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
     """(topic, quantity, value with its null) of a change [width, n]; the width is that of the stream.
 
@@ -91,7 +90,7 @@ def _spectrum(
     for k, share in enumerate((energies / energies.sum())[:TOP].tolist(), 1):
         yield "all", f"share_{k}", (share, *NOTHING)
     yield "all", "effective_rank", (effective_rank(energies), *NOTHING)
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = fresh("weights")
     nulls = unit(torch.rand(NULLS, len(left), generator=generator))
     for kind, by_topic in directions.items():
         for topic, direction in by_topic.items():

@@ -157,9 +157,15 @@ def unembed(model: nn.Module, states: Tensor) -> Tensor:
 
     The model runs with every block skipped, so that whatever it does after them is done.
     """
-    chain, inputs = blocks(model), {"inputs_embeds": states[:, None]}
-    with _skip(chain), edit_input(chain[0], lambda _: states[:, None]):
-        return model(**inputs, use_cache=False).logits[:, 0]
+    return logits_from(model, len(blocks(model)) - 1, states[:, None])[:, 0]
+
+
+@torch.no_grad()
+def logits_from(model: nn.Module, block: int, hidden: Tensor) -> Tensor:
+    """The logits [batch, tokens, vocabulary] of a model whose `block` has returned `hidden` [batch, tokens, width]."""
+    chain = blocks(model)
+    with _skip(chain[: block + 1]), edit_input(chain[0], lambda _: hidden):
+        return model(inputs_embeds=hidden, use_cache=False).logits
 
 
 def _stop(hidden: Tensor) -> Tensor:

@@ -61,22 +61,29 @@ def output_projection(block: nn.Module) -> nn.Parameter:
 PROJECTIONS = {"mlp": down_projection, "attention": output_projection}
 
 
-def trained_parameters(model: nn.Module, layer: int, updated: list[int], projections: list[str]) -> list[nn.Parameter]:
-    """The matrices that a method trains: `projections` of the blocks `updated`, counted from `layer` (0, -1, ...)."""
+def trained_parameters(
+    model: nn.Module, layer: int, updated: list[int] | str, projections: list[str]
+) -> list[nn.Parameter]:
+    """The matrices that a method trains: `projections` of the blocks `updated`, counted from `layer` (0, -1, ...).
+
+    `all` in the place of blocks is every weight of every block.
+    """
+    chain = blocks(model)
+    if updated == "all":
+        return list(chain.parameters())
     unknown = [name for name in projections if name not in PROJECTIONS]
     if unknown:
         raise UserError(f"There is no projection {unknown[0]!r}: use any of {', '.join(PROJECTIONS)} in `projections`.")
-    chain = blocks(model)
     return [PROJECTIONS[name](chain[layer + offset]) for offset in sorted(updated) for name in projections]
 
 
-def check_layer(model: nn.Module, layer: int, updated: list[int]) -> None:
+def check_layer(model: nn.Module, layer: int, updated: list[int] | str) -> None:
     """Refuse a layer whose `updated` blocks, counted from it, do not all exist."""
-    count = len(blocks(model))
-    if not -min(updated) <= layer < count:
+    count, first = len(blocks(model)), 0 if updated == "all" else -min(updated)
+    if not first <= layer < count:
         raise UserError(
             f"Layer {layer} is outside the model: with updated blocks {updated} and {count} blocks in the model choose "
-            f"layers from {-min(updated)} to {count - 1} in `study.runs`."
+            f"layers from {first} to {count - 1} in `study.runs`."
         )
 
 

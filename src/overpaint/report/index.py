@@ -13,7 +13,7 @@ from overpaint.report.pages import page_html, write_text
 from overpaint.report.section import warning
 from overpaint.report.sections import measured, provenance
 from overpaint.report.sections.finding import accuracy, checks, headline
-from overpaint.report.sections.map import claims
+from overpaint.report.sections.map import claims, layers
 from overpaint.report.view import View, load
 
 
@@ -35,6 +35,7 @@ def render_index(
         "headline": headline.show(views),
         "verdict": claims.sentence(views),
         "claims": claims.final(views),
+        "layers": layers.sentence(views),
         "checks": checks.show(views),
         "measured": measured.show(views),
         "tables": sorted(views[0].tables),

@@ -1,5 +1,6 @@
 """Rows of the tidy tables: of a cell, of a clearing, of null directions, seeds pooled."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -94,10 +95,23 @@ def cleared_by(rows: pd.DataFrame, clearing: str) -> pd.DataFrame:
     return rows[rows.clearing.eq(clearing) & rows.draw.isna() & rows.other_topic.eq(False)]
 
 
+def ceiling(rows: pd.DataFrame, clearings: Mapping[str, dict], primary: str) -> pd.DataFrame:
+    """Rows of the base cleared as the primary clearing does, by its settings: how much clearing itself takes."""
+    wanted = clearings.get(primary, {}) | {"on_base": True}
+    return rows[rows.clearing.isin([name for name, settings in clearings.items() if settings == wanted])]
+
+
 def null_draws(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of single null directions: each draw, and of a null without draws its only row."""
     rows = frame[frame.kind == "null"]
     return rows[rows.draw.notna() | ~rows.clearing.isin(rows.clearing[rows.draw.notna()])]
+
+
+def seeds_above(rows: pd.DataFrame, primary: str) -> tuple[int, int]:
+    """In how many single seeds of a cell the primary clearing beats each null of that seed, and of how many."""
+    rows = overall(rows[rows.metric.eq("accuracy") & rows.seed.ne("all")], "hazardous")
+    best = null_draws(rows).groupby("seed").value.max()
+    return int((cleared_by(rows, primary).set_index("seed").value.reindex(best.index) > best).sum()), len(best)
 
 
 def first_where(rows: pd.DataFrame, **wanted: str) -> pd.Series | None:

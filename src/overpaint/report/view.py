@@ -1,7 +1,7 @@
 """What a report shows: the tables of one model and one unlearning method."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from overpaint.errors import UserError
 from overpaint.report.select import Cell, cells, main_cell
 from overpaint.report.wording import method_label
 from overpaint.tables import TABLES
+
+OF_FAMILY = ("cells", "uds")  # tables that are also shown of variants of a method
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,11 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
+        updated: the blocks that the method trains, counted from the layer; of one that names none the layer's own.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
-        family: the rows of `cells` of the method and of its variants.
+        family: the rows of `cells` and `uds` of the method and of its variants, by the name of the table.
     """
 
     model: str
@@ -38,7 +41,8 @@ class View:
     clearings: Mapping[str, dict]
     tables: Mapping[str, pd.DataFrame]
     parts: pd.DataFrame
-    family: pd.DataFrame
+    family: Mapping[str, pd.DataFrame]
+    updated: Sequence[int] = (0,)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name == "tables":
@@ -118,7 +122,13 @@ def _view(
         return table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
 
     mine = {name: shown(table) for name, table in frames.items() if "method" in table}
-    family = frames["cells"][frames["cells"].model.eq(model) & frames["cells"].family.eq(method)]
+    methods = frames["cells"].method[frames["cells"].family == method].unique()
+    family = {
+        name: frames[name][frames[name].model.eq(model) & frames[name].method.isin(methods)] for name in OF_FAMILY
+    }
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
-    return View(model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine}, shown(parts), family)
+    updated = config.get("methods", {}).get(method, {}).get("updated", [0])
+    return View(
+        model, method, primary, cell, cell == main, folder, clearings, {**frames, **mine}, shown(parts), family, updated
+    )

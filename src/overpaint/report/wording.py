@@ -91,6 +91,13 @@ def counts(rows: pd.DataFrame) -> str:
     return listed([f"{int(overall(rows, role).n.max())} {role}" for role in roles(rows)])
 
 
+def share_of(row: pd.Series) -> str:
+    """`8 of 9 base models`, or `99.9 % of resamples`, of a row of the table of layers."""
+    if row.models > 1:
+        return f"{round(row.above * row.models)} of {int(row.models)} base models"
+    return f"{100 * row.above:.1f} % of resamples"
+
+
 def per_model(rows: pd.DataFrame, metric: str, primary: str, form: Callable[[float], str], base: bool = True) -> str:
     """`base 0.25 (...), unlearned 0.36 (...) and cleared 0.17 (...)` of one metric."""
     rows = rows[rows.metric == metric]

@@ -18,7 +18,8 @@ from overpaint.sources.texts import PARTS, read_rows
 class Question:
     """One question.
 
-    unit: the fact or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
+    unit: the entity or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
+    part: whether the study's corpora tell of it, "" where that is not known.
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.

@@ -45,8 +45,9 @@ def check(config: dict[str, Any]) -> None:
             for key, kind in sweep.CATALOGUES.items():
                 if key in entry:
                     _known(config, kind, f"{catalogue}.{name}.{key}", [entry[key]])
-    for name in sweep.naive_model(config):
+    for name in sweep.naive_models(config).values():
         _known(config, "models", "study.naive_model", [name])
+    _known(config, "clearings", "study.measures.uds.nulls", study["measures"]["uds"]["nulls"])
     _check_worlds(config)
     _check_models(config)
     _check_methods(config)
@@ -216,16 +217,23 @@ def _weights(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_naive(config: dict[str, Any]) -> None:
-    """Refuse a naive model that is the base model, or of another world than the study's model."""
-    for name in sweep.naive_model(config):
-        if name in as_list(config["study"]["model"]):
+    """Refuse a naive model that is a base model, of another world than its base model, or of a model not studied."""
+    models = as_list(config["study"]["model"])
+    for model, name in sweep.naive_models(config).items():
+        if model not in models:
+            raise UserError(
+                f"study.naive_model has one for {shown(model)}, which study.model does not list: use "
+                f"{', '.join(models)}."
+            )
+        if name in models:
             raise UserError(
                 f"study.naive_model names {name!r}, the base model itself: name one that was not taught, or none."
             )
-        entries = (config["models"][model] for model in (name, *as_list(config["study"]["model"])))
-        if len({entry["world"] for entry in entries if "world" in entry}) > 1:
+        worlds = {config["models"][each]["world"] for each in (name, model) if "world" in config["models"][each]}
+        if len(worlds) > 1:
             raise UserError(
-                f"study.naive_model names {name!r}, of another world than study.model: leave it empty, or change it."
+                f"study.naive_model names {name!r}, of another world than study.model {model!r}: leave it empty, or "
+                "name one for each model, as {model: naive model}."
             )
 
 

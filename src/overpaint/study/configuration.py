@@ -58,6 +58,8 @@ RENAMED_VALUES = {"study.split": {"report": "test"}}
 
 def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     """The configuration with every default filled in. Raises UserError for the first thing that is wrong with it."""
+    check_plain(config, "Configuration")
+    config = sweep.with_inherited(config)
     schema = _valid(config, schema_path, "Configuration")
     checkout = schema_path.resolve().parents[2]
     inherited = _read(checkout / "config.yaml")["study"]
@@ -80,6 +82,7 @@ def read_preregistration(config: dict[str, Any], schema_path: Path) -> dict[str,
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"study.preregistration: {path} cannot be read ({' '.join(str(error).split())}).") from error
+    check_plain(plan, str(path))
     _valid(plan, schema_path, str(path))
     if not _is_date(plan["written"]):
         raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
@@ -118,7 +121,6 @@ def _is_date(text: str) -> bool:
 
 def _valid(data: Any, schema_path: Path, name: str) -> dict[str, Any]:
     """The schema, if `data` is as it says; `name` is that of the file in what is said otherwise."""
-    check_plain(data, name)
     _check_renamed(data, name)
     schema = schema_of(schema_path)
     every = Validator(schema).iter_errors(data)

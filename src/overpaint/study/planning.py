@@ -78,7 +78,7 @@ def _check_layers(config: dict[str, Any]) -> None:
     for name, choice in product(as_list(config["study"]["model"]), choices):
         count = counts[name]
         updated = config["methods"][choice["method"]].get("updated", [0])
-        first = -min(updated)
+        first = 0 if updated == "all" else -min(updated)
         if choice["layer"] < first or (count and choice["layer"] >= count):
             raise UserError(
                 f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
@@ -104,7 +104,8 @@ def _check_clearings(config: dict[str, Any]) -> None:
     lacking = {}
     if all(config["prompts"][name]["topic"] in hazardous for name in study["prompts"]):
         lacking["benign"] = "a benign prompt set: list one in study.prompts"
-    without = [not sweep.GIVES_U[config["methods"][name]["kind"]] for name in used_methods(study)]
+    methods = used_methods(study)
+    without = [name for name in methods if not sweep.GIVES_U[config["methods"][name]["kind"]]]
     primary = config["clearings"][study["headline"]["clearing"]]
     null = primary["direction"] in sweep.NULLS
     if primary["direction"] == "none" or null or primary["on_base"]:
@@ -112,8 +113,8 @@ def _check_clearings(config: dict[str, Any]) -> None:
             f"study.headline.clearing is {study['headline']['clearing']!r}, which brings back nothing of the junk's "
             "own: name a clearing of another direction, of the unlearned model."
         )
-    if all(without) or (any(without) and "u" in sweep.needs_of(primary)):
-        lacking["u"] = "saved control vectors, which a released model does not come with: use another direction"
+    if without == methods or (without and "u" in sweep.needs_of(primary)):
+        lacking["u"] = f"saved control vectors, which {', '.join(without)} has none of: use another direction"
     runs = _settings(config)
     meant = [entry for entry in study["evaluate"] if any(sweep.for_run(entry, run) for run in runs)]
     for name in dict.fromkeys([*evaluated({"evaluate": meant}, "clearings"), *study["measures"]["coherence"]["nulls"]]):
@@ -141,7 +142,7 @@ def _check_evaluated(config: dict[str, Any], inherited: list[dict]) -> None:
     runs = _settings(config)
     for number, entry in enumerate(config["study"]["evaluate"]):
         meant = [run for run in runs if sweep.for_run(entry, run)]
-        for key in ("layer", "c"):
+        for key in ("method", "layer", "c"):
             for value in as_list(entry.get(key, [])) if entry not in inherited else ():
                 if value not in [run[key] for run in meant]:
                     valid = ", ".join(dict.fromkeys(str(run[key]) for run in runs))

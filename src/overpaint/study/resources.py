@@ -49,6 +49,7 @@ NEEDS = {
     "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1275 MB, 1032 s
     "complete_prompts": Need(700, copies=1.5, minutes_per_gb=5),  # 1051 MB, 18 s
     "measure_depth": Need(700, copies=1.5, minutes_per_gb=10),
+    "score_depth": Need(700, copies=3, minutes_per_gb=30),  # the naive model beside the run's
     "relearn": Need(1000, copies=6, minutes_per_gb=60),  # weights twice, gradients, two moments
     "measure_perturbations": Need(700, copies=3.5, minutes_per_gb=60),  # weights, as they were, and as they become
     "trace_emergence": Need(700, copies=1.5, minutes_per_gb=60),

@@ -16,7 +16,7 @@ class Study:
     runs: {run path: settings}, `base` first; those that `study.measures.emergence` lists keep snapshots.
     unlearned: the runs but `base`.
     families: {method: the one whose variant it is, or itself}; pages show variants beside it.
-    depth, relearned, perturbed, emerging: the runs that are looked into.
+    depth, relearned, patched, perturbed, emerging: the runs that are looked into.
     prefix_of: {run: name of the prefix that it shares}; prefixes: {name: settings}.
     texts: {catalogue/name: entry, with the `kind` of its rows}.
     megabytes: {model: MB of its weights}.
@@ -29,6 +29,7 @@ class Study:
         self.depth = sweep.picked(config, self.settings["measures"]["depth"]["runs"])
         self.relearned = sweep.picked(config, self.settings["measures"]["relearning"]["runs"])
         self.perturbed = sweep.picked(config, self.settings["measures"]["perturbations"]["runs"])
+        self.patched = sweep.picked(config, self.settings["measures"]["uds"]["runs"])
         self.emerging = sweep.picked(config, self.settings["measures"]["emergence"]["runs"])
         self.families = sweep.families(config)
         self.runs = sweep.expand_runs(self.settings["runs"], config["methods"])
@@ -56,9 +57,9 @@ class Study:
         return [name for name, entry in self.chosen["models"].items() if "world" in entry]
 
     @property
-    def naive_model(self) -> str | None:
-        """The model that never knew the hazardous facts, where the study looks into runs beside it."""
-        return next(iter(sweep.naive_model(self.config)), None)
+    def naive(self) -> dict[str, str]:
+        """{base model: the one that never knew the hazardous facts}, where the study looks into runs beside it."""
+        return sweep.naive_models(self.config)
 
     def evaluation(self, run: str) -> list[dict[str, list[str]]]:
         """What a run is evaluated on, as `study.evaluate` says; the base model on everything, uncleared."""
@@ -76,6 +77,10 @@ class Study:
     def coherence_nulls(self, run: str) -> dict[str, dict]:
         """{clearing: settings} whose completions are measured beside those that are shown."""
         return self._clearings([] if run == "base" else self.settings["measures"]["coherence"]["nulls"])
+
+    def patching(self, run: str) -> dict[str, dict]:
+        """{clearing: settings} under which what a run's model writes is given to the base: none, the primary, nulls."""
+        return self.shown(run) | self._clearings(self.settings["measures"]["uds"]["nulls"])
 
     def _clearings(self, names: list[str]) -> dict[str, dict]:
         return {name: self.config["clearings"][name] for name in names}

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from difflib import get_close_matches
+from functools import reduce
 from itertools import product
+from operator import or_
 from typing import Any
 
 from overpaint.declared import declared, decorated
@@ -14,6 +16,7 @@ PREFIX = (
     "layer", "updated", "projections", "steps", "batch", "max_tokens", "forget_max_tokens", "max_batches", "min_chars",
     "shuffle",
 )  # fmt: skip
+BESIDE_NAIVE = ("depth", "relearning", "perturbations", "uds")  # measures that look into the naive model too
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
 DIRECTIONS = {"none": {}} | decorated("junk/clearing.py", "direction")
 NULLS = [name for name, own in DIRECTIONS.items() if own.get("null")]  # they know nothing of the hazardous texts
@@ -47,12 +50,43 @@ class Runs(dict):
         raise UserError(f"The study has no run {run}: add it to `study.runs`, or ask for one of its runs, as {near}.")
 
 
+def with_inherited(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration, each method with what the one that its `like` names has and it has not.
+
+    `like` stays in the entry, where it says whose variant a method is; it is no setting of a run.
+    """
+    methods = config.get("methods")
+    if not isinstance(methods, dict):
+        return config
+    lines = {name: [methods[one] for one in reversed(_line(methods, name))] for name in methods}
+    merged = {name: reduce(or_, line) for name, line in lines.items() if all(isinstance(e, dict) for e in line)}
+    return config | {"methods": methods | merged}
+
+
+def _line(methods: dict[str, Any], name: str) -> list[str]:
+    """A method, the one that it is like, the one that this is like, and so on."""
+    line = [name]
+    while isinstance(entry := methods[line[-1]], dict) and "like" in entry:
+        like, where = entry["like"], f"methods.{line[-1]}.like is {repr(entry['like']):.80}"
+        if not isinstance(like, str) or like not in methods:
+            raise UserError(f"{where}, which `methods` does not define: use one of {', '.join(map(str, methods))}.")
+        if like in line:
+            raise UserError(f"{where}, which starts from {line[-1]!r} itself: let one of them say its `kind`.")
+        line.append(like)
+    return line
+
+
+def own_settings(method: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a method's entry, however it is written."""
+    return {key: value for key, value in method.items() if key != "like"}
+
+
 def expand_runs(grids: list[dict[str, Any]], methods: dict[str, dict]) -> Runs:
     """The runs of all grids, `base` first; settings are the method's with layer, c and seed added."""
     runs = Runs(base={"kind": "base", "method": "base"})
     ordered = ({key: grid[key] for key in ("method", "layer", "c", "seed")} for grid in grids)
     for choice in (choice for grid in ordered for choice in expand_grid(grid)):
-        runs[run_path(choice)] = methods[choice["method"]] | choice
+        runs[run_path(choice)] = own_settings(methods[choice["method"]]) | choice
     return runs
 
 
@@ -62,11 +96,15 @@ def picked(config: dict[str, Any], grids: list[dict[str, Any]]) -> list[str]:
     return [run for run in expand_runs(grids, config["methods"]) if run != "base" and run in runs]
 
 
-def naive_model(config: dict[str, Any]) -> list[str]:
-    """The model that never knew the hazardous facts, where the study names one and looks into runs beside it."""
-    study = config["study"]
-    looked = any(picked(config, study["measures"][name]["runs"]) for name in ("depth", "relearning", "perturbations"))
-    return [study["naive_model"]] if study["naive_model"] and looked else []
+def naive_models(config: dict[str, Any]) -> dict[str, str]:
+    """{base model: the one that never knew the hazardous facts}, where the study names one and looks into runs beside
+    it."""
+    study, measures = config["study"], config["study"]["measures"]
+    if not any(picked(config, measures[name]["runs"]) for name in BESIDE_NAIVE):
+        return {}
+    named = study["naive_model"]
+    by_model = named if isinstance(named, dict) else dict.fromkeys(as_list(study["model"]), named)
+    return {model: name for model, name in by_model.items() if name}
 
 
 def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -130,8 +168,8 @@ def texts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def for_run(entry: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Whether an entry of `study.evaluate` is for a run's layer and c."""
-    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("layer", "c"))
+    """Whether an entry of `study.evaluate` is for a run's method, layer and c."""
+    return all(settings[key] in as_list(entry.get(key, settings[key])) for key in ("method", "layer", "c"))
 
 
 def evaluation_plan(config: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, list[str]]]:
@@ -212,7 +250,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     names = {
         "models": [
             *as_list(study["model"]),
-            *naive_model(config),
+            *naive_models(config).values(),
             *released(config).values(),
         ],
         **used_texts(study),
@@ -226,6 +264,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
     }
     study = study | {"measures": {name: settings | runs.get(name, {}) for name, settings in study["measures"].items()}}
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
+    used["methods"] = {name: own_settings(method) for name, method in used["methods"].items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]
     for key, catalogue in CATALOGUES.items():
         used[catalogue] = {entry[key]: config[catalogue][entry[key]] for entry in entries if key in entry}

@@ -2,6 +2,6 @@
 
 # The tables that every study has, beside those of what it measures.
 TABLES = (
-    "cells", "hypotheses", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights", "history",
-    "completions", "provenance", "costs",
+    "cells", "hypotheses", "layers", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights",
+    "history", "completions", "provenance", "costs",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from overpaint.tables import core, scores, statistics
 from overpaint.tables.core import NONE, TOGETHER, Study
 
 SIGNS = {"accuracy": 1, "nll": -1}  # of what is better
+NO_SINGLES = dict.fromkeys(["seeds", "seeds_above", "single_best", "single_back"], np.nan)
 LABELS = ["topic", "role", "clearing", "kind", "other_topic", "benchmark"]
 
 
@@ -15,7 +16,8 @@ def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
 
     A draw pooled over seeds is the mean over seeds of their draws of that number, as the clearing is of theirs. z and p
     of accuracy and nll are those of the recovered fractions, to which they are in proportion, and are defined where
-    these are not. A family is fair to clearings of its own target, scope and rank.
+    these are not. A family is fair to clearings of its own target, scope and rank. Means of draws over seeds spread
+    less than the draws do: what these reach by themselves stands beside them.
     """
     recovered = scores[(scores.role == "hazardous") & scores.metric.isin(SIGNS) & scores.method.ne("base")]
     recovered = recovered[recovered.part == "all"]
@@ -35,7 +37,25 @@ def nulls(scores: pd.DataFrame, study: Study) -> pd.DataFrame:
                     | {"null_best": sign * draws.max(), "z": z, "p": p}
                 )
     numbers = ["value", "draws", "null_mean", "null_sd", "null_best", "z", "p"]
-    return core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "metric", "null", *numbers]))
+    table = core.typed(pd.DataFrame(rows, columns=[*core.RUN, *LABELS, "metric", "null", *numbers]))
+    return table.merge(_of_single_draws(table, scores), how="left") if len(table) else table.assign(**NO_SINGLES)
+
+
+def _of_single_draws(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """What single draws in single seeds reach, and in how many seeds a clearing is above each of its own: by cell."""
+    drawn = scores[scores.draw.notna() & scores.kind.eq("null") & scores.metric.str.startswith("recovered_")]
+    drawn = drawn.assign(metric=drawn.metric.str.removeprefix("recovered_"), null=drawn.clearing)
+    keys = [*core.RUN, "topic", "role", "benchmark", "metric", "null"]
+    back = drawn.groupby(keys, dropna=False).value.max().rename("single_back").reset_index()
+    single, sign = table.merge(back, on=keys, how="left"), table.metric.map(SIGNS)
+    single = single.assign(
+        seeds_above=sign * single.value > sign * single.null_best, single_best=sign * single.null_best, sign=sign
+    )
+    cell = [name for name in [*core.RUN, *LABELS, "metric", "null"] if name != "seed"]
+    of_cell = single[single.seed != "all"].groupby(cell, dropna=False)
+    counted = {"seeds": ("seed", "size"), "seeds_above": ("seeds_above", "sum"), "sign": ("sign", "first")}
+    found = of_cell.agg(**counted, single_best=("single_best", "max"), single_back=("single_back", "max"))
+    return found.assign(single_best=found.sign * found.single_best).drop(columns="sign").reset_index()
 
 
 def mcnemar(answers: dict[str, pd.DataFrame], study: Study) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from overpaint.tables import comparisons, core, scores, verdicts
+from overpaint.tables import comparisons, core, layers, scores, verdicts
 from overpaint.tables.core import GIVEN, Study
 
 Frames = dict[str, dict[str, pd.DataFrame]]  # by kind of file and run; weights are of all runs together
@@ -26,7 +26,7 @@ def gather(
         for model in models
     ]
     made = {name: core.joined(part[name] for part in parts) for name in parts[0]}
-    made["hypotheses"] = verdicts.together(made["hypotheses"])
+    made |= {name: module.together(made[name]) for name, module in (("hypotheses", verdicts), ("layers", layers))}
     jobs = core.provenance(given["jobs"], given["before"])
     return made | {"provenance": jobs, "costs": core.costs(jobs)}
 
@@ -64,6 +64,7 @@ def _of_model(read: Frames, study: Study, plan: dict) -> dict[str, pd.DataFrame]
     return {
         "cells": cells,
         "hypotheses": verdicts.judge(cells, nulls, mcnemar, plan),
+        "layers": layers.layers(read["answers"], cells, study),
         "scores": scored,
         "nulls": nulls,
         "mcnemar": mcnemar,

@@ -169,6 +169,8 @@ def _estimates(
         estimates["forgotten_accuracy"] = statistics.mean(known_right - right)
     if cleared:
         start = stack(runs, NONE, names, "correct")
+        if how.draw == TOGETHER:
+            estimates["gained_accuracy"] = statistics.mean(right - start)
         estimates |= _recovered("accuracy", known_right, start, _fits(runs, how, names, "correct"))
         estimates |= _recovered("nll", base_nll, unlearned, _fits(runs, how, names, "nll"))
     return {metric: (count, value) for metric, value in estimates.items()}

@@ -9,13 +9,17 @@ base model is one model, and is not resampled. With 3 seeds percentiles know lit
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 REPEATS = 2000
 UNDEFINED = "undefined: the gap to base is within 2 standard errors"
+# Just past that, percentiles of a ratio fail: some resamples have next to no gap. Up to LOOSE standard errors the
+# interval is Fieller's, and where this is wider than WIDEST, all that was lost, points of accuracy say more.
+LOOSE, WIDEST = 4, 1
+WIDE = "undefined: its interval is wider than all that was lost"
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,26 @@ def recovered_fraction(base: np.ndarray, unlearned: np.ndarray, cleared: np.ndar
     """(cleared - unlearned) / (base - unlearned) of means over [seeds, units], paired by unit and seed.
 
     cleared may be [seeds, fits, units], of directions fitted on resamples of their prompts. Undefined (NaN with a
-    note) where the gap between base and unlearned is within 2 of its standard errors of zero.
+    note) where the gap between base and unlearned is within 2 of its standard errors of zero, or within `LOOSE` and
+    Fieller's interval is wider than `WIDEST`.
     """
-    return _fraction(base, unlearned, means(cleared))
+    found, start = _fraction(base, unlearned, means(cleared)), means(unlearned)
+    gap = means(base) - start
+    if np.isnan(found.value) or abs(gap[0]) > LOOSE * gap[1:].std(ddof=1):
+        return found
+    low, high = fieller(means(cleared) - start, gap)
+    return Estimate(np.nan, np.nan, np.nan, WIDE) if high - low > WIDEST else replace(found, low=low, high=high)
+
+
+def fieller(above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+    """Ends of Fieller's 95 % set (1954) of a ratio of means, from these in the sample and in its resamples.
+
+    All t at which above - t below is within 1.96 standard errors of 0: an interval where `below` is further from it.
+    """
+    (var_above, both), (_, var_below) = 1.96**2 * np.cov(above[1:], below[1:])
+    a, b, c = below[0] ** 2 - var_below, above[0] * below[0] - both, above[0] ** 2 - var_above
+    root = np.sqrt(max(b * b - a * c, 0.0))
+    return float((b - root) / a), float((b + root) / a)
 
 
 def spread_of_fits(base: np.ndarray, unlearned: np.ndarray, cleared: np.ndarray) -> Estimate:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from overpaint.tables import core
 
-OF_SCORES = ("forgotten_accuracy", "recovered_accuracy", "recovered_nll")
-OF_JUNK = ("attained", "rank1_share", "c_in_norms")
+OF_SCORES = ("forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")
+OF_JUNK = ("attained", "attained_held", "rank1_share", "rank1_share_held", "c_in_norms")
 CELL = ["model", "method", "layer", "c"]
 CELLS = [*core.RUN, "family", "topic", "mark", "choice", "quantity", "value", "low", "high", "note"]
 CHOSEN, OVER = "chosen", "over budget"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,10 @@ from transformers import PreTrainedTokenizerBase
 from overpaint.errors import UserError
 from overpaint.models.hooks import run_up_to
 from overpaint.models.tensors import read_tensors, write_tensors
-from overpaint.unlearning.training import Span
+from overpaint.unlearning.methods import Task
+from overpaint.unlearning.span import Span
+
+T = TypeVar("T")  # a batch
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batches(Generic[T]):
     """Batches by number, each made when it is asked for; the same number gives the same batch."""
 
-    make: Callable[[int], Batch]
+    make: Callable[[int], T]
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> T:
         return self.make(index)
 
-    def ordered(self, seed: int | None) -> "Batches":
+    def ordered(self, seed: int | None) -> "Batches[T]":
         """The same batches in an order that `seed` fixes, or as they are."""
         if seed is None:
             return self
@@ -69,12 +73,31 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Prefix:
+class Prefix(Generic[T]):
     """The batches of one training of `steps` steps: forget batches by topic, and retain batches."""
 
-    forget: dict[str, Batches]
-    retain: Batches
+    forget: dict[str, Batches[T]]
+    retain: Batches[T]
     steps: int
+
+    def ordered(self, settings: dict) -> "Prefix[T]":
+        """The batches in the order in which the run with `settings` meets them."""
+        seed = settings["seed"] if settings["shuffle"] else None
+        forget = {topic: batches.ordered(seed) for topic, batches in self.forget.items()}
+        return Prefix(forget, self.retain.ordered(seed), self.steps)
+
+    def at(self, step: int) -> tuple[str, T, T]:
+        """A step's topic, forget and retain batch, as in the reference.
+
+        Topic step mod T, batch step div T of either corpus, starting again after the last.
+        """
+        topic, index = list(self.forget)[step % len(self.forget)], step // len(self.forget)
+        forget, retain = (batches[index % len(batches)] for batches in (self.forget[topic], self.retain))
+        return topic, forget, retain
+
+    def first(self) -> dict[str, T]:
+        """The first batch of each topic and, as `retain`, of the texts to retain."""
+        return {topic: batches[0] for topic, batches in self.forget.items()} | {"retain": self.retain[0]}
 
 
 def batch_texts(texts: list[str], settings: dict, what: str = "A corpus") -> list[list[str]]:
@@ -104,30 +127,57 @@ def compute(
     retain: list[str],
     settings: dict,
     norms: bool,
-) -> Prefix:
-    """The batches that a training with `settings` goes through, each computed when it is asked for.
-
-    Batches that come again are kept; otherwise no more than one of each corpus is in memory.
-    """
+) -> Prefix[Batch]:
+    """The batches that a training with `settings` goes through, up to the first edited block."""
     tokenizer.padding_side, tokenizer.truncation_side = "left", "right"
+
+    def make(texts: list[str], length: int, kept: bool) -> Batch:
+        return _batch(span, tokenizer, texts, length, frozen=kept, norms=norms and not kept)
+
+    return lazily(make, forget, retain, settings)
+
+
+def lazily(
+    make: Callable[[list[str], int, bool], T], forget: dict[str, list[str]], retain: list[str], settings: dict
+) -> Prefix[T]:
+    """The batches that a training with `settings` goes through, each made when it is asked for.
+
+    make: a batch of texts, cut at so many tokens, and whether they are to retain. Batches that come again are kept;
+    otherwise no more than one of each corpus is in memory.
+    """
     topics = {name: batch_texts(texts, settings, f"The corpus on {name}") for name, texts in forget.items()}
     kept = batch_texts(retain, settings, "All that study.retain names")
     steps = step_count(settings, topics, kept)
     rounds = math.ceil(steps / len(topics))
     lengths = dict(zip(topics, per_topic(settings["forget_max_tokens"], len(topics)), strict=True))
 
-    def lazily(batches: list[list[str]], length: int, **wanted: bool) -> Batches:
-        used = batches[: max(1, rounds)]
-        make = lru_cache(len(used) if rounds > len(used) else 1)(
-            lambda i: _batch(span, tokenizer, used[i], length, **wanted)
-        )
-        return Batches(make, len(used))
+    def batches(listed: list[list[str]], length: int, kept: bool) -> Batches[T]:
+        used = listed[: max(1, rounds)]
+        made = lru_cache(len(used) if rounds > len(used) else 1)(lambda i: make(used[i], length, kept))
+        return Batches(made, len(used))
 
     return Prefix(
-        {name: lazily(batches, lengths[name], norms=norms) for name, batches in topics.items()},
-        lazily(kept, settings["max_tokens"], frozen=True),
+        {name: batches(listed, lengths[name], False) for name, listed in topics.items()},
+        batches(kept, settings["max_tokens"], True),
         steps,
     )
+
+
+def of_task(span: Span, task: Task, norms: bool) -> Prefix[Batch]:
+    """The batches of a run in its order: those that were written for all runs, or its own."""
+    if task.prefix:
+        found = read(task.prefix, list(task.forget), span.model.device)
+    else:
+        found = compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
+    return found.ordered(task.settings)
+
+
+def after(span: Span, forget: Batch, retain: Batch) -> tuple[Tensor, Tensor]:
+    """States of both batches after the target layer, in one pass where they are equally long."""
+    if forget.mask.shape != retain.mask.shape:
+        return span(forget.entering, forget.mask), span(retain.entering, retain.mask)
+    joint = span(torch.cat([forget.entering, retain.entering]), torch.cat([forget.mask, retain.mask]))
+    return joint.chunk(2)
 
 
 def per_topic(value: object, count: int) -> list:
@@ -147,16 +197,16 @@ def write(prefix: Prefix, folder: Path) -> None:
             write_tensors(fields, _file(folder, name, index), steps=prefix.steps)
 
 
-def read(folder: Path, topics: list[str], device: torch.device) -> Prefix:
+def read(folder: Path, topics: list[str], device: torch.device) -> Prefix[Batch]:
     """The batches that `write` wrote, each read when it is asked for."""
 
-    def lazily(name: str) -> Batches:
+    def stored(name: str) -> Batches:
         count = len(list(folder.glob(f"{name}-*.safetensors")))
         if not count:
             raise UserError(f"{folder} holds no batches {name!r}: delete the folder and run the study again.")
         return Batches(lru_cache(1)(lambda index: _read(_file(folder, name, index), device)), count)
 
-    forget, retain = {topic: lazily(str(number)) for number, topic in enumerate(topics)}, lazily("retain")
+    forget, retain = {topic: stored(str(number)) for number, topic in enumerate(topics)}, stored("retain")
     _, metadata = read_tensors(_file(folder, "retain", 0), "steps")
     return Prefix(forget, retain, metadata["steps"])
 

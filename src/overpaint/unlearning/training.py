@@ -1,13 +1,12 @@
-"""The training loop of unlearning: only the blocks from the first edited one to the target layer ever run in it.
+"""The training loop of unlearning, which all methods that train share, and what it makes of a model: an overlay."""
 
-Blocks below the first edited one do not change, so what enters it (the prefix) is computed once per batch; the frozen
-targets come from the same states before any update, not from a second model.
-"""
-
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +15,10 @@ from tqdm import tqdm
 
 from overpaint.errors import UserError
 from overpaint.jobs.job import part_folder
-from overpaint.models.hooks import run_span
+from overpaint.models.overlay import Overlay, base_fingerprint
+from overpaint.models.parts import parameter_names
 from overpaint.models.tensors import read_tensors, strip, write_tensors
+from overpaint.unlearning.methods import Task
 
 SAVE_EVERY_S = 60.0  # at most so much of a training is lost when it is cut off
 PROBES = 20  # history is taken at so many even distances over a training
@@ -27,48 +28,28 @@ Snapshots = dict[int, list[Tensor]]  # the trained parameters by the number of s
 
 
 @dataclass(frozen=True)
-class Span:
-    """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`.
-
-    edited: the parameters that the method trains, as they are now.
-    original: what they were, in the same order; `base` runs with these.
-    """
-
-    model: nn.Module
-    start: int
-    layer: int
-    edited: list[nn.Parameter]
-    original: list[Tensor]
-
-    @property
-    def width(self) -> int:
-        """Width of the residual stream."""
-        return self.model.config.get_text_config().hidden_size
-
-    def __call__(self, entering: Tensor, mask: Tensor) -> Tensor:
-        """States after the target layer, from those that enter the first edited block; [batch, tokens, width]."""
-        return run_span(self.model, self.layer, {"attention_mask": mask}, self.start, entering)
-
-    @torch.no_grad()
-    def base(self, entering: Tensor, mask: Tensor) -> Tensor:
-        """The same states of the base model, whatever the training has done so far."""
-        trained = [parameter.data for parameter in self.edited]
-        try:
-            for parameter, original in zip(self.edited, self.original, strict=True):
-                parameter.data = original
-            return self(entering, mask)
-        finally:
-            for parameter, now in zip(self.edited, trained, strict=True):
-                parameter.data = now
-
-
-@dataclass(frozen=True)
 class Step:
     """What one step gives back: the loss, its parts by name, and how many tokens it ran on."""
 
     loss: Tensor
     parts: dict[str, float]
     tokens: int
+
+
+class Loop(Protocol):
+    """The losses and the history of one training.
+
+    lower: what to lower, after the rate, where it diverges; told: what more is said of it then, or nothing.
+    """
+
+    lower: str
+    told: str
+
+    def step(self, step: int) -> Step:
+        """The loss of a step, with its gradient."""
+
+    def probe(self, step: int) -> list[dict]:
+        """Rows {topic, step, quantity, value} after so many steps, the mean norm of activations among them."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +101,37 @@ class Resume:
         kept = {int(name.split("/")[0]) for name in strip(tensors, "snapshot/")}
         snapshots = {at: [tensors[f"snapshot/{at}/{i}"] for i in range(len(parameters))] for at in sorted(kept)}
         return metadata["step"], metadata["history"], snapshots
+
+
+def overlay_of(
+    model: nn.Module,
+    task: Task,
+    edited: list[nn.Parameter],
+    steps: int,
+    loop: Loop,
+    controls: dict | None = None,
+    **more,
+) -> tuple[Overlay, list[dict]]:
+    """Train `edited` by the losses of `loop`; what became of them, and the history.
+
+    controls: control vectors by topic, of methods that have some.    more: what was measured, beside the settings.
+    """
+    settings, names = task.settings, parameter_names(model, edited)
+    base = base_fingerprint(model, names)
+    history, kept = train(
+        edited,
+        loop.step,
+        steps=steps,
+        lr=settings["lr"],
+        probe=loop.probe,
+        diverged=lambda step, parts: _diverged(loop, step, parts),
+        resume=Resume(task.resume, _key(task, base)) if task.resume else None,
+        snapshots=settings.get("snapshots", 0),
+    )
+    tensors = {name: parameter.detach().clone() for name, parameter in zip(names, edited, strict=True)}
+    snapshots = {step: dict(zip(names, matrices, strict=True)) for step, matrices in kept.items()}
+    recorded = settings | {"dtype": str(model.dtype).removeprefix("torch.")} | more
+    return Overlay(tensors, controls or {}, recorded, base, snapshots), history
 
 
 def train(
@@ -176,6 +188,29 @@ def masked_mse(output: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """Squared error averaged over the counted tokens and the width; `target` broadcasts over tokens."""
     target = target.expand_as(output)
     return F.mse_loss(output, target) if counted.all() else F.mse_loss(output[counted], target[counted])
+
+
+def rows(topic: str, step: int, values: dict[str, Tensor]) -> list[dict]:
+    """Rows of a history from its quantities."""
+    return [{"topic": topic, "step": step, "quantity": name, "value": float(value)} for name, value in values.items()]
+
+
+def _diverged(loop: Loop, step: int, parts: dict[str, float]) -> str:
+    """The sentence for a loss or weight that is not finite after `step` steps; parts: the losses."""
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in parts.items()) or "weights that are not finite"
+    norms = [f"{row['topic']} {row['value']:.4g}" for row in loop.probe(step) if row["quantity"] == "norm"]
+    told = [loop.told] if loop.told else []
+    return (
+        f"Training diverged at step {step} with "
+        + "; ".join([losses, *told, f"mean norm of activations now: {', '.join(norms)}"])
+        + f". Lower `lr` first, then {loop.lower}."
+    )
+
+
+def _key(task: Task, base: str) -> str:
+    """What a training depends on: settings, texts, base model."""
+    content = json.dumps([task.settings, task.forget, task.retain, base], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _scale_eps(optimizer: torch.optim.AdamW, step: int) -> None:

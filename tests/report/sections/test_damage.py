@@ -13,7 +13,8 @@ def with_variant(view):
     own = view.cells.assign(choice="")
     less = own.assign(method="rmu_30", choice="chosen")
     less.loc[less.quantity.eq("damage"), ["value", "low", "high"]] -= 0.01
-    return replace(view, family=pd.concat([own, less], ignore_index=True))
+    uds = pd.concat([view.uds, view.uds.assign(method="rmu_30")], ignore_index=True)
+    return replace(view, family={"cells": pd.concat([own, less], ignore_index=True), "uds": uds})
 
 
 def test_a_method_without_variants_has_no_curve(view):
@@ -24,17 +25,21 @@ def test_variants_are_named_at_their_damage_and_the_chosen_one_with_its_interval
     shown = with_variant(view)
     html = damage.show([shown])
     assert "<svg" in html and "rmu_30" in html
-    row = next(r for r in shown.family.itertuples() if r.method == "rmu_30" and r.quantity == "damage")
+    row = next(r for r in shown.family["cells"].itertuples() if r.method == "rmu_30" and r.quantity == "damage")
     assert damage._bounds(pd.Series(row._asdict())) in damage.sentence(shown)
-    assert "None was within the budget" not in damage.sentence(shown)
+    assert "no variant was within the budget" not in damage.sentence(shown)
+    assert len(damage.draw(shown).axes) == 3
+    bare = replace(shown, family=shown.family | {"uds": view.uds.iloc[:0]})
+    assert len(damage.draw(bare).axes) == 2 and "beneath" not in damage.numbers(bare)
     table = damage.numbers(shown)
     assert len(table) == 2 * len(shown.cells.drop_duplicates(["layer", "c"]))
 
 
 def test_a_choice_over_the_budget_is_told(view):
     shown = with_variant(view)
-    over = shown.family.assign(choice=shown.family.choice.replace("chosen", "over budget"))
-    assert "None was within the budget" in damage.sentence(replace(shown, family=over))
+    cells = shown.family["cells"]
+    over = shown.family | {"cells": cells.assign(choice=cells.choice.replace("chosen", "over budget"))}
+    assert "no variant was within the budget" in damage.sentence(replace(shown, family=over))
 
 
 def test_both_parts_stand_beside_each_other_and_a_study_without_them_says_so(view):

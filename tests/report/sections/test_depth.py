@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import dots, texts
+from helpers.pages import Page, dots, texts
 from helpers.synthetic import ONE, TABLES, Tables
-from helpers.views import changed, replace, without
+from helpers.views import changed, replace, views_of, without
 
 from overpaint.measures.depth import page as readout
 from overpaint.measures.emergence import page as emergence
 from overpaint.measures.perturbations import page as perturbations
 from overpaint.measures.relearning import page as relearning
+from overpaint.measures.uds import page as uds
 from overpaint.report.drawing import COLOURS
 from overpaint.report.sections.depth import shallow, weights
 from overpaint.report.select import Cell
@@ -29,12 +30,23 @@ def test_what_is_lost_splits_into_shallow_and_deep(view):
 
 def test_the_answer_gives_both_parts_and_the_interval(view):
     said = shallow.sentence(view)
-    assert "took 64.0 points" in said and "gives 38.4 of them back" in said and "25.6 stay lost" in said
+    assert "took 64.0 points" in said and "gives 38.4 of them back" in said and "and 25.6 it does not" in said
     assert "60 % (95 % interval 51 % to 68 %)" in said and "layer 2, c = 8" in said
     undefined = shallow.sentence(replace(view, cell=Cell(2, 1.0)))
     assert "is undefined: the gap to base is within 2 standard errors" in undefined and "nan" not in undefined
     assert "was not measured" in shallow.sentence(replace(view, primary="absent"))
     assert "was not measured" in shallow.sentence(without(view, "scores"))
+
+
+def test_what_clearing_takes_from_the_base_is_told_beside_what_comes_back(tmp_path):
+    settings = {"direction": "topic", "on_base": False}
+    clearings = {"topic": settings, "on_base": settings | {"on_base": True}, "span": settings | {"direction": "span"}}
+    [known] = views_of(Tables(), tmp_path, clearings)
+    lower = changed(known, "scores", 0.81, clearing="on_base", topic="all", metric="accuracy")
+    said = shallow.beside_ceiling(lower)
+    assert "leaves the base 81 % of the answers to hazardous questions (uncleared: 97 %)" in said
+    assert "up to that ceiling, what comes back is 80 % of what can" in said  # 0.384 of 0.48
+    assert "was not measured" in shallow.beside_ceiling(without(known, "cells", "scores"))
 
 
 def test_the_figure_of_parts_draws_every_cell_with_its_numbers(view):
@@ -170,3 +182,8 @@ def test_two_models_are_told_apart(tmp_path):
     page = relearning.show(views)
     assert page.index("<h3>tiny, RMU</h3>") < page.index("unlearned 40 %") < page.index("<h3>small, RMU</h3>")
     assert page.index("<h3>small, RMU</h3>") < page.index("unlearned 20 %")
+
+
+def test_the_page_says_the_parts_of_the_main_cell(view):
+    sentence = uds.sentence(view)
+    assert "30 %" in sentence and "50 %" in sentence and "20 %" in sentence and "svg" in uds.show([view])

@@ -65,8 +65,10 @@ def test_headline_gives_the_numbers_of_the_tables(view):
     forgetting, recovered, aligned = headline.sentences(view)
     assert "64.0 points" in forgetting and "61.0 to 67.0" in forgetting and "within the 3 points" in forgetting
     assert "60 %" in recovered and "51 % to 68 %" in recovered
-    assert "more than each of 21 null directions" in recovered
-    assert "rank-1 share" in aligned and "above its null range" in aligned
+    assert "more than each of 21 null directions" in recovered and "on average over seeds; of one draw" in recovered
+    assert "in 3 of 3 seeds it is above each null of that seed" in recovered
+    assert "holds 0.31" in aligned and "on held-out prompts (rank-1 share), 0.42" in aligned
+    assert "above its null range" in aligned
 
 
 def of(view, **settings):
@@ -78,14 +80,18 @@ def of(view, **settings):
 
 def test_headline_flips_when_a_null_beats_the_clearing(view):
     text = headline.sentences(of(view, beaten=True))[1]
-    assert "does not beat every null" in text
+    assert "does not beat every null" in text and "in 0 of 3 seeds it is above" in text
     assert "more than each" not in text
 
 
 @pytest.mark.parametrize(
     ("settings", "index", "said"),
     [
-        ({"undefined": ((2, 8.0),)}, 1, "is undefined: the gap to base is within 2 standard errors"),
+        (
+            {"undefined": ((2, 8.0),)},
+            1,
+            "is undefined: the gap to base is within 2 standard errors; 38.4 points of accuracy",
+        ),
         ({"damage": 0.08}, 0, "more than the 3 points allowed"),
         ({"damage": -0.01}, 0, "benign accuracy rose by 1.0 points (95 % interval -2.0 to 4.0)"),
         ({"share": 0.05}, 1, "cannot be told from nothing"),
@@ -186,7 +192,9 @@ def test_the_sentence_on_chance_has_the_numbers_of_the_tables(views):
         & (nulls.layer == views[0].cell.layer) & (nulls.c == views[0].cell.c) & (nulls.null == "randn")
     ].iloc[0]  # fmt: skip
     assert "accuracy after clearing 'topic'" in said
-    assert f"{row.z:.1f} standard deviations above the mean of 10 draws of randn (p = 0.091;" in said
+    own = f"in 3 of them above each of their own; best single draw: {row.single_best:.2f}"
+    assert f"above the mean of 10 draws of randn, each a mean over 3 seeds ({own}) (p = 0.091;" in said
+    assert f"{row.z:.1f} standard deviations above" in said
     assert "of 64 units 24 were gained and 3 lost (exact McNemar test: p = 0.0001, p = 0.0004 after Holm" in said
 
 

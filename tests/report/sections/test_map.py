@@ -13,7 +13,7 @@ from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
 from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
 
-from overpaint.report.sections.map import claims, heatmap, lookup
+from overpaint.report.sections.map import claims, heatmap, layers, lookup
 from overpaint.report.view import View, load
 
 
@@ -153,6 +153,23 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(views, tmp_path):
     assert "No plan" in claims.plan(load(tmp_path, "topic"))
 
 
+# --- layers against each other
+
+
+def test_layers_are_told_apart_with_the_interval_of_all_base_models_where_there_are_several(view):
+    one = layers.sentence([view])
+    assert "at layer 3 than at layer 2: 10.0 points (95 % interval 2.0 to 30.0; above 0 in 98.0 % of resamples)" in one
+    joint = view.layers.assign(model="all", models=9, value=0.26, above=8 / 9)
+    several = [replace(view, layers=pd.concat([view.layers, joint]))] * 2
+    assert "26.0 points" in layers.sentence(several) and "above 0 in 8 of 9 base models), on average over 9 base" in (
+        layers.sentence(several)
+    )
+    assert csv_of(layers.show(several)).model.tolist() == ["tiny", "all"]
+    assert layers.sentence([without(view, "layers")]) == "" and "No two layers" in layers.show(
+        [without(view, "layers")]
+    )
+
+
 # --- where the base looks facts up
 
 
@@ -171,6 +188,8 @@ def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back
     marked = replace(view, cells=view.cells.assign(mark="collapsed"))
     assert csv_of(lookup.show([marked])).cells.tolist() == [0, 0]
     assert "did not look" in lookup.show([without(view, "depth")])
+    before = csv_of(lookup.show([replace(view, updated=(-2, -1, 0))])).set_index("layer")
+    assert before.depth.tolist() == [0, 1] and before.linear_probe.tolist()[0] == "0.30 (0.24 to 0.36)"
 
 
 def test_base_models_that_know_more_before_the_layer_are_told_from_others(view):

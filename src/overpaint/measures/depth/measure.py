@@ -4,25 +4,24 @@ Logit lens (nostalgebraist 2020): the model's own final norm and output matrix, 
 Probe: the best linear map from the stream to the answer, for knowledge that the output matrix cannot read (yet).
 """
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing, clear
 from overpaint.junk.collection import collect_tokens
 from overpaint.junk.run import Run
+from overpaint.measures.depth.probe import Asked, accuracies, centred, correct, folds_of, shuffles
 from overpaint.models.hooks import unembed
 from overpaint.scoring.likelihood import LOGITS
 from overpaint.scoring.questions import Question, read
 from overpaint.sources.texts import SPLITS
 
-# Weight of the ridge penalty, as a share of the summed squared lengths of the centred states. On the fit split of
-# the default study, accuracies were the same within their errors from 0.0003 to 0.1.
-RIDGE = 0.01
-SHUFFLES = 10  # of the answers, over which the probe's control is averaged
+ByDepth = dict[tuple[str, str], list[Tensor]]  # {(centring, quantity): of each depth, [shown questions]}
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,10 @@ class Options:
         padded = [q.first + [q.first[q.answer]] * (most - len(q.options)) for q in questions]
         there = [[place < len(q.options) for place in range(most)] for q in questions]
         return cls(torch.tensor(padded), torch.tensor(there), torch.tensor([q.answer for q in questions]))
+
+    def where(self, chosen: Tensor) -> "Options":
+        """Those of some questions."""
+        return Options(self.tokens[chosen], self.there[chosen], self.answer[chosen])
 
     @property
     def right(self) -> Tensor:
@@ -70,50 +73,6 @@ def lens(model: nn.Module, stream: Tensor, options: Options) -> Tensor:
     return torch.cat(parts).masked_fill(~options.there, -torch.inf).softmax(-1)
 
 
-def probe(train: Tensor, test: Tensor, candidates: Tensor, *labels: Tensor) -> list[Tensor]:
-    """Scores [m, k] of the candidates [m, k, e] by a ridge regression from states to answers, for each of `labels`.
-
-    train: states [n, width] of the questions to fit, whose answers are `labels`, [n, e] each; test: states [m, width].
-
-    An answer is the output embedding of its first token. A classifier of answers could not meet an answer that no
-    question to fit had; the regression can, and scores each option by its cosine with what it predicts. One map serves
-    all topics, and each topic's mean is taken from its states beforehand (`centred`): its intercept. Solved in closed
-    form over questions (dual), so that it costs n^3 whatever the width, once for all labels.
-    """
-    kernel = train @ train.T
-    if not kernel.any():  # all states alike: nothing to read
-        return [torch.zeros(candidates.shape[:2], dtype=kernel.dtype) for _ in labels]
-    weight = RIDGE * kernel.trace() * torch.eye(len(train), dtype=kernel.dtype)
-    readout = torch.linalg.solve(kernel + weight, train @ test.T).T
-    scores = []
-    for targets in labels:
-        middle = targets.mean(0)
-        directions = torch.nn.functional.normalize(candidates - middle, dim=-1)
-        scores.append(torch.einsum("me,mke->mk", readout @ (targets - middle), directions))
-    return scores
-
-
-def correct(scores: Tensor, answer: Tensor) -> Tensor:
-    """1 where the answer has the largest of the scores [m, k], its share where several have it, else 0; [m]."""
-    best = scores == scores.max(-1, keepdim=True).values
-    return best.gather(1, answer[:, None])[:, 0] / best.sum(-1).double()
-
-
-def centred(stream: Tensor, groups: list[str], fitted: list[bool]) -> Tensor:
-    """States [n, depths, width] without the mean of the fitted ones of their group, float64."""
-    missing = sorted(set(groups) - {group for group, fits in zip(groups, fitted, strict=True) if fits})
-    if missing:
-        raise UserError(
-            f"All questions on {missing[0]!r} are of the split that is shown, and probes are fitted on the other: add "
-            "questions of that split, or leave `study.measures.depth.runs` empty."
-        )
-    stream, fit = stream.double(), torch.tensor(fitted)
-    for group in dict.fromkeys(groups):
-        members = torch.tensor([other == group for other in groups])
-        stream[members] = stream[members] - stream[members & fit].mean(0)
-    return stream
-
-
 def of_job(given: Any, params: Any) -> list[dict]:
     """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
     run = Run.load(given, params.dtype)
@@ -121,73 +80,75 @@ def of_job(given: Any, params: Any) -> list[dict]:
     return [
         {"state": state} | row
         for state, start, cleared in run.starts(params.clearings, by_topic, given.naive)
-        for row in measure(start.model, by_topic, cleared, params.split)
+        for row in measure(start.model, by_topic, cleared, params.split, params.hazardous)
     ]
 
 
 def measure(
-    model: nn.Module, by_topic: dict[str, list[Question]], clearings: dict[str, Clearing], split: str
+    model: nn.Module,
+    by_topic: dict[str, list[Question]],
+    clearings: dict[str, Clearing],
+    split: str,
+    hazardous: Collection[str],
 ) -> list[dict]:
-    """Rows {topic, unit, depth, quantity, value} of the questions of `split`, the others being those that probes fit.
+    """Rows {topic, unit, centring, depth, quantity, value} of the questions of `split`; probes fit the others.
 
     by_topic: questions of both splits by topic; clearings: what is cleared while each topic is asked. Questions whose
     correct option shares its first token with another are left out.
 
     Quantities: lens_accuracy, lens_probability (of the correct option among the options' first tokens), probe_accuracy,
-    and its control probe_shuffled: the same probe where the answers of the questions to fit were shuffled within
-    their topic, so that nothing can be learned from them.
+    and its controls: probe_shuffled, the same probe where the answers of the questions to fit were shuffled within
+    their topic, so that nothing can be learned from them, and probe_benign, a probe fitted on benign topics alone.
     """
     kept = {topic: [question for question in listed if question.distinct] for topic, listed in by_topic.items()}
     questions = [question for listed in kept.values() for question in listed]
     topics = [topic for topic, listed in kept.items() for _ in listed]
     stream = torch.cat([states(model, listed, clearings[topic]) for topic, listed in kept.items()])
-    options, shown = Options.of(questions), [question.split == split for question in questions]
+    options, shown = Options.of(questions), torch.tensor([question.split == split for question in questions])
     labels = [{"topic": t, "unit": q.unit} for t, q, ours in zip(topics, questions, shown, strict=True) if ours]
-    probed = _probes(model, stream, options, topics, shown)
-    rows, shown = [], torch.tensor(shown)
-    for depth in range(stream.shape[1]):
-        shares = lens(model, stream[shown, depth], _rows(options, shown))
-        answer = options.answer[shown]
-        values = {
-            "lens_accuracy": correct(shares, answer),
-            "lens_probability": shares.gather(1, answer[:, None])[:, 0].double(),
-        } | {name: accuracies[depth] for name, accuracies in probed.items()}
-        for quantity, column in values.items():
-            columns = {"depth": depth, "quantity": quantity}
-            rows += [label | columns | {"value": value} for label, value in zip(labels, column.tolist(), strict=True)]
-    return rows
+    values = _lenses(model, stream[shown], options.where(shown))
+    values |= _probes(model, stream, options, [question.unit for question in questions], topics, shown, hazardous)
+    return [
+        label | {"centring": centring, "depth": depth, "quantity": quantity, "value": value}
+        for (centring, quantity), by_depth in values.items()
+        for depth, column in enumerate(by_depth)
+        for label, value in zip(labels, column.tolist(), strict=True)
+    ]
+
+
+def _lenses(model: nn.Module, stream: Tensor, options: Options) -> ByDepth:
+    """What the logit lens finds of each shown question's answer."""
+    shares = [lens(model, states, options) for states in stream.unbind(1)]
+    return {
+        ("none", "lens_accuracy"): [correct(share, options.answer) for share in shares],
+        ("none", "lens_probability"): [share.gather(1, options.answer[:, None])[:, 0].double() for share in shares],
+    }
 
 
 def _probes(
-    model: nn.Module, stream: Tensor, options: Options, topics: list[str], shown: list[bool]
-) -> dict[str, list[Tensor]]:
-    """How often a probe with true, and probes with shuffled answers find each shown question's answer, by depth."""
-    fitted = [not ours for ours in shown]
-    stream, fit, shown = centred(stream, topics, fitted), torch.tensor(fitted), torch.tensor(shown)
-    ours, embedding = _rows(options, shown), model.get_output_embeddings().weight.detach().cpu()
-    answers, candidates = embedding[options.right[fit]].double(), embedding[ours.tokens].double()
-    orders = _shuffles([topic for topic, fits in zip(topics, fitted, strict=True) if fits])
-    accuracies: dict[str, list[Tensor]] = {"probe_accuracy": [], "probe_shuffled": []}
-    for depth in range(stream.shape[1]):
-        labels = [answers, *(answers[order] for order in orders)]
-        scores = probe(stream[fit, depth], stream[shown, depth], candidates, *labels)
-        true, *shuffled = [correct(table.masked_fill(~ours.there, -torch.inf), ours.answer) for table in scores]
-        accuracies["probe_accuracy"].append(true)
-        accuracies["probe_shuffled"].append(torch.stack(shuffled).mean(0))
-    return accuracies
-
-
-def _shuffles(topics: list[str]) -> list[Tensor]:
-    """`SHUFFLES` fixed permutations, each of which moves every item within its topic."""
-    generator, orders = torch.Generator().manual_seed(0), []
-    for _ in range(SHUFFLES):
-        order = torch.arange(len(topics))
-        for topic in dict.fromkeys(topics):
-            places = torch.tensor([index for index, other in enumerate(topics) if other == topic])
-            order[places] = places[torch.randperm(len(places), generator=generator)]
-        orders.append(order)
-    return orders
-
-
-def _rows(options: Options, chosen: Tensor) -> Options:
-    return Options(options.tokens[chosen], options.there[chosen], options.answer[chosen])
+    model: nn.Module,
+    stream: Tensor,
+    options: Options,
+    units: list[str],
+    topics: list[str],
+    shown: Tensor,
+    hazardous: Collection[str],
+) -> ByDepth:
+    """How often probes with true, with shuffled and with benign answers alone find each shown question's answer."""
+    benign, folds = torch.tensor([topic not in hazardous for topic in topics]), folds_of(units)
+    orders = shuffles([topic for topic, ours in zip(topics, shown, strict=True) if not ours])
+    embedding = model.get_output_embeddings().weight.detach().cpu().double()
+    values: ByDepth = defaultdict(list)
+    for centring, groups in {"global": [""] * len(topics), "topic": topics}.items():
+        for name, fit in {"accuracy": ~shown, "benign": ~shown & benign}.items():
+            if not fit.any():
+                continue
+            for states in centred(stream, groups, fit if centring == "global" else ~shown).unbind(1):
+                told = options.tokens, options.there, options.answer
+                asked = Asked(states, embedding[options.right], embedding[told[0]], *told[1:])
+                shuffled = orders if name == "accuracy" else []
+                true, control = accuracies(asked.where(fit), asked.where(shown), folds[fit], *shuffled)
+                values[centring, f"probe_{name}"].append(true)
+                if control:
+                    values[centring, "probe_shuffled"].append(torch.stack(control).mean(0))
+    return values

@@ -20,6 +20,12 @@ READOUTS = {
     "probe_accuracy": "Linear probe,\ncorrect answers",
 }
 
+PROBES = ("probe_accuracy", "probe_benign")
+BESIDE = (
+    "probe_benign: fitted on benign facts alone, without a label of a hazardous one. probe_by_topic: each topic's own "
+    "mean is taken from its states, which takes out the topic's mean shift too: a clearing that knows the topic."
+)
+
 
 @looked_at("depth", "what can be read off the residual stream", "study.measures.depth")
 def show(view: View, shown: Shown) -> Markup:
@@ -27,7 +33,9 @@ def show(view: View, shown: Shown) -> Markup:
     caption = (
         f"What can be read off the last token of a question at the start of each block, {shown.where}; bands: 95 % "
         f"bootstrap intervals; {shown.n} units. The last depth is the final residual. "
-        "Probes are fitted on facts of the fit split and asked about the others. Dashed: chance, 0.25; the "
+        "Probes are fitted on facts of the fit split, where their penalty is chosen too, and asked about the others; "
+        "one mean is taken from all states. A map that is fitted to the unlearned model can learn to ignore the junk: "
+        "what it reads is there up to a linear map. Dashed: chance, 0.25; the "
         f"vertical dotted line: output of block {shown.cell.layer}, where unlearning pushed."
     )
     return macros.paragraph(sentence(view)) + markup.figure(draw(view), caption) + _final_residual(view)
@@ -35,7 +43,7 @@ def show(view: View, shown: Shown) -> Markup:
 
 def sentence(view: View) -> str:
     """What lens and probe find in the final residual, and whether more than in what never knew."""
-    rows = overall(rows_shown(view.depth, view.cell), "hazardous")
+    rows = overall(rows_shown(_as_they_are(view.depth), view.cell), "hazardous")
     last = rows[rows.depth == rows.depth.max()]
     text = (
         f"In the final residual at {cell_shown(view.depth, view.cell)} (95 % intervals in brackets), the logit lens "
@@ -43,7 +51,7 @@ def sentence(view: View) -> str:
         f"a linear probe: {per_state(last, percent, quantity='probe_accuracy')}."
     )
     probe = first_where(last, state="unlearned", quantity="probe_accuracy")
-    nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("naive") & (last.quantity == "probe_accuracy"))]
+    nulls = last[(last.quantity == "probe_shuffled") | (last.state.eq("naive") & last.quantity.isin(PROBES))]
     if probe is None or nulls.empty or pd.isna(probe.low):
         return text
     if probe.low > nulls.high.max():
@@ -53,22 +61,30 @@ def sentence(view: View) -> str:
 
 
 def _final_residual(view: View) -> Markup:
-    """Final residual of every cell that was looked into, hazardous questions."""
+    """Final residual of every cell that was looked into, hazardous questions; last: by the other centring."""
     rows = []
     for cell in cells(view.depth):
         here = overall(rows_shown(view.depth, cell), "hazardous")
         last = here[here.depth == here.depth.max()]
+        ours, by_topic = _as_they_are(last), last[last.centring == "topic"]
         for state in (state for state in STATES if last.state.eq(state).any()):
-            readouts = {name: first_where(last, state=state, quantity=name) for name in [*READOUTS, "probe_shuffled"]}
+            names = [*READOUTS, "probe_shuffled", "probe_benign"]
+            readouts = {name: first_where(ours, state=state, quantity=name) for name in names}
+            readouts["probe_by_topic"] = first_where(by_topic, state=state, quantity="probe_accuracy")
             values = {name: NO_VALUE if row is None else number(row, two) for name, row in readouts.items()}
             rows.append({"layer": str(cell.layer), "c": f"{cell.c:g}", "state": state_name(state), **values})
-    return markup.table(pd.DataFrame(rows), "final_residual")
+    return markup.table(pd.DataFrame(rows), "final_residual") + macros.note(BESIDE)
+
+
+def _as_they_are(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the probes from whose states each topic's own mean was taken."""
+    return rows[rows.centring != "topic"]
 
 
 @figure("read_off")
 def draw(view: View) -> Figure:
     """Logit lens and linear probe by depth, one row of panels per role; dotted: probes of shuffled answers."""
-    rows, cell = rows_shown(view.depth, view.cell), cell_shown(view.depth, view.cell)
+    rows, cell = rows_shown(_as_they_are(view.depth), view.cell), cell_shown(view.depth, view.cell)
     if rows.empty:
         return nothing("The depth table holds no rows of an unlearned model.")
     names = roles(rows)

@@ -5,7 +5,7 @@ import pandas as pd
 from overpaint.tables.core import Study
 from overpaint.tables.ratios import Frames, ratios
 
-KEYS = ["state", "depth", "quantity"]
+KEYS = ["state", "centring", "depth", "quantity"]
 
 
 def table(frames: Frames, study: Study) -> pd.DataFrame:

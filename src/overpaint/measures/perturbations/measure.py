@@ -99,7 +99,7 @@ def nearest(weight: Tensor, axis: int, bits: int) -> Tensor:
 
 
 def shaken(model: nn.Module, sizes: list[float], draws: int) -> Iterator[Change]:
-    """Normal noise added to all matrices, its standard deviation in root mean squares of each; every model gets the same."""
+    """Normal noise on all matrices, its standard deviation in root mean squares of each; every model gets the same."""
     for size in sizes:
         for draw in range(draws):
             yield "noise", size, lambda size=size, draw=draw: noisy(model, size, draw)

@@ -61,7 +61,7 @@ def _words(rows: pd.DataFrame) -> list[str]:
         after = {
             name: first_where(rows, state=state, perturbation=name) for name in ("hazardous_words", "benign_words")
         }
-        if None not in after.values():
+        if all(row is not None for row in after.values()):
             hazardous, benign = (number(row, percent) for row in after.values())
             size = NAMES["hazardous_words"](after["hazardous_words"]["size"])
             found.append(f"{size.capitalize()} the {state} model answers {hazardous} of benign questions, after as "

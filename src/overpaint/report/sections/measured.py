@@ -30,6 +30,6 @@ def show(view: View) -> Markup:
             "Main cell": f"{view.cell}: {FIXED_CELL if view.fixed else RULE_CELL}",
             "Questions": f"{texts}; n counts units (facts or articles), which the bootstrap resamples",
             "Clearings": f"primary: {view.primary}, fixed beforehand; measured: {', '.join(clearings) or 'none'}",
-            "Null directions": f"{draws} single directions",
+            "Null directions": f"{draws} directions, those that are drawn anew for each seed",
         }
     )

@@ -4,8 +4,6 @@ Per hazardous topic t, once, u_t with norm 1; step i works on topic i mod T:
 loss = mse(h(forget), c u_t) + alpha_t mse(h(retain), h_base(retain)), h the output of block `layer`.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,12 +11,12 @@ import torch
 from torch import Tensor
 
 from overpaint.errors import UserError
-from overpaint.models.overlay import Overlay, base_fingerprint
-from overpaint.models.parts import check_layer, parameter_names, trained_parameters
+from overpaint.models.overlay import Overlay
 from overpaint.unlearning import prefix
 from overpaint.unlearning.methods import Task
 from overpaint.unlearning.prefix import Batch, Batches, Prefix, per_topic
-from overpaint.unlearning.training import Resume, Span, Step, masked_mse, train
+from overpaint.unlearning.span import Span, movement, span_of
+from overpaint.unlearning.training import Step, masked_mse, overlay_of, rows
 
 NEEDS = ("corpora", "prefix")
 GIVES_U = True
@@ -31,9 +29,8 @@ UNITS = {"absolute": None, "mean_norm": torch.mean, "median_norm": torch.median}
 
 @dataclass(frozen=True)
 class _Topic:
-    """One hazardous topic: its forget batches, its control vector, the vector's length, its weight alpha."""
+    """One hazardous topic: its control vector, the vector's length, its weight alpha."""
 
-    batches: Batches
     control: Tensor
     scale: float
     alpha: float
@@ -51,41 +48,18 @@ def push(
     model, task: Task, scales: Callable[[Prefix, dict], dict[str, float]], norms: bool
 ) -> tuple[Overlay, list[dict]]:
     """RMU with control vectors of the lengths that `scales` gives for each topic."""
-    settings = task.settings | {"dtype": str(model.dtype).removeprefix("torch.")}
+    settings = task.settings
     span = span_of(model, settings)
-    names = parameter_names(model, span.edited)
-    base = base_fingerprint(model, names)
-    batches = _prefix(span, task, norms)
+    batches = prefix.of_task(span, task, norms)
     lengths = scales(batches, settings)
     controls = draw_controls(list(task.forget), span.width, settings["control_vector"], settings["seed"])
-    alphas = dict(zip(task.forget, per_topic(settings["alpha"], len(task.forget)), strict=True))
-    loop = _Loop(
-        span,
-        {t: _Topic(batches.forget[t], controls[t].to(model.device), lengths[t], alphas[t]) for t in task.forget},
-        batches.retain,
-        settings,
-    )
-    history, kept = train(
-        span.edited,
-        loop.step,
-        steps=batches.steps,
-        lr=settings["lr"],
-        probe=loop.probe,
-        diverged=loop.diverged,
-        resume=Resume(task.resume, _key(task, base)) if task.resume else None,
-        snapshots=settings.get("snapshots", 0),
-    )
-    tensors = {name: parameter.detach().clone() for name, parameter in zip(names, span.edited, strict=True)}
-    snapshots = {step: dict(zip(names, matrices, strict=True)) for step, matrices in kept.items()}
-    return Overlay(tensors, controls, settings | {"scale": lengths}, base, snapshots), history
-
-
-def span_of(model, settings: dict) -> Span:
-    """The blocks that a training with `settings` runs, after a check that the model has them."""
-    layer, updated = settings["layer"], settings["updated"]
-    check_layer(model, layer, updated)
-    edited = trained_parameters(model, layer, updated, settings["projections"])
-    return Span(model, layer + min(updated), layer, edited, [parameter.detach().clone() for parameter in edited])
+    alphas = per_topic(settings["alpha"], len(task.forget))
+    topics = {
+        topic: _Topic(controls[topic].to(model.device), lengths[topic], alpha)
+        for topic, alpha in zip(task.forget, alphas, strict=True)
+    }
+    loop = _Loop(span, batches, topics, settings)
+    return overlay_of(model, task, span.edited, batches.steps, loop, controls, scale=lengths)
 
 
 def draw_controls(topics: list[str], width: int, kind: str, seed: int) -> dict[str, Tensor]:
@@ -114,38 +88,25 @@ def _scales(batches: Prefix, settings: dict) -> dict[str, float]:
     return dict.fromkeys(batches.forget, settings["c"] * unit)
 
 
-def _prefix(span: Span, task: Task, norms: bool) -> Prefix:
-    """The batches in the order in which this run meets them."""
-    if task.prefix:
-        computed = prefix.read(task.prefix, list(task.forget), span.model.device)
-    else:
-        computed = prefix.compute(span, task.tokenizer, task.forget, task.retain, task.settings, norms)
-    seed = task.settings["seed"] if task.settings["shuffle"] else None
-    forget = {topic: batches.ordered(seed) for topic, batches in computed.forget.items()}
-    return Prefix(forget, computed.retain.ordered(seed), computed.steps)
-
-
-def _key(task: Task, base: str) -> str:
-    """What a training depends on: settings, texts, base model."""
-    content = json.dumps([task.settings, task.forget, task.retain, base], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
 class _Loop:
     """The losses and the history of one training."""
 
-    def __init__(self, span: Span, topics: dict[str, _Topic], retain: Batches, settings: dict) -> None:
-        self.span, self.topics, self.retain, self.settings = span, topics, retain, settings
-        first = {name: topic.batches[0] for name, topic in topics.items()} | {"retain": retain[0]}
+    lower = "`c` or `alpha`"
+
+    def __init__(self, span: Span, batches: Prefix, topics: dict[str, _Topic], settings: dict) -> None:
+        self.span, self.batches, self.topics, self.settings = span, batches, topics, settings
+        lengths = ", ".join(f"{name} {topic.scale:.4g}" for name, topic in topics.items())
+        self.told = f"length of the control vectors: {lengths}"
         self.probed = {
-            name: replace(batch, frozen=span.base(batch.entering, batch.mask)) for name, batch in first.items()
+            name: replace(batch, frozen=span.base(batch.entering, batch.mask))
+            for name, batch in batches.first().items()
         }
 
     def step(self, step: int) -> Step:
-        """The reference's step: topic step mod T, batch step div T of either corpus, starting again after the last."""
-        topic, index = list(self.topics.values())[step % len(self.topics)], step // len(self.topics)
-        forget, retain = (batches[index % len(batches)] for batches in (topic.batches, self.retain))
-        after_forget, after_retain = self._run(forget, retain)
+        """Forget text to its control vector, retained text to where it was."""
+        name, forget, retain = self.batches.at(step)
+        topic = self.topics[name]
+        after_forget, after_retain = prefix.after(self.span, forget, retain)
         target = (topic.scale * topic.control).to(after_forget.dtype)
         losses = {
             "forget_loss": masked_mse(after_forget, target, self._counted(forget)),
@@ -162,41 +123,18 @@ class _Loop:
         norm, and norm_first at the first tokens; cosine_to_base; loss, over the tokens that count; for hazardous topics
         cosine_u and attained, the projection on u over the length of the control vector.
         """
-        rows = []
+        history = []
         for name, batch in self.probed.items():
             now, inner = self.span(batch.entering, batch.mask), batch.mask.bool() & ~batch.first()
-            norms, target = now.norm(dim=-1), batch.frozen
-            values = {
-                "norm": norms[inner].mean(),
-                "norm_first": norms[batch.first()].mean(),
-                "cosine_to_base": torch.cosine_similarity(now, batch.frozen, dim=-1)[inner].mean(),
-            }
+            values, target = movement(now, batch.frozen, inner, batch.first()), batch.frozen
             if name in self.topics:
                 u, scale = self.topics[name].control.to(now.dtype), self.topics[name].scale
                 target = scale * u
                 values["cosine_u"] = torch.cosine_similarity(now, u, dim=-1)[inner].mean()
                 values["attained"] = (now @ u)[inner].mean() / scale
             values["loss"] = masked_mse(now, target, self._counted(batch))
-            rows += [{"topic": name, "step": step, "quantity": q, "value": float(v)} for q, v in values.items()]
-        return rows
-
-    def diverged(self, step: int, parts: dict[str, float]) -> str:
-        """The sentence for a loss or weight that is not finite after `step` steps."""
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in parts.items()) or "weights that are not finite"
-        lengths = ", ".join(f"{name} {topic.scale:.4g}" for name, topic in self.topics.items())
-        norms = {r["topic"]: r["value"] for r in self.probe(step) if r["quantity"] == "norm"}
-        return (
-            f"Training diverged at step {step} with {losses}; length of the control vectors: {lengths}; mean norm of "
-            f"activations now: {', '.join(f'{name} {value:.4g}' for name, value in norms.items())}. Lower `lr` first, "
-            "then `c` or `alpha`."
-        )
-
-    def _run(self, forget: Batch, retain: Batch) -> tuple[Tensor, Tensor]:
-        """States of both batches after the target layer, in one pass where they are equally long."""
-        if forget.mask.shape != retain.mask.shape:
-            return self.span(forget.entering, forget.mask), self.span(retain.entering, retain.mask)
-        joint = self.span(torch.cat([forget.entering, retain.entering]), torch.cat([forget.mask, retain.mask]))
-        return joint.chunk(2)
+            history += rows(name, step, values)
+        return history
 
     def _counted(self, batch: Batch) -> Tensor:
         return batch.counted(self.settings["skip_first"], self.settings["mask_padding"])

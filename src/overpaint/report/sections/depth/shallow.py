@@ -1,4 +1,4 @@
-"""What each cell lost, split into what clearing gives back (shallow) and what stays lost (deep)."""
+"""What each cell lost, split into what clearing gives back (shallow) and what it does not (deep)."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,20 @@ from matplotlib.ticker import PercentFormatter
 
 from overpaint.report import markup
 from overpaint.report.drawing import CHANCE, COLOURS, MARKERS, draw_key, figure, name_rows, nothing, panel_grid
+from overpaint.report.markup import macros
 from overpaint.report.section import lead, section
-from overpaint.report.select import Cell, cells, cleared_by, first_or_none, first_where, in_cell, mark, overall, pooled
+from overpaint.report.select import (
+    Cell,
+    ceiling,
+    cells,
+    cleared_by,
+    first_or_none,
+    first_where,
+    in_cell,
+    mark,
+    overall,
+    pooled,
+)
 from overpaint.report.view import View
 from overpaint.report.wording import interval, percent, points
 
@@ -36,7 +48,7 @@ def sentence(view: View) -> str:
         return f"{size}; clearing '{view.primary}' was not measured, so how deep they lie is unknown."
     text = (
         f"{size}: clearing '{view.primary}' gives {points(row.shallow)} of them back (the shallow part) "
-        f"and {points(row.deep)} stay lost (the deep part)"
+        f"and {points(row.deep)} it does not (the deep part)"
     )
     if pd.isna(row.recovered):
         reason = row.note.removeprefix("undefined: ") or "it was not measured"
@@ -50,12 +62,26 @@ def show(view: View) -> Markup:
     """Shallow and deep parts of every cell."""
     n = next(iter(shallow_and_deep(view).get("n", [])), None)
     units = "" if n is None else f", n = {int(n)} units"
-    return markup.figure(
+    return macros.paragraph(beside_ceiling(view)) + markup.figure(
         draw(view),
         f"Accuracy on all hazardous questions{units}, seeds pooled; thin lines: 95 % bootstrap intervals. Blue: "
-        f"what clearing '{view.primary}' gives back (shallow, points of accuracy); vermilion: what stays lost "
-        "(deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the "
-        "loss is within two standard errors. Dashed: chance, 0.25. Bold: the main cell.",
+        f"what clearing '{view.primary}' gives back (shallow, points of accuracy); vermilion: what it "
+        "does not (deep). Recovered: shallow as a share of both, with its interval in per cent; undefined where the "
+        "loss is within two standard errors, or the interval wider than the whole loss. Dashed: chance, 0.25. Bold: "
+        "the main cell.",
+    )
+
+
+def beside_ceiling(view: View) -> str:
+    """What the same clearing leaves of the base's answers, and the recovered fraction of what then can come back."""
+    table = shallow_and_deep(view)
+    here = first_or_none(table[[Cell(row.layer, row.c) == view.cell for row in table.itertuples()]])
+    if here is None or pd.isna(here.ceiling) or pd.isna(here.recovered):
+        return "What the same clearing leaves of the base's answers was not measured, or no fraction is defined."
+    return (
+        f"At {view.cell}, the same clearing leaves the base {percent(here.ceiling)} of the answers to hazardous "
+        f"questions (uncleared: {percent(here.base)}); up to that ceiling, what comes back is "
+        f"{percent(here.shallow / (here.ceiling - here.unlearned))} of what can."
     )
 
 
@@ -63,7 +89,8 @@ def shallow_and_deep(view: View) -> pd.DataFrame:
     """Shallow and deep part of what each cell forgot, on all hazardous questions, seeds pooled.
 
     Columns: layer, c; base, unlearned, cleared (accuracies), low and high of each (`cleared_low`), n; shallow = cleared
-    - unlearned, deep = base - cleared; recovered, recovered_low, recovered_high, note; mark of the table `cells`.
+    - unlearned, deep = base - cleared; ceiling (accuracy of the base when it is cleared alike); recovered,
+    recovered_low, recovered_high, note; mark of the table `cells`.
     """
     accuracy = view.scores[view.scores.metric == "accuracy"]
     base = first_or_none(overall(accuracy[accuracy.method == "base"], "hazardous"))
@@ -83,6 +110,8 @@ def _parts(view: View, cell: Cell, base: pd.Series) -> dict:
     for name, value in estimates.items():
         for column, end in [("value", ""), ("low", "_low"), ("high", "_high")]:
             row[name + end] = np.nan if value is None else value[column]
+    ceilings = ceiling(here, view.clearings, view.primary)
+    row["ceiling"] = ceilings.value.iloc[0] if len(ceilings) else np.nan
     row |= {"shallow": row["cleared"] - row["unlearned"], "deep": row["base"] - row["cleared"]}
     return row | {"note": "" if estimates["recovered"] is None else str(estimates["recovered"].note)}
 

@@ -19,8 +19,8 @@ def show(view: View) -> Markup:
     return markup.figure(
         draw(view),
         f"Accuracy at {view.cell}, pooled over seeds; n counts units of questions. Horizontal lines: 95 % bootstrap "
-        "intervals over units. Grey dots: single null draws, grey bars their mean. Dashed: chance, 0.25. Of other "
-        "clearings than the primary those that were asked about all topics.",
+        "intervals over units. Grey dots: null draws, each on average over seeds, grey bars their mean. Dashed: "
+        "chance, 0.25. Of other clearings than the primary those that were asked about all topics.",
     )
 
 
@@ -28,7 +28,7 @@ def show(view: View) -> Markup:
 def draw(view: View) -> Figure:
     """Accuracy in the main cell, one panel per topic.
 
-    Lines are 95 % bootstrap intervals, dots single null draws, bars their means, the dashed line chance.
+    Lines are 95 % bootstrap intervals, dots null draws on average over seeds, bars their means, the dashed line chance.
     """
     rows = with_base(view.scores[view.scores.metric == "accuracy"], view.cell)
     if rows.empty:

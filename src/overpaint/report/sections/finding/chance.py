@@ -10,8 +10,9 @@ from overpaint.report.section import section
 from overpaint.report.select import in_cell, overall
 from overpaint.report.view import View
 
-COLUMNS = ["metric", "null", "draws", "value", "null_mean", "null_sd", "null_best", "z", "p"]
-FORMS = dict.fromkeys(["value", "null_mean", "null_sd", "null_best", "p"], "{:.3f}".format) | {"z": "{:.1f}".format}
+NUMBERS = ["value", "null_mean", "null_sd", "null_best", "single_best"]
+COLUMNS = ["metric", "null", "draws", *NUMBERS, "seeds_above", "z", "p"]
+FORMS = dict.fromkeys([*NUMBERS, "p"], "{:.3f}".format) | {"z": "{:.1f}".format}
 
 
 @section
@@ -31,8 +32,8 @@ def sentence(view: View) -> str:
     here = _main_rows(view, view.nulls)
     here = here[here.metric == "accuracy"]
     texts = [
-        f"{_times(row.z)} the mean of {row.draws} draws of {row.null} (p = {row.p:.3f}; the least that so many "
-        f"can say is {1 / (1 + row.draws):.3f})"
+        f"{_times(row.z)} the mean of {row.draws} draws of {row.null}{_averaged(row)} (p = {row.p:.3f}; the least that "
+        f"so many can say is {1 / (1 + row.draws):.3f})"
         for row in here.itertuples()
     ]
     tested = _main_rows(view, view.mcnemar)
@@ -45,6 +46,14 @@ def sentence(view: View) -> str:
     if not texts:
         return "Neither null directions nor exact tests were run in this cell."
     return f"At {view.cell}, accuracy after clearing '{view.primary}': {'; '.join(texts)}."
+
+
+def _averaged(row: tuple) -> str:
+    """`, each a mean over 3 seeds (in 3 of them above each of their own; best single draw: 0.81)`, of several."""
+    if row.seeds == 1:
+        return ""
+    own = f"in {row.seeds_above} of them above each of their own; best single draw: {row.single_best:.2f}"
+    return f", each a mean over {row.seeds} seeds ({own})"
 
 
 def _times(z: float) -> str:

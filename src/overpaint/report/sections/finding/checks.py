@@ -15,6 +15,7 @@ from overpaint.report.select import (
     null_draws,
     overall,
     pooled,
+    seeds_above,
     single_seeds,
 )
 from overpaint.report.view import View
@@ -31,6 +32,7 @@ def show(view: View) -> Markup:
     names = {
         "forgotten": "hazardous, points lost",
         "recovered": f"recovered by '{view.primary}'",
+        "seeds_above": "above each null of the seed",
         "best_null_name": "best null",
         "best_null_accuracy": "its accuracy",
         "benign_change": "benign, points",
@@ -49,9 +51,9 @@ def checks(scores: pd.DataFrame, primary: str) -> pd.DataFrame:
     """One row per cell of the sweep: does clearing beat every null draw, and is benign accuracy kept.
 
     Columns: layer, c; forgotten (points lost on hazardous questions); recovered (fraction by the primary
-    clearing, NaN where undefined); best_null (the best null draw's fraction, by name in best_null_name);
-    beats_every_null ("yes", "no", "undefined", "not measured"), from accuracies averaged over seeds, so
-    that a seed without a defined fraction still counts; benign_change (points, unlearned - base) and
+    clearing, NaN where undefined); best_null (the best null draw's fraction, by name in best_null_name); seeds_above
+    (`3 of 3`, see the function); beats_every_null ("yes", "no", "undefined", "not measured"), from accuracies averaged
+    over seeds, so that a seed without a defined fraction still counts; benign_change (points, unlearned - base) and
     benign_within_3_points; the same two for the cleared model with prefix cleared_.
     """
     return pd.DataFrame([_check(scores, cell, primary) for cell in cells(scores)])
@@ -70,6 +72,7 @@ def _check(scores: pd.DataFrame, cell: Cell, primary: str) -> dict:
         "forgotten": float("nan") if lost is None else lost.value,
         "recovered": float("nan") if fraction is None else fraction.value,
         "beats_every_null": verdict,
+        "seeds_above": "{} of {}".format(*seeds_above(in_cell(scores, cell), primary)),
         "best_null_name": name,
         "best_null_accuracy": best,
     }

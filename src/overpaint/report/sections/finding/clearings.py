@@ -30,7 +30,7 @@ def show(view: View) -> Markup:
     curves = "".join(CURVES.get(axes.get_title(loc="left"), "") for axes in drawn.axes)
     caption = (
         f"Recovered fraction of accuracy at {view.cell}, all hazardous topics, seeds pooled, with 95 % intervals. "
-        f"Grey band: the range of single null draws.{curves}"
+        f"Grey band: the range of null draws, each pooled over seeds.{curves}"
     )
     refits = _refits(view)
     return markup.figure(drawn, caption) + (macros.paragraph(refits) if refits else "")
@@ -48,7 +48,7 @@ def _refits(view: View) -> str:
 
 @figure("clearings")
 def draw(view: View) -> Figure:
-    """Recovered fraction by clearing; grey: the range of single draws of nulls."""
+    """Recovered fraction by clearing; grey: the range of null draws, each pooled over seeds."""
     scores = view.scores[view.scores.metric == "recovered_accuracy"]
     rows = overall(pooled(in_cell(scores, view.cell)), "hazardous") if view.cell else scores[:0]
     rows = rows.dropna(subset="value")

@@ -17,6 +17,7 @@ from overpaint.report.select import (
     null_draws,
     overall,
     pooled,
+    seeds_above,
     single_seeds,
 )
 from overpaint.report.view import View
@@ -28,7 +29,7 @@ def answer(view: View) -> Markup:
     """What clearing gives back in the main cell."""
     if view.cell is None:
         return lead("Nothing was unlearned, so there is nothing to clear.")
-    rows = pooled(in_cell(view.scores, view.cell))
+    rows = in_cell(view.scores, view.cell)
     return lead(recovered_sentence(rows, view.primary).removesuffix(".") + f", at {view.cell}.", view)
 
 
@@ -42,9 +43,9 @@ def sentences(view: View) -> list[str]:
     """The three sentences, or the only one where nothing was unlearned."""
     if view.cell is None:
         return ["The scores table holds no unlearned model, so there is nothing to report."]
-    rows = pooled(in_cell(view.scores, view.cell))
+    rows = in_cell(view.scores, view.cell)
     return [
-        _forgetting(rows, f"{view.label} at {view.cell}"),
+        _forgetting(pooled(rows), f"{view.label} at {view.cell}"),
         recovered_sentence(rows, view.primary),
         _alignment(in_cell(view.junk, view.cell), view.direction),
     ]
@@ -80,25 +81,40 @@ def _damage(row: pd.Series | None) -> str:
 
 
 def recovered_sentence(rows: pd.DataFrame, primary: str) -> str:
-    """What the primary clearing recovered against the best null draw, from the pooled rows of one cell."""
-    here = overall(rows[rows.metric == "recovered_accuracy"], "hazardous")
+    """What the primary clearing recovered against the best null draw, from the rows of one cell."""
+    fractions = overall(rows[rows.metric == "recovered_accuracy"], "hazardous")
+    here = pooled(fractions)
     row = first_where(cleared_by(here, primary))
     if row is None:
         return f"No recovered fraction of the clearing '{primary}' was measured in this cell."
     if pd.isna(row.value):
         reason = str(row.note).removeprefix("undefined: ") or "the gap to base is too small"
-        return f"The fraction that clearing '{primary}' recovered is undefined: {reason}."
+        return f"The fraction that clearing '{primary}' recovered is undefined: {reason}{_points_back(rows, primary)}."
     text = f"Clearing '{primary}' recovered {percent(row.value)} of the lost accuracy ({interval(row, percent)})"
     if pd.notna(row.low) and row.low <= 0:
         text = f"{text}, which cannot be told from nothing"
-    return f"{text}{_against_nulls(row, null_draws(here).dropna(subset='value'))}."
+    single = null_draws(fractions[fractions.seed != "all"]).value.max()
+    against = _against_nulls(row, null_draws(here).dropna(subset="value"), single)
+    above, seeds = seeds_above(rows, primary)
+    own = f"; in {above} of {count(seeds, 'seed')} it is above each null of that seed" if seeds > 1 else ""
+    return f"{text}{against}{own}."
 
 
-def _against_nulls(row: pd.Series, draws: pd.DataFrame) -> str:
+def _points_back(rows: pd.DataFrame, primary: str) -> str:
+    """`; 5.0 points of accuracy come back (..)`, if that was measured."""
+    gained = overall(pooled(rows[rows.metric == "gained_accuracy"]), "hazardous")
+    row = first_where(cleared_by(gained, primary))
+    return "" if row is None else f"; {points(row.value)} points of accuracy come back ({interval(row, points)})"
+
+
+def _against_nulls(row: pd.Series, draws: pd.DataFrame, single: float) -> str:
+    """Against draws pooled over seeds; single: the largest fraction of one draw in one seed."""
     if draws.empty:
         return "; no null direction was measured, so what any direction would recover is unknown"
     best = draws.loc[draws.value.idxmax()]
     name = f"{shown_name(best.clearing, best.draw)}, {percent(best.value)}"
+    if best.seed == "all" and pd.notna(single):
+        name += f" on average over seeds; of one draw in one seed: {percent(single)}"
     if row.value <= best.value:
         return (
             f", but it does not beat every null direction: the best of {len(draws)} ({name}) recovered as much or more"
@@ -116,12 +132,13 @@ def _main_direction(junk: pd.DataFrame, direction: str) -> pd.DataFrame:
 
 def _alignment(junk: pd.DataFrame, direction: str) -> str:
     rows = _main_direction(junk.dropna(subset="value"), direction)
-    values = {name: rows[rows.quantity == name] for name in ("rank1_share", "cos_u", "cos_u_centred")}
     texts = {
-        "rank1_share": "holds {} of the squared shift (rank-1 share)",
+        "rank1_share_held": "holds {} of the squared shift on held-out prompts (rank-1 share)",
+        "rank1_share": "{} on those that it is fitted on",
         "cos_u": "has a cosine of {} with the control vector u",
         "cos_u_centred": "has one of {} once the all-ones direction is removed from both",
     }
+    values = {name: rows[rows.quantity == name] for name in texts}
     parts = [
         text.format(spread(values[name])) + _beside_null(values[name])
         for name, text in texts.items()

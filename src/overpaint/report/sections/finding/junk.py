@@ -10,7 +10,8 @@ from overpaint.report.select import in_cell, single_seeds
 from overpaint.report.view import View
 
 TITLES = {
-    "rank1_share": "Rank-1 share\nof the shift",
+    "rank1_share": "Rank-1 share,\nfitting prompts",
+    "rank1_share_held": "Rank-1 share,\nheld-out prompts",
     "cos_u": "Cosine with u,\nraw",
     "cos_u_centred": "Cosine with u,\nall-ones removed",
 }
@@ -21,9 +22,10 @@ def show(view: View) -> Markup:
     """Rank-1 share and alignment with u."""
     return markup.figure(
         draw(view),
-        f"Junk directions at {view.cell}: dots are seeds, large dots and numbers their mean. Grey: what unrelated "
-        "directions reach. Entries of u are uniform in [0, 1), so two independent ones have an expected cosine of "
-        "0.75: the cosine with the all-ones direction removed is the telling one.",
+        f"Junk directions at {view.cell}: dots are seeds, large dots and numbers their mean. Rank-1 share: of the "
+        "squared shift, also on prompts on which no direction was fitted. Grey: what unrelated directions reach. "
+        "Entries of u are uniform in [0, 1), so two independent ones have an expected cosine of 0.75: the cosine with "
+        "the all-ones direction removed is the telling one.",
     )
 
 

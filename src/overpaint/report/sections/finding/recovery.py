@@ -21,7 +21,8 @@ def show(view: View) -> Markup:
         draw(view),
         "Recovered fraction of the lost accuracy, (cleared - unlearned) / (base - unlearned), per cell and hazardous "
         "topic, pooled over seeds, with 95 % bootstrap intervals. It is undefined where the loss is within two "
-        "standard errors. Vertical lines: nothing and everything recovered.",
+        "standard errors, or the interval wider than the whole loss. Grey: null draws, each pooled over seeds as "
+        "well. Vertical lines: nothing and everything recovered.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What unlearning costs: forgetting and recovery over benign damage, along a method and its variants."""
+"""What unlearning costs: forgetting, recovery and depth over benign damage, along a method and its variants."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -12,14 +12,15 @@ from overpaint.report import markup
 from overpaint.report.drawing import COLOURS, draw_key, figure, nothing, panel_grid, plain
 from overpaint.report.markup import macros
 from overpaint.report.section import section
-from overpaint.report.select import Cell
+from overpaint.report.select import Cell, overall
 from overpaint.report.view import View
-from overpaint.report.wording import count, points
+from overpaint.report.wording import NO_VALUE, count, points
 from overpaint.tables.verdicts import CHOSEN
 
 PANELS = {
-    "forgotten_accuracy": ("hazardous accuracy lost, points", "unlearned"),
-    "recovered_accuracy": ("of it given back, %", "cleared"),
+    "forgotten_accuracy": ("hazardous accuracy\nlost, points", "unlearned"),
+    "recovered_accuracy": ("of it given back\nby clearing, %", "cleared"),
+    "beneath": ("missing beneath the paint\n(UDS of the cleared), %", "alternative"),
 }
 COLUMNS = {
     "damage_fit": "benign_lost_on_fit",
@@ -28,86 +29,102 @@ COLUMNS = {
     "damage_unseen": "unseen",
     "forgotten_accuracy": "hazardous_lost",
     "recovered_accuracy": "recovered",
+    "beneath": "beneath",
 }
 STYLES = ("-", "--", ":", "-.")
+VALUES = ["value", "low", "high"]
 
 
 @section
 def show(view: View) -> Markup:
     """The curves over damage, which setting is chosen within the budget, and its numbers."""
-    curves = dict(_curves(view.family))
-    if not curves:
+    if not dict(_curves(view)):
         return macros.not_measured("what variants of its method cost", "study.runs")
     note = (
-        "Points of benign accuracy lost on the split that is shown, against points of hazardous accuracy lost (left) "
-        f"and the share of them that clearing '{view.primary}' gives back (right); a line per layer and c, a mark per "
-        "variant, with 95 % bootstrap intervals. Ringed: chosen on the split `fit`, as the variant that forgets most "
-        "within the budget of benign damage, or that damages least where none is within it. Where the recovered "
-        "fraction is undefined there is no mark."
+        "Points of benign accuracy lost on the split that is shown, against points of hazardous accuracy lost, the "
+        f"share of them that clearing '{view.primary}' gives back, and what activation patching still misses beneath "
+        "it; a line per layer and c, a mark per variant, with 95 % bootstrap intervals. Ringed: chosen on the split "
+        "`fit`, as the variant that forgets most within the budget of benign damage, or that damages least where none "
+        "is within it. Where the recovered fraction is undefined there is no mark."
     )
     return markup.figure(draw(view), note) + macros.paragraph(sentence(view)) + markup.table(numbers(view), "damage")
 
 
 def sentence(view: View) -> str:
-    """Which variants are chosen, and whether their damage on the shown split is within their interval of the budget."""
-    chosen = view.family[view.family.choice.ne("") & view.family.quantity.eq("damage")]
-    over = chosen[chosen.choice.ne(CHOSEN)]
+    """Which variants are chosen, and what they cost on the shown split."""
+    cells = view.family["cells"]
+    chosen = cells[cells.choice.ne("") & cells.quantity.eq("damage")]
+    over = int(chosen.choice.ne(CHOSEN).sum())
     texts = [f"{row.method} at {Cell(int(row.layer), row.c)} costs {_bounds(row)}" for row in chosen.itertuples()]
-    text = f"Chosen on `fit`, {count(len(chosen), 'cell')}; on the shown split: {'; '.join(texts)} points."
-    return text + (f" None was within the budget in {count(len(over), 'cell')}." if len(over) else "")
+    text = f"Chosen on `fit`, with the points of benign accuracy that they cost on the shown split: {'; '.join(texts)}."
+    return text + (f" In {count(over, 'cell')} no variant was within the budget." if over else "")
 
 
 def numbers(view: View) -> pd.DataFrame:
     """A row per layer, c and variant: points lost by part, and per cent given back."""
     rows = []
-    for (layer, c, method), cell in view.family.groupby(["layer", "c", "method"], sort=False):
+    for (layer, c, method, choice), cell in _quantities(view).groupby(["layer", "c", "method", "choice"], sort=False):
         named = cell.set_index("quantity")
-        row = {"layer": layer, "c": f"{c:g}", "method": method, "choice": cell.choice.iloc[0]}
-        row |= {title: _bounds(named.loc[name]) for name, title in COLUMNS.items() if name in named.index}
-        rows.append(row)
+        row = {"layer": layer, "c": f"{c:g}", "method": method, "choice": choice}
+        rows.append(row | {title: _bounds(named.loc[name]) for name, title in COLUMNS.items() if name in named.index})
     return pd.DataFrame(rows).sort_values(["layer", "c"], kind="stable")
 
 
 def _bounds(row: pd.Series) -> str:
     """`3.1 (1.2 to 5.0)`, in points or per cent."""
-    return "–" if pd.isna(row.value) else f"{points(row.value)} ({points(row.low)} to {points(row.high)})"
+    return NO_VALUE if pd.isna(row.value) else f"{points(row.value)} ({points(row.low)} to {points(row.high)})"
 
 
-def _curves(family: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:
+def _quantities(view: View) -> pd.DataFrame:
+    """Rows of the table of cells of the method and its variants, and of what is beneath in them."""
+    cells, uds = view.family["cells"], view.family["uds"]
+    keys = ["layer", "c", "method"]
+    beneath = uds[uds.quantity.eq("beneath") & uds.part.eq("all") & uds.seed.eq("all")]
+    choices = cells[[*keys, "choice"]].drop_duplicates()
+    beneath = overall(beneath, "hazardous").merge(choices, on=keys)
+    columns = [*keys, "choice", "quantity", *VALUES]
+    return pd.concat([part[columns] for part in (cells, beneath) if len(part)] or [cells[columns]], ignore_index=True)
+
+
+def _curves(view: View) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """(layer and c, a row per variant with its quantities, the least damage first) where there are several variants."""
-    wide = family.pivot_table(
-        index=["layer", "c", "method", "choice"], columns="quantity", values=["value", "low", "high"], dropna=False
-    ).dropna(how="all")
+    keys = ["layer", "c", "method", "choice"]
+    wide = _quantities(view).set_index([*keys, "quantity"])[VALUES].unstack("quantity")
     for (layer, c), rows in wide.groupby(["layer", "c"]):
-        if len(rows) > 1 and ("value", "damage") in rows:
+        if len(rows) > 1 and rows["value"].get("damage", pd.Series()).notna().any():
             yield Cell(int(layer), c), rows.sort_values(("value", "damage")).reset_index()
 
 
 @figure("damage")
 def draw(view: View) -> Figure:
-    """Points forgotten, and the share given back, over points of benign accuracy lost; a line per layer and c."""
-    curves = dict(_curves(view.family))
+    """Points forgotten, the share given back and what is beneath, over points of benign accuracy lost."""
+    curves = dict(_curves(view))
     if not curves:
         return nothing("The study has no variants of a method, or asks no benign questions.")
-    drawn, grid = panel_grid(len(PANELS), 2.9)
+    panels = [name for name in PANELS if any(name in rows["value"] for rows in curves.values())]
+    drawn, grid = panel_grid(len(panels), 2.6)
     styles = dict(zip(curves, cycle(STYLES)))
-    for axes, (quantity, (title, kind)) in zip(grid, PANELS.items(), strict=True):
+    for axes, quantity in zip(grid, panels, strict=True):
         for cell, rows in curves.items():
-            _curve(axes, rows, quantity, kind, styles[cell])
-        axes.set(title=title, xlabel="benign accuracy lost, points")
+            _curve(axes, rows, quantity, styles[cell])
+        axes.set(title=PANELS[quantity][0], xlabel="benign accuracy lost, points")
     draw_key(drawn, [(plain(cell), "base", style) for cell, style in styles.items()])
     return drawn
 
 
-def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, kind: str, style: str) -> None:
+def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, style: str) -> None:
     """One line with its intervals and the variants' names."""
-    at, height = 100 * rows["value", "damage"], 100 * rows["value", quantity]
-    spans = [(at - 100 * rows["low", "damage"], 100 * rows["high", "damage"] - at)]
-    spans += [(height - 100 * rows["low", quantity], 100 * rows["high", quantity] - height)]
-    across, along = (pd.concat(span, axis=1).clip(lower=0).to_numpy().T for span in spans)
-    axes.errorbar(at, height, along, across, color=COLOURS[kind], elinewidth=0.6, lw=1.4, ls=style, marker="o", ms=3.5)
+    if quantity not in rows["value"]:
+        return
+    colour, values = COLOURS[PANELS[quantity][1]], {end: 100 * rows[end] for end in VALUES}
+    at, height = (values["value"][name] for name in ("damage", quantity))
+    across, along = (
+        [(values["value"] - values["low"])[name].clip(lower=0), (values["high"] - values["value"])[name].clip(lower=0)]
+        for name in ("damage", quantity)
+    )
+    axes.errorbar(at, height, along, across, color=colour, elinewidth=0.6, lw=1.4, ls=style, marker="o", ms=3.5)
     ringed = rows["choice"] != ""
     axes.plot(at[ringed], height[ringed], "o", ms=9, mfc="none", mec=COLOURS["base"], mew=1.2)
     for x, y, method in zip(at, height, rows["method"], strict=True):
         if pd.notna(y):
-            axes.annotate(plain(method), (x, y), (4, 4), textcoords="offset points", fontsize=7, color="#666666")
+            axes.annotate(plain(method), (x, y), (4, 4), textcoords="offset points", fontsize=6.5, color="#666666")

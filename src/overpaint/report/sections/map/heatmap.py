@@ -22,8 +22,8 @@ MAPS = {
     "forgotten_accuracy": ("Forgetting, points", COLOURS["unlearned"], 100, 80),
     "recovered_accuracy": ("Recovered, % of lost", COLOURS["cleared"], 100, 100),
     "damage": ("Benign damage, points", COLOURS["base"], 100, 40),
-    "attained": ("Attained magnitude,\n% of c", COLOURS["unlearned"], 100, 100),
-    "rank1_share": ("Rank-1 share\nof the shift, %", COLOURS["unlearned"], 100, 100),
+    "attained_held": ("Attained magnitude,\nheld-out prompts, % of c", COLOURS["unlearned"], 100, 100),
+    "rank1_share_held": ("Rank-1 share of the\nshift, held-out, %", COLOURS["unlearned"], 100, 100),
     "c_in_norms": ("c in units of the\nbase's norm", COLOURS["null"], 1, None),
 }
 MARKS = {"not unlearned": "//", "collapsed": "xx"}
@@ -68,7 +68,8 @@ def _maps(view: View, all_cells: pd.DataFrame) -> Markup:
         "Each cell pools its seeds and all hazardous topics. Numbers: the value and half the width of its 95 % "
         "bootstrap interval; of attained magnitude, rank-1 share and c half the range over seeds and topics. "
         f"Recovered: by clearing '{view.primary}'. Grey and hatched: left out by the plan, as not unlearned (//) or "
-        "collapsed (crossed). Attained magnitude: mean projection on u over the length of the control vector.",
+        "collapsed (crossed). Attained magnitude: mean projection on u over the length of the control vector; it "
+        "and the rank-1 share are of prompts on which no direction was fitted.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the base looks facts up: what can be read off it before each target layer, beside what clearing gives back."""
+"""Where the base looks facts up: what can be read off it before the first edited block, beside what comes back."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from overpaint.tables import statistics
 
 
 def show(views: list[View]) -> Html:
-    """What can be read off each base before each target layer, beside what clearing gives back there."""
+    """What can be read off each base before the first edited block, beside what clearing gives back there."""
     rows = [row for view in views for row in _rows(view)]
     if not rows:
         return Html(macros.not_measured("where the base model looks facts up", "study.measures.depth"))
@@ -22,8 +22,9 @@ def show(views: list[View]) -> Html:
     units = int(overall(views[0].depth, "hazardous").n.max())
     note = (
         "Share of the correct answers to hazardous questions that logit lens and linear probe find in the base model's "
-        "residual stream at the start of the target layer's block, with 95 % bootstrap intervals; "
-        f"n = {units} units. Recovered: least and largest over c, in cells without a mark."
+        "residual stream at the start of the first block that is edited for a target layer (depth), less one mean of "
+        f"all states, with 95 % bootstrap intervals; n = {units} units. Recovered: least and largest over c, in cells "
+        "without a mark."
     )
     shown = markup.table(table.drop(columns=["known", "back", *alike]), "looked_up") + macros.note(note)
     return Html(shown + (macros.paragraph(text) if text else ""))
@@ -34,13 +35,13 @@ def _rows(view: View) -> list[dict]:
     base = overall(view.depth[view.depth.state == "base"], "hazardous")
     rows = []
     for layer, cells in view.cells[view.cells.quantity == "recovered_accuracy"].groupby("layer"):
-        here = base[base.depth == layer]
+        here = base[base.depth.eq(layer + min(view.updated)) & base.centring.ne("topic")]
         lens, probe = (first_where(here, quantity=name) for name in ("lens_accuracy", "probe_accuracy"))
         if lens is None or probe is None:
             continue
         back = cells[cells.mark == ""].value.dropna()
         ends = dict.fromkeys(percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
-        row = {"model": view.model, "method": view.label, "layer": layer}
+        row = {"model": view.model, "method": view.label, "layer": layer, "depth": layer + min(view.updated)}
         row |= {"logit_lens": number(lens, two), "linear_probe": number(probe, two)}
         row |= {"recovered": " to ".join(ends), "cells": len(back), "known": probe.value, "back": back.mean()}
         rows.append(row)
@@ -48,7 +49,7 @@ def _rows(view: View) -> list[dict]:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Whether more comes back where a base knows more before the layer; nothing for fewer than four base models."""
+    """Whether more comes back where a base knows more before what is edited; nothing for less than four base models."""
     if table.model.nunique() < 4 or table.duplicated(["model", "layer"]).any():
         return ""
     readable, back = (table.pivot(index="model", columns="layer", values=name) for name in ("known", "back"))
@@ -56,7 +57,7 @@ def sentence(table: pd.DataFrame) -> str:
     if np.isnan(rho):
         return ""
     return (
-        f"Over {back.count().sum()} pairs of base model and layer, what the probe reads before the layer and what "
-        f"comes back (mean over c) have a rank correlation of {rho:.2f} (one-sided p = {p:.3f}, by exchanging whole "
-        "base models)."
+        f"Over {back.count().sum()} pairs of base model and layer, what the probe reads before the first edited block "
+        f"and what comes back (mean over c) have a rank correlation of {rho:.2f} (one-sided p = {p:.3f}, by exchanging "
+        "whole base models)."
     )
