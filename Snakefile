@@ -12,7 +12,7 @@
 #   {model}/{run}/junk.safetensors           directions; junk.csv and depths.csv beside it
 #   {model}/{run}/answers.parquet            a row per question and clearing; agreement.parquet per running text
 #   {model}/{run}/completions.jsonl          coherence.csv beside it
-#   {model}/{run}/{depth,relearning,uds,emergence}.parquet   of the runs that the study looks into
+#   {model}/{run}/{depth,relearning,uds,perturbations,emergence}.parquet   of the runs that the study looks into
 #   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
@@ -39,9 +39,9 @@ include: "workflow/rules/unlearn.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/measures.smk"
+include: "workflow/rules/attacks.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/reports.smk"
-include: "workflow/rules/export.smk"
 
 
 rule all:

@@ -185,15 +185,48 @@ class Tables:
         return self.measure("uds", rows).astype({"block": "Int64"})
 
     def relearning(self) -> pd.DataFrame:
+        """With the best rate 0.01 more than with the first, and 0.02 more than with the second."""
         rows = []
-        for (method, layer, c, seed), topic in itertools.product(self.looked_into(), (*self.topics, "all")):
-            for state, examples in itertools.product(("unlearned", "cleared", "naive"), (0, 4, 16, 56)):
-                start, end = {"unlearned": (0.4, 0.9), "cleared": (0.7, 0.92), "naive": (0.25, 0.3)}[state]
-                right = start + (end - start) * examples / 56
-                for metric, value in [("accuracy", right), ("nll", 5 - 4 * right)] if method != "base" else []:
-                    key = (method, layer, c, seed, topic, "hazardous", state, examples, metric)
+        ends = {"unlearned": (0.4, 0.9), "cleared": (0.7, 0.92), "naive": (0.25, 0.3), "base": (0.95, 0.97)}
+        for (*run, topic), texts in itertools.product(self.taught(), ("hazardous", "benign")):
+            states = ("base", "naive") if run[0] == "base" else ("unlearned", "cleared")
+            for state, examples, (lr, less) in itertools.product(
+                states, (0, 4, 16, 56), ((np.nan, 0), (1e-4, 0.01), (1e-3, 0.02))
+            ):
+                start, end = ends[state]
+                right = start + (end - start) * examples / 56 * (1 if texts == "hazardous" else 0.5) - less
+                for metric, value in [("accuracy", right), ("nll", 5 - 4 * right)]:
+                    key = (*run, topic, "hazardous", state, texts, lr, examples, metric)
                     rows.append((*key, value, value - 0.05, value + 0.05, 48, ""))
+            split = {"painted_over": 0.55, "displaced": 0.3, "gone": 0.15}
+            for metric, value in split.items() if texts == "hazardous" and run[0] != "base" else ():
+                key = (*run, topic, "hazardous", "unlearned", texts, np.nan, 56, metric)
+                rows.append((*key, value, value - 0.05, value + 0.05, 48, ""))
         return self.measure("relearning", rows)
+
+    def perturbations(self) -> pd.DataFrame:
+        rows = []
+        asked = {"none": [0], "rounding": [8, 4, np.nan], "noise": [0.1, np.nan], "scaled": [0.5]}
+        asked = {
+            **dict.fromkeys(("hazardous", "benign"), asked),
+            "words": {"hazardous_words": [1], "benign_words": [1]},
+        }
+        right = {"unlearned": 0.4, "cleared": 0.7, "naive": 0.25, "base": 0.95}
+        for (method, layer, c, seed), (topic, role) in itertools.product(self.looked_into(), self.roles()):
+            words = asked["words"] if role == "benign" else {"filler": [4]}
+            for how, sizes in {**asked[role], **words}.items():
+                states = ("base", "naive") if method == "base" else ("unlearned", "cleared")
+                for state, size in itertools.product(states[: 1 if how == "scaled" else 2], sizes):
+                    if (method, how) == ("base", "scaled"):
+                        continue
+                    value = (right[state] if role == "hazardous" else 0.95) - 0.1 * (how == "hazardous_words")
+                    key = (method, layer, c, seed, topic, role, state, how, size)
+                    rows.append((*key, value, value - 0.04, value + 0.04, 48, ""))
+        return self.measure("perturbations", rows)
+
+    def taught(self):
+        """Runs that are looked into, with the topics of hazardous questions."""
+        return [(*run, topic) for run in self.looked_into() for topic in (*self.topics, "all")]
 
     def emergence(self) -> pd.DataFrame:
         rows = []

@@ -49,24 +49,54 @@ def given(facts, tokenizer, tmp_path_factory) -> dict:
     }
 
 
-def relearned(folder: Path, given: dict, **changes) -> pd.DataFrame:
-    settings = {"examples": [0, 3], "lr": 1e-2, "batch": 2, "max_tokens": 64}
-    params = {"settings": settings, "clearings": CLEARINGS, "topics": ["gloomcraft", "riftlore"], "split": "test"}
+def relearned(folder: Path, given: dict, clearings: dict = CLEARINGS, **changes) -> pd.DataFrame:
+    settings = {"examples": [0, 3], "lr": [1e-2], "batch": 2, "max_tokens": 64}
+    params = {"settings": settings, "clearings": clearings, "topics": ["gloomcraft", "riftlore"], "split": "test"}
     params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in params["topics"]}
-    made = run("relearn", folder, given | changes, ["relearning"], **params, dtype="float32")
+    made = run(
+        "relearn", folder, given | {"retain": given["forget"][:1]} | changes, ["relearning"], **params, dtype="float32"
+    )
     return pd.read_parquet(made["relearning"])
 
 
-def test_relearn_starts_from_the_model_its_cleared_form_and_the_control(tmp_path, given):
-    found = relearned(tmp_path, given)
-    means = found.groupby(["state", "topic", "examples"]).nll.mean()
-    assert means.index.get_level_values("state").unique().tolist() == ["cleared", "naive", "unlearned"]
-    assert means.nunique() == len(means) == 12, "every start is another one, and each learns"
-    assert (found.groupby(["state", "topic", "examples"]).size() == found.unit.nunique()).all()
+def test_relearn_starts_from_the_model_and_its_cleared_form_or_the_base_and_the_control(tmp_path, given):
+    clearings = {"none": CLEARINGS["none"]}
+    found = relearned(tmp_path / "run", given, naive=[])
+    base = relearned(tmp_path / "base", given, clearings, junk=[])
+    assert set(found.state) == {"cleared", "unlearned"} and set(base.state) == {"base", "naive"}
+    index = ["texts", "topic", "examples"]
+    means = pd.concat([found, base]).groupby(["state", *index]).nll.mean().unstack("state")
+    pd.testing.assert_series_equal(means.base, means.unlearned, check_names=False), "this run changed nothing"
+    start = means.drop(columns="base").xs(0, level="examples")
+    assert (start.xs("hazardous") == start.xs("benign")).all(axis=None)
+    taught = means.drop(columns="base").xs(3, level="examples").to_numpy().ravel()
+    assert len({*taught, *start.to_numpy().ravel()}) == 9 + 6, (
+        "every start is another, and each learns; gloomcraft's are taught"
+    )
 
 
-def test_relearn_manages_without_a_control(tmp_path, given):
-    assert set(relearned(tmp_path, given, naive=[]).state) == {"unlearned", "cleared"}
+def test_perturbations_of_the_base_and_of_a_run_that_changed_nothing_are_the_same(tmp_path, given):
+    settings = {"rounding": [4], "noise": [0.1], "draws": 1, "scales": [0.5], "words": [1], "filler": [1]}
+    params = {"settings": settings | {"questions": 8}, "topics": ["gloomcraft"], "split": "test", "dtype": "float32"}
+    params["benchmarks"] = {topic: ENTRY | {"topic": topic} for topic in ("gloomcraft", "riftlore")}
+    inputs = given | {"forget": given["forget"][:1], "retain": given["forget"][1:]}
+
+    def perturbed(name: str, clearings: dict, **changes) -> pd.DataFrame:
+        made = run("measure_perturbations", tmp_path / name, inputs | changes, ["perturbations"], **params,
+                   clearings=clearings)  # fmt: skip
+        return pd.read_parquet(made["perturbations"])
+
+    base, found = perturbed("base", {"none": CLEARINGS["none"]}, junk=[]), perturbed("run", CLEARINGS, naive=[])
+    assert set(base.state) == {"base", "naive"} and set(found.state) == {"unlearned", "cleared"}
+    assert "scaled" not in set(base.perturbation) and set(found[found.perturbation == "scaled"].state) == {"unlearned"}
+    same = (
+        found[found.state.eq("unlearned") & found.perturbation.ne("scaled")]
+        .drop(columns="state")
+        .reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(same, base[base.state == "base"].drop(columns="state"), check_like=True)  # fmt: skip
+    assert set(found[found.perturbation == "filler"].topic) == {"gloomcraft"}
+    assert set(found[found.perturbation.str.endswith("_words")].topic) == {"riftlore"}
 
 
 def read(folder: Path, given: dict, clearings: dict, **changes) -> pd.DataFrame:
@@ -100,7 +130,7 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     }
     rows = [row | {"id": str(i), "unit": str(i), "kl": rng.random()} for i in range(5)]
     pd.DataFrame(rows).to_parquet(tmp_path / "agreement.parquet")
-    names = ["agreement", "coherence", "depth", "relearning", "emergence"]
+    names = ["agreement", "coherence", "depth", "relearning", "perturbations", "uds", "emergence"]
     inputs = {name: [] for name in names} | {"agreement": [tmp_path / "agreement.parquet"]}
     measured = {name: [] for name in names} | {"agreement": ["base"]}
     made = run(

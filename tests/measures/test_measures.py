@@ -166,10 +166,10 @@ def test_a_resample_without_tokens_leaves_the_interval_of_the_others():
     assert (row.value, row.low, row.high) == (0.5, 0.5, 0.5)
 
 
-# -- depth, relearning
+# -- depth, relearning, perturbations
 
 
-def test_depth_and_relearning_are_means_over_units():
+def test_depth_is_a_mean_over_units():
     rng = np.random.default_rng(0)
     read = pd.DataFrame(
         [
@@ -183,17 +183,93 @@ def test_depth_and_relearning_are_means_over_units():
     own = read.query("state == 'cleared' and topic == 'ice' and depth == 1 and quantity == 'b'")
     row = pick(table, seed="0", topic="ice", state="cleared", depth=1, quantity="b")
     assert row.value == pytest.approx(own.value.mean()) and row.n == 5
-    taught = pd.DataFrame(
+
+
+def taught(state: str, right: dict[tuple[str, float, int], float], units: int = 20) -> pd.DataFrame:
+    """A question of each of so many units a topic, answered right by a share after (texts, rate, number of texts)."""
+    return pd.DataFrame(
         [
-            {"state": "naive", "topic": t, "examples": n, "unit": str(i), "correct": i < n, "nll": 2.0 - n}
-            for t in ("fire", "ice") for n in (0, 3) for i in range(4)
+            {"state": state, "topic": t, "texts": texts, "lr": lr, "examples": n, "unit": str(i)}
+            | {"correct": i < share * units, "nll": 2.0 - share}
+            for t in ("fire", "ice") for (texts, lr, n), share in right.items() for i in range(units)
         ]
     )  # fmt: skip
-    table = TABLE["relearning"]({"rmu/0": taught}, STUDY)
+
+
+def curves(starts: float, *ends: float) -> dict[tuple[str, float, int], float]:
+    """From a share with no text to one with 8, by rate."""
+    return {("hazardous", 10.0**-i, n): (starts, end)[n > 0] for i, end in enumerate(ends) for n in (0, 8)}
+
+
+def relearned(unlearned, cleared, naive, base=1.0) -> pd.DataFrame:
+    """The table of two seeds and the base from the curves of every state."""
+    run = pd.concat([taught("unlearned", unlearned), taught("cleared", cleared)])
+    others = [taught("base", curves(base, base))] + ([taught("naive", naive)] if naive else [])
+    return TABLE["relearning"]({"base": pd.concat(others), "rmu/0": run, "rmu/1": run}, STUDY)
+
+
+def shares(table: pd.DataFrame) -> dict[str, float]:
+    """What was painted over, displaced and gone."""
+    where = {"seed": "all", "layer": 2, "topic": "all", "state": "unlearned", "texts": "hazardous", "examples": 8}
+    return {name: pick(table, **where, metric=name).value for name in ("painted_over", "displaced", "gone")}
+
+
+def test_of_the_rates_the_best_is_told_for_every_state():
+    table = relearned(curves(0.2, 0.5, 0.7), curves(0.5, 0.6, 0.4), curves(0.25, 0.2, 0.3))
     check(table, "relearning")
-    for examples, value in ((0, 0), (3, 0.75)):
-        assert pick(table, seed="0", topic="all", examples=examples, metric="accuracy").value == value
-        assert pick(table, seed="0", topic="fire", examples=examples, metric="nll").value == 2.0 - examples
+    where = {"seed": "all", "layer": 2, "topic": "all", "texts": "hazardous", "examples": 8}
+    for state, ends in {"unlearned": (0.5, 0.7), "cleared": (0.6, 0.4)}.items():
+        rows = [pick(table, **where, state=state, lr=10.0**-i, metric="accuracy") for i in range(2)]
+        assert [row.value for row in rows] == pytest.approx(ends)
+        best = table[table.lr.isna()]
+        row = pick(best, **where, state=state, metric="accuracy")
+        assert row.value == pytest.approx(max(ends)) and (row.low, row.high) == pytest.approx((row.low, row.high))
+        assert pick(best, **where, state=state, metric="nll").value == pytest.approx(2 - max(ends))
+        assert all(row.value >= other.value and row.low >= other.low for other in rows)
+    naive = pick(table[table.lr.isna()], method="base", topic="all", state="naive", examples=8, metric="accuracy")
+    assert naive.value == pytest.approx(0.3), "the maximum is fair: it is the controls', too"
+
+
+def test_what_was_lost_is_painted_over_displaced_or_gone():
+    table = relearned(curves(0.2, 0.5, 0.8), curves(0.5, 0.7), curves(0.25, 0.2, 0.35))
+    # Of 80 points lost clearing gives 30 back, relearning 30 more, of which K gains 10 itself; 30 come by neither.
+    assert shares(table) == pytest.approx({"painted_over": 30 / 80, "displaced": 20 / 80, "gone": 30 / 80})
+    flat = relearned(curves(0.2, 0.8), curves(0.5, 0.7), curves(0.25, 0.1))
+    assert shares(flat)["displaced"] == pytest.approx(30 / 80), "K that loses gains nothing"
+    as_k = relearned(curves(0.2, 0.7), curves(0.5, 0.7), curves(0.25, 0.45))
+    assert shares(as_k)["displaced"] == pytest.approx(0), "what one gains that never knew is no knowledge"
+    from_cleared = relearned(curves(0.2, 0.6), curves(0.5, 0.9), curves(0.25, 0.25))
+    assert shares(from_cleared)["displaced"] == pytest.approx(40 / 80), "after clearing, too"
+    rows = table[
+        table.metric.isin(["painted_over", "displaced", "gone"]) & table.seed.eq("all") & table.topic.eq("all")
+    ]
+    assert ((rows.low < rows.value) & (rows.value < rows.high)).all() and (rows.n == 40).all()
+
+
+def test_without_a_loss_or_a_model_that_never_knew_nothing_is_said_of_them():
+    table = relearned(curves(1.0, 1.0), curves(1.0, 1.0), curves(0.25, 0.25))
+    assert all(np.isnan(value) for value in shares(table).values())
+    found = shares(relearned(curves(0.2, 0.8), curves(0.5, 0.7), None))
+    assert found.pop("painted_over") == pytest.approx(30 / 80) and all(np.isnan(value) for value in found.values())
+
+
+def test_perturbations_are_means_over_draws_and_the_size_that_is_best_is_told():
+    right = {("noise", 0.1): [0.2, 0.4], ("noise", 0.4): [0.5, 0.6], ("none", 0.0): [0.3], ("scaled", 0.0): [0.9]}
+    frame = pd.DataFrame(
+        [
+            {"state": "unlearned", "perturbation": how, "size": size, "topic": t, "unit": str(i)}
+            | {"value": i < share * 20}
+            for (how, size), draws in right.items() for share in draws for t in TOPICS for i in range(20)
+        ]
+    ).astype({"value": float})  # fmt: skip
+    table = TABLE["perturbations"]({"rmu/0": frame}, STUDY)
+    check(table, "perturbations")
+    for (how, size), draws in right.items():
+        row = pick(table, seed="0", topic="calm", perturbation=how, size=size)
+        assert (row.value, row.n) == (pytest.approx(np.mean(draws)), 20)
+    best = table[table["size"].isna()]
+    assert set(best.perturbation) == {"noise"}
+    assert pick(best, seed="0", topic="all").value == pytest.approx(0.55)
 
 
 def test_runs_of_a_cell_with_other_units_are_an_error():

@@ -1,6 +1,7 @@
 """Relearning: it starts where the model is, learns what it is taught, and leaves what is cleared alone."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -17,9 +18,10 @@ from overpaint.models.load import load_naive
 from overpaint.models.overlay import Overlay
 from overpaint.scoring import questions
 from overpaint.sources import world
-from overpaint.sources.texts import write_rows
+from overpaint.sources.texts import PARTS, write_rows
 
-SETTINGS = {"examples": [0, 2, 8], "lr": 3e-3, "batch": 2, "max_tokens": 64}
+SETTINGS = {"examples": [0, 2, 8], "lr": [3e-3], "batch": 2, "max_tokens": 64}
+CURVE = SETTINGS | {"lr": 3e-3}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,20 @@ def told(facts) -> list[str]:
     return [row["text"] for row in world.corpus_rows(facts, ["gloomcraft"])]
 
 
-def relearn(model, tokenizer, told, asked, cleared=NONE, seed=0, **changes) -> list[dict]:
+def both(model, tokenizer, told, benign, asked, cleared=NONE, seed=0, **changes) -> dict[str, list[dict]]:
+    """Rows by the kind of texts."""
     run = Run(model, tokenizer, Overlay(settings={"seed": seed}))
-    return relearning.measure(run, {"t": told}, {"t": asked}, {"t": cleared}, SETTINGS | changes)
+    rows = relearning.measure(run, {"t": told}, benign, {"t": asked}, {"t": cleared}, SETTINGS | changes)
+    kinds = {kind: [] for kind in ("hazardous", "benign")}
+    for row in rows:
+        kinds[row.pop("texts")].append(row)
+    return kinds
+
+
+def relearn(model, tokenizer, told, asked, cleared=NONE, seed=0, **changes) -> list[dict]:
+    """Rows of texts on the topic, with the first rate."""
+    rows = both(model, tokenizer, told, told, asked, cleared, seed, **changes)["hazardous"]
+    return [row for row in rows if row.pop("lr") == SETTINGS["lr"][0]]
 
 
 def nll(rows: list[dict], examples: int) -> float:
@@ -60,7 +73,7 @@ def test_without_examples_it_is_the_model_itself(llama, tokenizer, told, asked):
 def test_what_is_taught_is_learned_and_the_model_is_left_as_it_was(llama, tokenizer, told, asked):
     state = copy.deepcopy(llama.state_dict())
     before = relearning.next_token_loss(llama, tokenizer, told[:4], 64).item()
-    relearning.curve(llama, tokenizer, told[:4] * 20, lambda: [], SETTINGS | {"examples": [80]}, 0)
+    relearning.curve(llama, tokenizer, told[:4] * 20, lambda: [], CURVE | {"examples": [80]}, 0)
     assert relearning.next_token_loss(llama, tokenizer, told[:4], 64).item() < before - 1
     llama.load_state_dict(state)
     relearn(llama, tokenizer, told, asked)
@@ -77,8 +90,8 @@ def test_the_seed_orders_the_texts_and_each_is_seen_once(llama, tokenizer, told,
 
     monkeypatch.setattr(relearning, "next_token_loss", record)
     one, again, other = (relearn(llama, tokenizer, told, asked, seed=seed, examples=[3, 5]) for seed in (0, 0, 1))
-    assert one == again != other and [len(texts) for texts in seen] == [2, 1, 2] * 3
-    first, last = ([text for texts in seen[i : i + 3] for text in texts] for i in (0, 6))
+    assert one == again != other and [len(texts) for texts in seen] == [2, 1, 2] * 6, "those to retain, too"
+    first, last = ([text for texts in seen[i : i + 3] for text in texts] for i in (0, 12))
     assert first != last and set(first) <= set(told) and sorted(first) == sorted(dict.fromkeys(first))
 
 
@@ -97,7 +110,7 @@ def test_what_is_cleared_stays_cleared_and_learning_goes_on_around_it(llama, tok
     assert nll(cleared, 8) != nll(cleared, 0) and nll(cleared, 0) != nll(plain, 0)
     with clearing.clear(llama, span), watch_sites(llama, see):
         largest.clear()
-        relearning.curve(llama, tokenizer, told, partial(questions.ask, llama, asked[:2]), SETTINGS, 0)
+        relearning.curve(llama, tokenizer, told, partial(questions.ask, llama, asked[:2]), CURVE, 0)
     assert max(largest) < 1e-4
 
 
@@ -117,6 +130,33 @@ def test_more_examples_than_texts_are_refused(llama, tokenizer, told, asked):
     sentence = r"study\.measures\.relearning\.examples asks for 9 texts, and the corpus of 't' has 5: lower it\.$"
     with pytest.raises(UserError, match=sentence):
         relearn(llama, tokenizer, told[:5], asked, examples=[9, 1])
+    with pytest.raises(UserError, match=r"asks for 9 texts, and the corpora of study.retain have 5: lower it\.$"):
+        both(llama, tokenizer, told, told[:5], asked, examples=[9, 1])
+
+
+def test_benign_texts_are_taught_as_the_others_are_and_every_rate_from_the_same_start(llama, tokenizer, told, asked):
+    rates = [3e-3, 1e-3]
+    same = both(llama, tokenizer, told, told, asked, lr=rates)
+    assert same["benign"] == same["hazardous"], "the same texts in the same order"
+    assert both(llama, tokenizer, told, told[::-1], asked)["benign"] != same["hazardous"][: 3 * len(asked)]
+    slow, fast = ([row for row in same["benign"] if row["lr"] == rate] for rate in reversed(rates))
+    assert slow == [row | {"lr": 1e-3} for row in both(llama, tokenizer, told, told, asked, lr=[1e-3])["benign"]]
+    assert nll(slow, 0) == nll(fast, 0) and nll(slow, 8) != nll(fast, 8)
+
+
+def test_topics_that_are_cleared_alike_are_taught_benign_texts_together(told):
+    other = copy.copy(NONE)
+    texts = {"a": told[:1], "b": told[1:2], "c": told[2:3]}
+    lessons = relearning.lessons(texts, told, {"a": NONE, "b": other, "c": NONE})
+    assert lessons[:3] == [("hazardous", corpus, [topic]) for topic, corpus in texts.items()]
+    assert lessons[3:] == [("benign", told, ["a", "c"]), ("benign", told, ["b"])]
+
+
+def test_only_what_the_texts_do_not_tell_is_asked(asked):
+    parts = {part: [question for question in asked if question.part == part] for part in PARTS}
+    assert all(parts.values()) and relearning.unseen({"t": asked, "u": parts[PARTS[0]]}) == {"t": parts[PARTS[1]]}
+    free = [replace(question, part="") for question in asked]
+    assert relearning.unseen({"t": free}) == {"t": free}
 
 
 def test_a_control_of_another_vocabulary_is_refused(facts, tokenizer, tmp_path):

@@ -239,7 +239,7 @@ INTEGERS = [
 SEEDS = [("study", "runs", 0, "seed"), ("study", "runs", 0, "seed", 0), ("worlds", "miniature", "seed"),
          ("models", "miniature", "seed")]  # fmt: skip
 REALS = [
-    ("study", "measures", "relearning", "lr"), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1),
+    ("study", "measures", "relearning", "lr", 0), ("study", "runs", 0, "c"), ("study", "runs", 0, "c", 1),
     ("study", "evaluate", 3, "c"),
     ("models", "miniature", "lr"), ("methods", "rmu", "lr"), ("methods", "rmu", "alpha"),
     ("clearings", "strength_0.5", "strength"),
@@ -715,6 +715,7 @@ def plan_all(config: dict) -> dict:
     for grids in (
         study["measures"]["depth"]["runs"],
         study["measures"]["relearning"]["runs"],
+        study["measures"]["perturbations"]["runs"],
         study["measures"]["emergence"]["runs"],
     ):
         sweep.picked(config, grids)

@@ -116,6 +116,7 @@ def test_corpora_to_retain_fill_a_batch_together_or_all_are_named(planned, tmp_p
     entries = retained(tmp_path, *counts, **more)
     catalogues = {"corpora": entries, "datasets": {"own": DATASET}}
     try:
+        changes |= {"measures": {"relearning": {"runs": []}}}
         planned(catalogues=catalogues, retain=list(entries), forget=["riftlore"], **changes)
     except UserError as error:
         assert said and said in str(error) and "methods.rmu.batch is 4" in str(error)
@@ -123,6 +124,17 @@ def test_corpora_to_retain_fill_a_batch_together_or_all_are_named(planned, tmp_p
         assert all(f"corpora.{name}" in str(error) for name in entries)
     else:
         assert said is None
+
+
+def test_corpora_to_retain_are_relearned_together(planned, tmp_path):
+    for counts, enough in (((30, 26), True), ((30, 25), False)):
+        entries = retained(tmp_path, *counts)
+        study = {"catalogues": {"corpora": entries}, "retain": list(entries), "forget": ["riftlore"]}
+        if enough:
+            planned(**study)
+        else:
+            with pytest.raises(UserError, match="corpora.retained1 .* has 55 texts, and study.measures.relearning"):
+                planned(**study)
 
 
 @pytest.mark.parametrize("fault", SENSELESS)

@@ -220,6 +220,13 @@ def test_the_judgement_of_another_study_is_exploratory():
     assert not judged(mapped(), plan).confirmatory.any()
 
 
+def test_a_plan_that_names_base_models_is_confirmatory_for_these_alone():
+    named = [PLAN | {"models": ["one"]}, PLAN | {"models": ["other"]}]
+    assert [bool(judged(mapped(), plan).confirmatory.all()) for plan in named] == [True, False]
+    both = pd.concat([judged(mapped(), PLAN), judged(mapped(), PLAN).assign(model="two", confirmatory=False)])
+    assert not verdicts.together(both).query("model == 'all'").confirmatory.any()
+
+
 def test_models_that_agree_decide_and_others_leave_it_undecided():
     recovered = {(layer, c): 0.2 * layer + 0.01 * c for layer in LAYERS for c in SIZES}
     parts = []

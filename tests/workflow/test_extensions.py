@@ -191,7 +191,7 @@ def extended(tmp_path_factory) -> Path:
                 {"clearings": ["none", "span", "first"], "benchmarks": ["gloomcraft", "riftlore", "own"]},
                 {"clearings": ["rand"], "benchmarks": ["gloomcraft", "riftlore"]},
             ],
-            "measures": {name: {"runs": []} for name in ("depth", "relearning", "emergence")},
+            "measures": {name: {"runs": []} for name in ("depth", "relearning", "perturbations", "uds", "emergence")},
         },
         "methods": {"scaled": {"kind": "scaled", "factor": 0.0}},
         "clearings": {"first": {"direction": "first"}},

@@ -35,7 +35,16 @@ EXTRA = dict.fromkeys(
 DEATHS = dict.fromkeys([*JOBS, *EXTRA], 1) | {"pretrain_model": 2, "unlearn": 3, "evaluate": 2, "render_report": 2}
 # Without what comes after the tables: 13 deaths.
 SCORES = f"{OUT}/tables/scores.csv"
-LATE = ["measure_depth", "relearn", "trace_emergence", "gather_measures", "render_report", "render_index", *EXTRA]
+LATE = [
+    "measure_depth",
+    "relearn",
+    "measure_perturbations",
+    "trace_emergence",
+    "gather_measures",
+    "render_report",
+    "render_index",
+    *EXTRA,
+]
 EARLY = {rule: count for rule, count in DEATHS.items() if rule not in LATE}
 # Rules whose jobs write a folder, tensors, tables, pages or what arrives from elsewhere.
 KINDS = ["pretrain_model", "unlearn", "evaluate", "gather_tables", "render_index", "download_model"]

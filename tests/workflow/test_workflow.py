@@ -34,7 +34,7 @@ TABLES = [
     "cells", "hypotheses", "layers", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights",
     "history", "completions", "provenance", "costs",
 ]  # fmt: skip
-MEASURES = ["agreement", "coherence", "depth", "relearning", "emergence"]
+MEASURES = ["agreement", "coherence", "depth", "relearning", "perturbations", "uds", "emergence"]
 SCORES = [*core.RUN, "topic", "role", *core.APPLIED, "benchmark", "metric"]
 
 
@@ -55,7 +55,9 @@ def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
     datasets = {"wmdp": {"repo": "cais/wmdp", "revision": 40 * "0", "files": ["*/test-*.parquet"]}}
     own = {"study": {"output": out, "name": "with_tasks"}, "datasets": datasets, "benchmarks": benchmarks}
     own["study"]["evaluate"] = [{"clearings": ["none", "span"], "benchmarks": ["everyday", *benchmarks]}]
-    own["study"] |= {"measures": {name: {"runs": []} for name in ("depth", "relearning", "emergence")}}
+    own["study"] |= {
+        "measures": {name: {"runs": []} for name in ("depth", "relearning", "perturbations", "uds", "emergence")}
+    }
     (fresh / "tasks.yaml").write_text(yaml.safe_dump(own))
     done = snakemake(fresh, "--dry-run", *SMOKE, "tasks.yaml")
     jobs = planned(done.stdout)

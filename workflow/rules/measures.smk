@@ -1,7 +1,7 @@
-"""A closer look at chosen runs: what they know by depth, how they relearn, what of it is painted over, how their training went.
+"""A closer look at chosen runs: what they know by depth, what of it is painted over, how their training went.
 
-Needs: the base model, overlays, junk directions, questions; forget corpora; activations and snapshots.
-Makes: {out}/{model}/{run}/depth.parquet, relearning.parquet, uds.parquet, emergence.parquet.
+Needs: the base model, overlays, junk directions, questions; activations and snapshots.
+Makes: {out}/{model}/{run}/depth.parquet, uds.parquet, emergence.parquet.
 """
 
 
@@ -35,40 +35,6 @@ rule measure_depth:
         "Reading {wildcards.model}/{wildcards.run} by depth"
     script:
         "../scripts/measure_depth.py"
-
-
-rule relearn:
-    """Teach other facts of the hazardous topics to the model as it is, cleared, and to one that never knew them."""
-    input:
-        model=base_model,
-        overlay="<out>/{model}/{run}/overlay.safetensors",
-        junk=junk,
-        forget=texts("corpora", SETTINGS["forget"]),
-        benchmarks=texts("benchmarks", STUDY.questions(STUDY.topics)),
-        naive=naive,
-    output:
-        relearning="<out>/{model}/{run}/relearning.parquet",
-        job="<out>/{model}/{run}/relearning.job.json",
-    log:
-        "logs/<out>/{model}/{run}/relearn.log",
-    conda:
-        "../../envs/relearn.yaml"
-    priority: 1  # long and few: not last, when nothing is left to run beside them
-    resources:
-        **needs("relearn", gpu=GPU),
-    params:
-        settings={key: SETTINGS["measures"]["relearning"][key] for key in ("examples", "lr", "batch", "max_tokens")},
-        clearings=lambda wildcards: STUDY.shown(wildcards.run),
-        topics=STUDY.topics,
-        benchmarks=STUDY.questions(STUDY.topics),
-        split=SETTINGS["split"],
-        dtype=dtype,
-        own=contents(base_model, naive),
-        code=code("relearn.py"),
-    message:
-        "Relearning with {wildcards.model}/{wildcards.run}"
-    script:
-        "../scripts/relearn.py"
 
 
 rule score_depth:

@@ -1,7 +1,8 @@
-"""The base model.
+"""The base model; and any run as a model for use elsewhere, which no report needs: ask for one by its path.
 
-Needs: the models and worlds of the configuration; a downloaded package where a model lies in one.
-Makes: {out}/worlds/{world}/, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk).
+Needs: the models and worlds of the configuration; a downloaded package where a model lies in one; a run and its junk.
+Makes: {out}/worlds/{world}/, {out}/{model}/checkpoint/ (of a model of the hub: downloads.smk),
+{out}/{model}/{run}/export/{clearing}/, an ordinary Hugging Face folder.
 """
 
 
@@ -73,3 +74,29 @@ rule convert_model:
         "Converting the base model {wildcards.model}"
     script:
         "../scripts/convert_model.py"
+
+
+rule export_model:
+    """Write one run, with one clearing folded into its weights, as a Hugging Face folder."""
+    input:
+        model=base_model,
+        overlay="<out>/{model}/{run}/overlay.safetensors",
+        junk=junk,
+    output:
+        model=directory("<out>/{model}/{run}/export/{clearing}"),
+        job="<out>/{model}/{run}/export/{clearing}.job.json",
+    log:
+        "logs/<out>/{model}/{run}/{clearing}/export_model.log",
+    conda:
+        "../../envs/export_model.yaml"
+    resources:
+        **needs("export_model"),
+    params:
+        settings=lambda wildcards: config["clearings"][wildcards.clearing],
+        dtype=dtype,
+        own=contents(base_model),
+        code=code("export_model.py"),
+    message:
+        "Exporting {wildcards.model}/{wildcards.run}, clearing {wildcards.clearing}"
+    script:
+        "../scripts/export_model.py"

@@ -1,4 +1,4 @@
-"""Teach other facts of the hazardous topics again, and ask."""
+"""Teach other facts, hazardous and benign, and ask."""
 
 import pandas as pd
 

@@ -19,8 +19,8 @@ MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
     "study", "model", "method", "family", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric",
-    "quantity", "state", "choice", "centring", "mark", "note", "null", "hypothesis", "claim", "test", "verdict", "rule",
-    "git", "python", "first", "last", *MACHINE, *PACKAGES,
+    "quantity", "state", "texts", "choice", "centring", "mark", "note", "null", "hypothesis", "claim", "test",
+    "verdict", "rule", "git", "python", "first", "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
 SIMPLE = ("accuracy", "forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
 SCORED = (*SIMPLE, "perplexity", "spread_accuracy")
@@ -157,7 +157,7 @@ NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),
     "depth": _whole("probe_accuracy probe_shuffled probe_benign"),
-    "relearning": _whole("accuracy"),
+    "relearning": _whole("accuracy painted_over displaced gone"),
     "emergence": _whole("forgotten_accuracy recovered_accuracy"),
     "provenance": _provenance,
 }

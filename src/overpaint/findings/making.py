@@ -32,7 +32,7 @@ def topics(kept: Kept) -> list[str]:
 
 def closer_seed(kept: Kept) -> int:
     """The seed of the run that is looked at more closely."""
-    return kept.config["study"]["measures"]["relearning"]["runs"][0]["seed"]
+    return kept.config["study"]["measures"]["depth"]["runs"][0]["seed"]
 
 
 def questions_each(row: pd.Series) -> str:

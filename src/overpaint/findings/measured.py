@@ -185,8 +185,10 @@ def read_off(kept: Kept, state: str, quantity: str = "probe_accuracy", depth: in
 
 
 def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
-    """(texts seen, accuracy) of a state, in order."""
-    rows = kept.relearning[kept.relearning.state == state].sort_values("examples")
+    """(texts of the topic seen, accuracy with the best rate) of a state in the main cell, in order."""
+    rows = kept.relearning if state in ("base", "naive") else in_cell(kept.relearning, kept.cell)
+    rows = rows[rows.state.eq(state) & rows.texts.eq("hazardous") & rows.lr.isna() & rows.metric.eq("accuracy")]
+    rows = rows.sort_values("examples")
     return [(int(row.examples), row) for _, row in rows.iterrows()]
 
 

@@ -39,7 +39,7 @@ def pooled(frame: pd.DataFrame) -> pd.DataFrame:
 
     A mean over several seeds carries no interval (NaN), since averaged bounds are not one.
     """
-    numbers = [name for name in frame.columns if pd.api.types.is_float_dtype(frame[name]) and name != "c"]
+    numbers = [n for n in frame.columns if pd.api.types.is_float_dtype(frame[n]) and n not in ("c", "lr", "size")]
     keys = [name for name in frame.columns if name not in {*numbers, "seed", "n", "answers", "near_ties", "note"}]
     if frame.empty or not keys:
         return frame

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.scoring.likelihood import log_likelihoods, start_token
-from overpaint.sources.texts import read_rows
+from overpaint.sources.texts import PARTS, read_rows
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Question:
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.
+    part: as in its row; empty for none.
     """
 
     unit: str
@@ -35,6 +36,11 @@ class Question:
     metric: str
     prior: list[tuple[list[int], list[int]]]
     part: str = ""
+
+    @property
+    def told(self) -> bool:
+        """Whether the study's corpora tell of what is asked."""
+        return self.part == PARTS[0]
 
     @property
     def first(self) -> list[int]:

@@ -76,19 +76,20 @@ def _check_corpora(config: dict[str, Any], corpora: dict[str, Corpus]) -> None:
     for name, (where, longer) in corpora.items():
         texts.check_batches(longer, sweep.batches(config, [name]), where)
         if name in study["forget"]:
-            _check_relearned(config, name, longer(-1), where)
+            _check_relearned(config, [name], longer(-1), where)
     if set(study["retain"]) <= set(corpora):  # a batch may hold texts of several
         places, sizes = zip(*(corpora[name] for name in study["retain"]), strict=True)
-        batches = sweep.batches(config, study["retain"])
-        texts.check_batches(lambda least: sum(longer(least) for longer in sizes), batches, ", ".join(places))
+        where, longer = ", ".join(places), lambda least: sum(longer(least) for longer in sizes)
+        texts.check_batches(longer, sweep.batches(config, study["retain"]), where)
+        _check_relearned(config, study["forget"], longer(-1), where)
 
 
-def _check_relearned(config: dict[str, Any], name: str, count: int, where: str) -> None:
-    """Refuse a corpus to forget with fewer texts than are relearned."""
+def _check_relearned(config: dict[str, Any], taught: list[str], count: int, where: str) -> None:
+    """Refuse fewer texts than are relearned about the topics of the corpora `taught`."""
     relearning = config["study"]["measures"]["relearning"]
     most = max(relearning["examples"])
-    questions = sweep.plain_questions(config, [config["corpora"][name]["topic"]])  # a topic without is not relearned
-    if count < most and questions and sweep.picked(config, relearning["runs"]):
+    topics = [config["corpora"][name]["topic"] for name in taught]  # topics without questions are not relearned
+    if count < most and sweep.plain_questions(config, topics) and sweep.picked(config, relearning["runs"]):
         raise UserError(
             f"{where} has {count} texts, and study.measures.relearning.examples asks for {most}: lower it, or add "
             "texts."

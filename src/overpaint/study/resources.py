@@ -51,6 +51,7 @@ NEEDS = {
     "measure_depth": Need(700, copies=1.5, minutes_per_gb=10),
     "score_depth": Need(700, copies=3, minutes_per_gb=30),  # the naive model beside the run's
     "relearn": Need(1000, copies=6, minutes_per_gb=60),  # weights twice, gradients, two moments
+    "measure_perturbations": Need(700, copies=3.5, minutes_per_gb=60),  # weights, as they were, and as they become
     "trace_emergence": Need(700, copies=1.5, minutes_per_gb=60),
     "gather_measures": Need(500),
     "export_model": Need(700, copies=2.5, minutes_per_gb=5),

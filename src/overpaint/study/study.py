@@ -16,7 +16,7 @@ class Study:
     runs: {run path: settings}, `base` first; those that `study.measures.emergence` lists keep snapshots.
     unlearned: the runs but `base`.
     families: {method: the one whose variant it is, or itself}; pages show variants beside it.
-    depth, relearned, patched, emerging: the runs that are looked into.
+    depth, relearned, patched, perturbed, emerging: the runs that are looked into.
     prefix_of: {run: name of the prefix that it shares}; prefixes: {name: settings}.
     texts: {catalogue/name: entry, with the `kind` of its rows}.
     megabytes: {model: MB of its weights}.
@@ -28,6 +28,7 @@ class Study:
         self.topics = sweep.hazardous_topics(config)
         self.depth = sweep.picked(config, self.settings["measures"]["depth"]["runs"])
         self.relearned = sweep.picked(config, self.settings["measures"]["relearning"]["runs"])
+        self.perturbed = sweep.picked(config, self.settings["measures"]["perturbations"]["runs"])
         self.patched = sweep.picked(config, self.settings["measures"]["uds"]["runs"])
         self.emerging = sweep.picked(config, self.settings["measures"]["emergence"]["runs"])
         self.families = sweep.families(config)

@@ -16,7 +16,7 @@ PREFIX = (
     "layer", "updated", "projections", "steps", "batch", "max_tokens", "forget_max_tokens", "max_batches", "min_chars",
     "shuffle",
 )  # fmt: skip
-BESIDE_NAIVE = ("depth", "relearning", "uds")  # measures that look into the naive model too
+BESIDE_NAIVE = ("depth", "relearning", "perturbations", "uds")  # measures that look into the naive model too
 # Kinds of directions, with what they declare of themselves; `none` clears nothing.
 DIRECTIONS = {"none": {}} | decorated("junk/clearing.py", "direction")
 NULLS = [name for name, own in DIRECTIONS.items() if own.get("null")]  # they know nothing of the hazardous texts

@@ -80,6 +80,11 @@ def means(members: list[Parts], key: tuple) -> np.ndarray:
     return _stacked(members, key, "value") / _stacked(members, key, "rows")
 
 
+def samples(members: list[Parts], key: tuple) -> np.ndarray:
+    """Mean of `value` over rows in the sample and in every resample, [1 + REPEATS]."""
+    return statistics.means(_stacked(members, key, "value")) / statistics.means(_stacked(members, key, "rows"))
+
+
 def _ratio(above: np.ndarray, below: np.ndarray) -> dict:
     """The ratio of two sums over [seeds, units]; a resample in which no unit has anything to count is left out."""
     if not below.sum():

@@ -122,13 +122,14 @@ def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan:
     for (study, model, method), cells in table.groupby(["study", "model", "method"], sort=False):
         wide = cells[cells.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
         tests = {name: _tests_of(part, cells) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
+        planned = study in plan["studies"] and model in plan.get("models", [model])
         for name, rule in plan["hypotheses"].items():
             count, value, needed, so = TESTS[rule["test"]](wide, rule, **tests)
             verdict = FEW if count < plan["least"] else HOLDS if so else FAILS
             rows.append(
                 {"study": study, "model": model, "method": method, "layer": None, "c": None, "seed": "all"}
                 | {"hypothesis": name, "claim": rule["claim"], "test": rule["test"]}
-                | {"confirmatory": study in plan["studies"], "cells": count, "value": value, "needed": needed}
+                | {"confirmatory": planned, "cells": count, "value": value, "needed": needed}
                 | {"verdict": verdict}
             )
     return core.typed(pd.DataFrame(rows, columns=HYPOTHESES))
@@ -142,6 +143,7 @@ def together(judged: pd.DataFrame) -> pd.DataFrame:
     for _, part in judged.groupby(["study", "method", "hypothesis"], sort=False):
         verdict = part.verdict.iloc[0] if part.verdict.nunique() == 1 else UNDECIDED
         numbers = {"cells": part.cells.sum(), "value": np.nan, "needed": np.nan, "verdict": verdict}
+        numbers["confirmatory"] = part.confirmatory.all()
         rows.append(part.iloc[0].to_dict() | {"model": "all"} | numbers)
     return pd.concat([judged, core.typed(pd.DataFrame(rows, columns=HYPOTHESES))], ignore_index=True)
 

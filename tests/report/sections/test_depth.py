@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import dots, texts
+from helpers.pages import Page, dots, texts
 from helpers.synthetic import ONE, TABLES, Tables
 from helpers.views import changed, replace, views_of, without
 
 from overpaint.measures.depth import page as readout
 from overpaint.measures.emergence import page as emergence
+from overpaint.measures.perturbations import page as perturbations
 from overpaint.measures.relearning import page as relearning
 from overpaint.measures.uds import page as uds
 from overpaint.report.drawing import COLOURS
@@ -92,13 +93,33 @@ def test_a_table_of_few_runs_says_which_cell_it_shows(view):
     assert "layer 2, c = 8" in page and "layer 3, c = 4" not in page
 
 
-def test_relearning_gives_first_and_last(view):
+def test_relearning_gives_first_and_last_of_either_kind_of_texts_with_the_best_rate(view):
     said = relearning.sentence(view)
-    assert "with no text is unlearned 40 % (35 % to 45 %)" in said
-    assert "with 56 texts per topic it is unlearned 90 %" in said and "never knew the facts 30 % (25 % to 35 %)" in said
+    assert "with no text is base 95 % (90 % to 100 %), unlearned 40 % (35 % to 45 %)" in said
+    hazardous, benign = said.split("with 56 texts per topic")[1].split(";")
+    assert "unlearned 90 %" in hazardous and "never knew the facts 30 % (25 % to 35 %)" in hazardous
+    assert "unlearned 65 %" in benign and "never knew the facts 28 %" in benign
     drawn = relearning.draw(view)
-    assert texts(drawn).count("base") == 1 and texts(drawn).count("unlearned") == 2
-    assert "base" not in texts(relearning.draw(without(view, "scores")))
+    assert texts(drawn).count("base") == texts(drawn).count("unlearned") == 2
+    table = "".join(Page(relearning.show([view])).text)
+    assert all(share in table for share in ("55 % (50 % to 60 %)", "30 % (25 % to 35 %)", "15 % (10 % to 20 %)"))
+
+
+def test_perturbations_give_the_best_of_each_model_and_draw_every_size(view):
+    said = perturbations.sentence(view)
+    assert said.count("unlearned 40 % (36 % to 44 %)") == 3 and "rounded to the best number of bits" in said
+    assert "After 1 hazardous word the unlearned model answers 85 % (81 % to 89 %) of benign questions" in said
+    assert "after as many benign ones 95 %" in said
+    none = changed(view, "perturbations", 0.5, perturbation="noise")
+    assert "unlearned 50 %" in perturbations.sentence(none)
+    left = perturbations.draw(view).axes[0]
+    labels = [label.get_text() for label in left.get_yticklabels()]
+    assert labels == [
+        "as it is", "rounded to 8 bits", "rounded to 4 bits", "noise of 0.1 mean squares", "0.5 of the changes",
+        "after 4 benign sentences", "after 1 hazardous word", "after 1 benign word",
+    ]  # fmt: skip
+    marks = [line for line in left.lines if line.get_color() == COLOURS["unlearned"] and len(line.get_xdata()) == 1]
+    assert len(marks) == 6, "as it is, three, its changes and filler; words stand before benign questions"
 
 
 def test_emergence_finds_the_step_at_which_half_is_lost(view):

@@ -16,6 +16,7 @@ from overpaint.measures.agreement import page as agreement
 from overpaint.measures.coherence import page as coherence
 from overpaint.measures.depth import page as readout
 from overpaint.measures.emergence import page as emergence
+from overpaint.measures.perturbations import page as perturbations
 from overpaint.measures.relearning import page as relearning
 from overpaint.report import drawing
 from overpaint.report.index import render_index
@@ -133,6 +134,7 @@ def test_hostile_names_are_text(tmp_path):
 
 KEYS = {
     "depth": (readout, "study.measures.depth"), "relearning": (relearning, "study.measures.relearning"),
+    "perturbations": (perturbations, "study.measures.perturbations"),
     "emergence": (emergence, "study.measures.emergence"), "coherence": (coherence, "study.measures.coherence"),
     "agreement": (agreement, "study.evaluate"),
 }  # fmt: skip

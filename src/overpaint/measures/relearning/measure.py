@@ -1,13 +1,15 @@
-"""Relearning curves: how soon a model answers again that is taught other facts of a topic that it was made to forget.
+"""Relearning curves: how soon a model answers again that is taught other facts, hazardous or benign ones.
 
 Online: each text is seen once, in an order that the seed draws, and questions are asked after given numbers of texts.
 All weights are trained by AdamW on the next token: the plainest attack, with nothing to choose but its rate. The texts
 say nothing of the facts that are asked about: a model that never knew them can gain no more than the form of answers.
+Benign texts say nothing of the topic either: what they bring back was covered.
 """
 
 import random
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -69,44 +71,70 @@ def next_token_loss(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts:
 def of_job(given: Any, params: Any) -> list[dict]:
     """Rows {state} + those of `measure`, from the inputs and parameters of a job."""
     run = Run.load(given, params.dtype)
-    by_topic = read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split)
+    questions = unseen(read(given.benchmarks, list(params.benchmarks.values()), run.tokenizer, params.split))
     corpora = dict(zip(params.topics, map(read_texts, given.forget), strict=True))
+    benign = [text for path in given.retain for text in read_texts(path)]
     return [
         {"state": state} | row
-        for state, start, cleared in run.starts(params.clearings, by_topic, given.naive)
-        for row in measure(start, corpora, by_topic, cleared, params.settings)
+        for state, start, cleared in run.starts(params.clearings, questions, given.naive)
+        for row in measure(start, corpora, benign, questions, cleared, params.settings)
     ]
+
+
+def unseen(questions: dict[str, list[Question]]) -> dict[str, list[Question]]:
+    """Those of questions by topic of which the texts tell nothing; topics without any are left out."""
+    kept = {topic: [question for question in listed if not question.told] for topic, listed in questions.items()}
+    return {topic: listed for topic, listed in kept.items() if listed}
 
 
 def measure(
     run: Run,
     texts: dict[str, list[str]],
+    benign: list[str],
     questions: dict[str, list[Question]],
     clearings: dict[str, Clearing],
     settings: dict,
 ) -> list[dict]:
-    """Rows {topic, examples, unit, correct, nll} of `curve` for each topic by itself, from the run's model as it is.
+    """Rows {texts, lr, topic, examples, unit, correct, nll} of `curve` with each rate, from the run's model as it is.
 
-    texts, questions, clearings: by topic; one without questions is left out. The model is left as it was; the order of
-    texts is drawn by the run's seed.
+    texts, questions, clearings: by topic; one without questions is left out. Each topic is taught by itself by its own
+    `texts` (`hazardous`), and all together by the `benign` ones. The model is left as it was; the order of texts is
+    drawn by the run's seed, 0 of the base.
     """
-    model, seed = run.model, run.overlay.settings["seed"]
+    model, seed, rows = run.model, run.overlay.settings.get("seed", 0), []
     texts = {topic: corpus for topic, corpus in texts.items() if topic in questions}
-    check(texts, settings["examples"])
-    start, rows = {name: tensor.clone() for name, tensor in model.state_dict().items()}, []
-    for topic, corpus in texts.items():
-        with clear(model, clearings[topic]):
-            points = curve(model, run.tokenizer, corpus, partial(ask, model, questions[topic]), settings, seed)
-        rows += [{"topic": topic} | row for row in points]
+    check(texts, benign, settings["examples"])
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for (kind, corpus, topics), lr in product(lessons(texts, benign, clearings), settings["lr"]):
+        answers = partial(ask_each, model, {topic: questions[topic] for topic in topics})
+        with clear(model, clearings[topics[0]]):
+            points = curve(model, run.tokenizer, corpus, answers, settings | {"lr": lr}, seed)
+        rows += [{"texts": kind, "lr": lr} | row for row in points]
         model.load_state_dict(start)
     return rows
 
 
-def check(texts: dict[str, list[str]], examples: list[int]) -> None:
-    """Refuse more examples than a corpus has texts: each is seen once."""
-    short = {topic: len(corpus) for topic, corpus in texts.items() if len(corpus) < max(examples)}
-    for topic, count in short.items():
-        raise UserError(
-            f"study.measures.relearning.examples asks for {max(examples)} texts, and the corpus of {topic!r} has "
-            f"{count}: lower it."
-        )
+def lessons(
+    texts: dict[str, list[str]], benign: list[str], clearings: dict[str, Clearing]
+) -> list[tuple[str, list[str], list[str]]]:
+    """(kind of texts, texts, topics that are asked about): benign texts are taught once under each clearing."""
+    together: dict[int, list[str]] = {}
+    for topic in texts:
+        together.setdefault(id(clearings[topic]), []).append(topic)
+    own = [("hazardous", corpus, [topic]) for topic, corpus in texts.items()]
+    return own + [("benign", benign, topics) for topics in together.values()]
+
+
+def ask_each(model: nn.Module, questions: dict[str, list[Question]]) -> list[dict]:
+    """Rows {topic} + those of `ask`."""
+    return [{"topic": topic} | row for topic, listed in questions.items() for row in ask(model, listed)]
+
+
+def check(texts: dict[str, list[str]], benign: list[str], examples: list[int]) -> None:
+    """Refuse more examples than there are texts of a kind: each is seen once."""
+    counts = {f"the corpus of {topic!r} has": len(corpus) for topic, corpus in texts.items()}
+    for whose, count in (counts | {"the corpora of study.retain have": len(benign)}).items():
+        if count < max(examples):
+            raise UserError(
+                f"study.measures.relearning.examples asks for {max(examples)} texts, and {whose} {count}: lower it."
+            )
