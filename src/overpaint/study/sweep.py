@@ -206,12 +206,12 @@ def used_methods(study: dict[str, Any]) -> list[str]:
 
 
 def families(config: dict[str, Any]) -> dict[str, str]:
-    """{method that the study runs: the one that it runs whose variant it is, by `like`, or itself}."""
-    used = used_methods(config["study"])
+    """{method that the study runs: the one of its kind that it runs whose variant it is, by `like`, or itself}."""
+    used, methods = used_methods(config["study"]), config["methods"]
 
     def root(name: str) -> str:
-        like = config["methods"][name].get("like")
-        return root(like) if like in used else name
+        like = methods[name].get("like")
+        return root(like) if like in used and methods[like]["kind"] == methods[name]["kind"] else name
 
     return {name: root(name) for name in used}
 
