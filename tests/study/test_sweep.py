@@ -160,7 +160,7 @@ def of_methods(**methods) -> dict[str, dict]:
 def test_a_method_starts_from_the_one_that_it_is_like_and_says_the_rest_itself():
     found = of_methods(
         third={"like": "second", "lr": 3},
-        second={"like": "first", "alpha": 31},
+        second={"like": "first", "alpha": 30},
         first={"kind": "rmu", "alpha": 10, "lr": 1, "steps": 5},
     )
     assert sweep.own_settings(found["second"]) == {"kind": "rmu", "alpha": 30, "lr": 1, "steps": 5}
