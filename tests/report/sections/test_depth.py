@@ -115,7 +115,7 @@ def test_perturbations_give_the_best_of_each_model_and_draw_every_size(view):
     left = perturbations.draw(view).axes[0]
     labels = [label.get_text() for label in left.get_yticklabels()]
     assert labels == [
-        "as it is", "rounded to 8 bits", "rounded to 4 bits", "noise of 0.1 mean squares", "0.5 of the changes",
+        "as it is", "rounded to 8 bits", "rounded to 4 bits", "noise, 0.1 of the weights", "0.5 of the changes",
         "after 4 benign sentences", "after 1 hazardous word", "after 1 benign word",
     ]  # fmt: skip
     marks = [line for line in left.lines if line.get_color() == COLOURS["unlearned"] and len(line.get_xdata()) == 1]

@@ -18,7 +18,7 @@ from overpaint.report.wording import STATES, count, number, per_state, percent, 
 NAMES = {
     "none": lambda size: "as it is",
     "rounding": lambda size: f"rounded to {count(int(size), 'bit')}",
-    "noise": lambda size: f"noise of {size:g} mean squares",
+    "noise": lambda size: f"noise, {size:g} of the weights",
     "scaled": lambda size: f"{size:g} of the changes",
     "filler": lambda size: f"after {count(int(size), 'benign sentence')}",
     "hazardous_words": lambda size: f"after {count(int(size), 'hazardous word')}",
@@ -31,7 +31,7 @@ def show(view: View, shown: Shown) -> Markup:
     """What is answered under every perturbation."""
     caption = (
         f"Questions answered right under perturbations, {shown.where}; lines: 95 % bootstrap intervals; {shown.n} "
-        "units. Matrices of all blocks are rounded or get normal noise; of the unlearned model's changes a share is "
+        "units. Matrices of all blocks are rounded, or get normal noise of so many of their root mean squares; of the unlearned model's changes a share is "
         "added to the base. Words before benign questions are those that only texts to forget have, or only texts to "
         "retain. Dashed: chance, 0.25; dotted: the unlearned model as it is."
     )

@@ -15,7 +15,7 @@ from overpaint.report.select import cell_shown, cells, first_where, overall, row
 from overpaint.report.view import View
 from overpaint.report.wording import NO_VALUE, STATES, count, number, per_state, percent, state_name
 
-TITLES = {"hazardous": "texts of the topic asked about", "benign": "benign texts"}
+TITLES = {"hazardous": "hazardous texts", "benign": "benign texts"}
 
 
 @looked_at("relearning", "relearning", "study.measures.relearning")
