@@ -282,7 +282,8 @@ def test_a_run_is_not_cleared_of_control_vectors_that_it_does_not_have(method):
     found = complete(config, SCHEMA)
     cell = {"layer": 1, "c": 4}
     ours, theirs = (
-        sweep.evaluation_plan(found, found["methods"][name] | cell | {"method": name}) for name in ("rmu_smoke", "other")
+        sweep.evaluation_plan(found, found["methods"][name] | cell | {"method": name})
+        for name in ("rmu_smoke", "other")
     )
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
