@@ -117,7 +117,7 @@ def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, 
 def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Those settings of a run that fix what enters its first trained block; None where it trains nothing.
 
-    norms: whether c is measured in the base's norms.
+    norms: whether the norms of the base are kept too, in which c may be measured; not where it is absolute.
     """
     if "prefix" not in NEEDS[settings["kind"]]:
         return None
