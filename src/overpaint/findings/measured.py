@@ -78,6 +78,12 @@ def gained(kept: Kept, p: str = "p_holm") -> int:
     return int(((kept.mcnemar[p] < 0.05) & (kept.mcnemar.gained > kept.mcnemar.lost)).sum())
 
 
+def by_entity(kept: Kept) -> str:
+    """`24 entities, whose facts are not independent of each other`; `96 facts` where no entities are known."""
+    count, units = (int(kept.mcnemar[column].max()) for column in ("entities", "n"))
+    return f"{units} facts" if count == units else f"{count} entities, whose facts are not independent of each other"
+
+
 def benign_lost_cleared(kept: Kept) -> list[float]:
     """By how much the cleared model's benign accuracy is below the base's, in every cell."""
     before = base(kept, "benign").iloc[0].value
