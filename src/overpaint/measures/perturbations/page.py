@@ -31,9 +31,9 @@ def show(view: View, shown: Shown) -> Markup:
     """What is answered under every perturbation."""
     caption = (
         f"Questions answered right under perturbations, {shown.where}; lines: 95 % bootstrap intervals; {shown.n} "
-        "units. Matrices of all blocks are rounded, or get normal noise of so many of their root mean squares; of the unlearned model's changes a share is "
-        "added to the base. Words before benign questions are those that only texts to forget have, or only texts to "
-        "retain. Dashed: chance, 0.25; dotted: the unlearned model as it is."
+        "units. Matrices of all blocks are rounded, or get normal noise of so many of their root mean squares; of the "
+        "unlearned model's changes a share is added to the base. Words before benign questions are those that only "
+        "texts to forget have, or only texts to retain. Dashed: chance, 0.25; dotted: the unlearned model as it is."
     )
     return macros.paragraph(sentence(view)) + markup.figure(draw(view), caption)
 
