@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -40,8 +40,8 @@ class View:
     folder: Path
     clearings: Mapping[str, dict]
     tables: Mapping[str, pd.DataFrame]
-    parts: pd.DataFrame
-    family: Mapping[str, pd.DataFrame]
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    family: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     updated: Sequence[int] = (0,)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
