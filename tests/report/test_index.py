@@ -11,7 +11,7 @@ from overpaint.report.sections.finding import headline
 NAMES = {
     "accuracy", "activations", "activations_first", "agreement", "clearings", "coherence", "damage", "emergence",
     "history", "junk", "map", "perturbations", "published", "read_off", "recovery", "relearning", "shallow_deep",
-    "shift_cosines", "shift_size", "uds", "weights",
+    "shift_cosines", "shift_size", "split", "uds", "weights",
 }  # fmt: skip
 
 

@@ -281,7 +281,10 @@ def test_a_run_is_not_cleared_of_control_vectors_that_it_does_not_have(method):
     config["study"]["runs"].append({"method": "other", "layer": 1, "c": 4, "seed": 0})
     found = complete(config, SCHEMA)
     cell = {"layer": 1, "c": 4}
-    ours, theirs = (sweep.evaluation_plan(found, found["methods"][name] | cell) for name in ("rmu_smoke", "other"))
+    ours, theirs = (
+        sweep.evaluation_plan(found, found["methods"][name] | cell | {"method": name})
+        for name in ("rmu_smoke", "other")
+    )
     assert ours == found["study"]["evaluate"]
     names = [[name for entry in own for name in entry["clearings"]] for own in (ours, theirs)]
     assert "u" in names[0] and names[1] == [name for name in names[0] if name != "u"]
@@ -401,7 +404,7 @@ MISTAKES = {
     ),
     "an unknown method": (
         put("study", "runs", 0, "method", value=["rmu", "x"]),
-        ["study.runs", "'x'", "use one of adaptive_rmu, base, rmu"],
+        ["study.runs", "'x'", "use one of adaptive_rmu, base, grad_diff"],
     ),
     "a value per topic for another number of topics": (
         put("methods", "rmu", "alpha", value=[1, 2, 3]),
@@ -441,7 +444,7 @@ MISTAKES = {
     ),
     "a run to relearn of an unknown method": (
         put("study", "measures", "relearning", "runs", 0, "method", value="x"),
-        ["study.measures.relearning.runs", "'x'", "adaptive_rmu, base, rmu"],
+        ["study.measures.relearning.runs", "'x'", "adaptive_rmu, base, grad_diff"],
     ),
     "a naive model that is not defined": (
         put("study", "naive_model", value="x"),

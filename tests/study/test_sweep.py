@@ -169,18 +169,18 @@ def test_a_method_starts_from_the_one_that_it_is_like_and_says_the_rest_itself()
 
 
 def test_a_run_is_the_same_however_its_method_is_written():
-    grid = {"method": "rmu_30", "layer": 3, "c": 4, "seed": 0}
-    settings = DEFAULT["methods"]["rmu"] | {"alpha": 30}
+    grid = {"method": "rmu_31", "layer": 3, "c": 4, "seed": 0}
+    settings = DEFAULT["methods"]["rmu"] | {"alpha": 31}
     studies = []
-    for entry in (settings, {"like": "rmu", "alpha": 30}):
+    for entry in (settings, {"like": "rmu", "alpha": 31}):
         config = copy.deepcopy(DEFAULT)
-        config["methods"]["rmu_30"] = entry
+        config["methods"]["rmu_31"] = entry
         config["study"]["runs"].append(grid)
         studies.append(Study(complete(config, SCHEMA)))
     plain, like = studies
     assert (plain.runs, plain.chosen, plain.prefix_of) == (like.runs, like.chosen, like.prefix_of)
-    assert like.runs[sweep.run_path(grid)]["alpha"] == 30 != like.runs["rmu/layer=3/c=4/seed=0"]["alpha"]
-    assert like.config["methods"]["rmu_30"]["like"] == "rmu"
+    assert like.runs[sweep.run_path(grid)]["alpha"] == 31 != like.runs["rmu/layer=3/c=4/seed=0"]["alpha"]
+    assert like.config["methods"]["rmu_31"]["like"] == "rmu"
 
 
 @pytest.mark.parametrize(
@@ -201,3 +201,17 @@ def test_a_method_like_none_or_like_itself_is_refused_in_a_sentence(methods, sen
 @pytest.mark.parametrize("methods", [None, 3, [], {"a": 3}, {"a": {"like": "b"}, "b": 3}])
 def test_what_is_no_catalogue_of_methods_is_left_to_the_schema(methods):
     assert sweep.with_inherited({"methods": methods})["methods"] == methods
+
+
+def test_the_family_of_a_method_is_the_one_of_its_kind_that_it_is_like_where_the_study_runs_it():
+    methods = of_methods(
+        first={"kind": "rmu"}, second={"like": "first"}, third={"like": "second"}, other={"like": "first", "kind": "rr"}
+    )
+
+    def families(*names: str) -> dict[str, str]:
+        return sweep.families({"methods": methods, "study": {"runs": [{"method": list(names)}]}})
+
+    assert families("first", "second", "third", "other") == {
+        "first": "first", "second": "first", "third": "first", "other": "other",
+    }  # fmt: skip
+    assert families("second", "third") == {"second": "second", "third": "second"}

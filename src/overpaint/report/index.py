@@ -11,7 +11,7 @@ from overpaint.report import drawing, sections
 from overpaint.report.markup import visible
 from overpaint.report.pages import page_html, write_text
 from overpaint.report.section import warning
-from overpaint.report.sections import measured, provenance
+from overpaint.report.sections import measured, provenance, split
 from overpaint.report.sections.finding import accuracy, checks, headline
 from overpaint.report.sections.map import claims, layers
 from overpaint.report.view import View, load
@@ -30,7 +30,8 @@ def render_index(
     """
     views, index = load(tables, primary, study), Path(index)
     shown = {
-        "answer": headline.answer(views),
+        "answer": (split if any(map(split.shares, views)) else headline).answer(views),
+        "split": split.show(views) if any(map(split.shares, views)) else "",
         "accuracy": accuracy.show(views),
         "headline": headline.show(views),
         "verdict": claims.sentence(views),

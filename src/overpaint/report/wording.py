@@ -95,7 +95,7 @@ def share_of(row: pd.Series) -> str:
     """`8 of 9 base models`, or `99.9 % of resamples`, of a row of the table of layers."""
     if row.models > 1:
         return f"{round(row.above * row.models)} of {int(row.models)} base models"
-    return f"{100 * row.above:.1f} % of resamples"
+    return f"{100 * row.above:.3g} % of resamples"
 
 
 def per_model(rows: pd.DataFrame, metric: str, primary: str, form: Callable[[float], str], base: bool = True) -> str:

@@ -19,11 +19,10 @@ class Question:
     """One question.
 
     unit: the entity or article that it asks about; split: `fit` or `test`; answer: number of the correct option.
-    part: whether the study's corpora tell of it, "" where that is not known.
     text, choices: the question and its options; context, options: their token ids.
     metric: the harness's metric; prior: token ids of each option after what stands for no question, for
         `acc_mutual_info` alone.
-    part: as in its row; empty for none.
+    part: as in its row, which says whether the study's corpora tell of what it asks; empty for none.
     """
 
     unit: str

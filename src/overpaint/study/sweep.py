@@ -117,7 +117,7 @@ def _ours(study: dict[str, Any], grids: list[dict[str, Any]]) -> list[dict[str, 
 def prefix_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Those settings of a run that fix what enters its first trained block; None where it trains nothing.
 
-    norms: whether c is measured in the base's norms.
+    norms: whether the norms of the base are kept too, in which c may be measured; not where it is absolute.
     """
     if "prefix" not in NEEDS[settings["kind"]]:
         return None
@@ -206,12 +206,12 @@ def used_methods(study: dict[str, Any]) -> list[str]:
 
 
 def families(config: dict[str, Any]) -> dict[str, str]:
-    """{method that the study runs: the one that it runs whose variant it is, by `like`, or itself}."""
-    used = used_methods(config["study"])
+    """{method that the study runs: the one of its kind that it runs whose variant it is, by `like`, or itself}."""
+    used, methods = used_methods(config["study"]), config["methods"]
 
     def root(name: str) -> str:
-        like = config["methods"][name].get("like")
-        return root(like) if like in used else name
+        like = methods[name].get("like")
+        return root(like) if like in used and methods[like]["kind"] == methods[name]["kind"] else name
 
     return {name: root(name) for name in used}
 
