@@ -75,10 +75,10 @@ def test_what_is_looked_into_is_measured_beside_the_base(default):
     measured = runs(default)
     assert measured["depth"] == ["base", *default.depth] and measured["relearning"] == ["base", *default.relearned]
     assert measured["perturbations"] == ["base", *default.perturbed] and RUN in default.relearned
-    assert default.naive_model == "miniature_untaught"
+    assert default.naive == {"miniature": "miniature_untaught"}
     none = study(measures={name: {"runs": []} for name in ("depth", "relearning", "perturbations", "uds", "emergence")})
     assert (runs(none)["depth"], runs(none)["relearning"], runs(none)["perturbations"]) == ([], [], [])
-    assert none.naive_model is None
+    assert none.naive == {}
 
 
 def test_texts_have_the_kind_of_their_rows_and_the_world_of_their_model():
