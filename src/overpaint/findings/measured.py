@@ -219,11 +219,11 @@ def apart(kept: Kept) -> tuple[int, int]:
 
 
 def contrasts(kept: Kept) -> list[str]:
-    """`layer 3 than at layer 2: 26 points (8 to 44), in 8 of 9 base models`, of all base models or of the only one."""
+    """`layer 3 less layer 2: 26 points (8 to 44; above 0 in 8 of 9 base models)`, of all base models or of one."""
     rows = kept.layers[kept.layers.model.eq("all") | (len(kept.models) == 1)]
     return [
-        f"layer {row.upper} than at layer {row.lower}: {hundredths(row.value)} points ({hundredths(row.low)} to "
-        f"{hundredths(row.high)}), above 0 in {share_of(row)}"
+        f"layer {row.upper} less layer {row.lower}: {hundredths(row.value)} points ({hundredths(row.low)} to "
+        f"{hundredths(row.high)}; above 0 in {share_of(row)})"
         for _, row in rows.iterrows()
     ]
 
