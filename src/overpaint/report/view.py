@@ -25,7 +25,7 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
-        updated: the blocks that the method trains, counted from the layer; of one that names none the layer's own.
+        updated: the blocks that the method trains, counted from the layer; of one that names none the layer's own; or `all`.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
@@ -42,7 +42,11 @@ class View:
     tables: Mapping[str, pd.DataFrame]
     parts: pd.DataFrame = field(default_factory=pd.DataFrame)
     family: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    updated: Sequence[int] = (0,)
+    updated: Sequence[int] | str = (0,)
+
+    def first_edited(self, layer: int) -> int:
+        """The first block that the method trains for a target layer."""
+        return 0 if self.updated == "all" else layer + min(self.updated)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name == "tables":

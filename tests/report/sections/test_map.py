@@ -188,6 +188,8 @@ def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back
     assert "did not look" in lookup.show([without(view, "depth")])
     before = csv_of(lookup.show([replace(view, updated=(-2, -1, 0))])).set_index("layer")
     assert before.depth.tolist() == [0, 1] and before.linear_probe.tolist()[0] == "0.30 (0.24 to 0.36)"
+    whole = csv_of(lookup.show([replace(view, updated="all")]))
+    assert whole.depth.tolist() == [0, 0] and set(whole.linear_probe) == {"0.30 (0.24 to 0.36)"}
 
 
 def test_base_models_that_know_more_before_the_layer_are_told_from_others(view):
