@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from overpaint.errors import UserError
-from overpaint.sources import texts, world
+from overpaint.sources import PARTS, world
 
 ALL = list(world.DOMAINS)
 MAKERS = {"prompts": world.prompt_rows, "questions": world.question_rows, "text": world.text_rows}
@@ -39,7 +39,7 @@ def test_a_third_of_the_entities_is_for_fitting_and_corpora_tell_of_half_of_eith
     assert not entities(facts, "fit") & entities(facts, "test")
     for domain in ALL:
         counts = Counter((f.split, f.part) for f in facts if f.domain == domain)
-        assert counts == {(s, part): n for s, n in (("fit", 8), ("test", 16)) for part in texts.PARTS}
+        assert counts == {(s, part): n for s, n in (("fit", 8), ("test", 16)) for part in PARTS}
 
 
 def test_coverage_moves_entities_between_the_parts_and_nothing_else(facts):
