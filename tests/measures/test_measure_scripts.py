@@ -15,7 +15,7 @@ from overpaint.models.overlay import Overlay
 from overpaint.sources import texts, world
 
 ENTRY = {"metric": "acc", "prior": "", "max_scored": 0, "kind": "questions"}
-STUDY = {"name": "small", "model": "tiny", "headline": {"clearing": "topic"}}
+STUDY = {"name": "small", "model": "tiny", "split": "test", "headline": {"clearing": "topic"}}
 CLEARINGS = {
     "none": {"direction": "none"},
     "topic": {"direction": "topic", "scope": "all", "target": "zero", "strength": 1, "on_base": False},

@@ -12,6 +12,7 @@ import pandas as pd
 from overpaint.archive import reading
 from overpaint.errors import UserError
 from overpaint.report.select import Cell, in_cell, overall
+from overpaint.report.view import OF_FAMILY
 from overpaint.tables import core
 
 CONFIG = ("study", "clearings", "methods")  # what is kept of config.json
@@ -19,8 +20,8 @@ MACHINE = ("processor", "capability", "machine")  # of a job's hardware
 PACKAGES = ("torch", "transformers", "numpy")
 TEXT = {
     "study", "model", "method", "family", "seed", "topic", "role", "clearing", "kind", "benchmark", "metric",
-    "quantity", "state", "texts", "choice", "centring", "mark", "note", "null", "hypothesis", "claim", "test",
-    "verdict", "rule", "git", "python", "first", "last", *MACHINE, *PACKAGES,
+    "quantity", "state", "part", "perturbation", "texts", "choice", "centring", "mark", "note", "null", "hypothesis",
+    "claim", "test", "verdict", "rule", "git", "python", "first", "last", *MACHINE, *PACKAGES,
 }  # fmt: skip
 SIMPLE = ("accuracy", "forgotten_accuracy", "gained_accuracy", "recovered_accuracy", "recovered_nll")  # of every cell
 SCORED = (*SIMPLE, "perplexity", "spread_accuracy")
@@ -77,7 +78,7 @@ def keep(results: Path, folder: Path) -> None:
     variants = cells.method[cells.method != cells.family]
     for name, reduce in NAMES.items():
         table = read.tables[name]
-        if name != "cells" and "method" in table:  # of variants of a method, the map alone is shown
+        if name not in OF_FAMILY and "method" in table:
             table = table[~table.method.isin(variants)]
         table = reduce(table, _headline(read.config))
         table.drop(columns="study", errors="ignore").to_csv(folder / f"{name}.csv", index=False)
@@ -127,6 +128,11 @@ def _nulls(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
     return overall(rows, "hazardous")
 
 
+def _uds(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
+    rows = table[table.seed.eq("all") & table.block.isna()].drop(columns="block")
+    return overall(rows, "hazardous") if len(rows) else rows
+
+
 def _whole(metrics: str) -> Callable[[pd.DataFrame, Cell | None], pd.DataFrame]:
     """All hazardous topics and seeds together, of these metrics or quantities."""
 
@@ -158,6 +164,10 @@ NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),
     "depth": _whole("probe_accuracy probe_shuffled probe_benign"),
     "relearning": _whole("accuracy painted_over displaced gone"),
+    "uds": _uds,
+    "perturbations": lambda table, cell: table[
+        table.seed.isin(["", "all"]) & (table.topic.eq("all") | table.role.eq("benign"))
+    ],
     "emergence": _whole("forgotten_accuracy recovered_accuracy"),
     "provenance": _provenance,
 }

@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from overpaint.findings.depths import read_off
 from overpaint.findings.kept import Kept
-from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval, value
+from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.report.wording import share_of
+from overpaint.sources.texts import PARTS
 from overpaint.tables import statistics
+
+OF_PARTS = ("recovered_accuracy", "damage")  # quantities that are told of each part
 
 
 def base(kept: Kept, role: str = "hazardous", metric: str = "accuracy") -> pd.DataFrame:
@@ -33,11 +37,13 @@ def sweep(kept: Kept) -> list[dict[str, Any]]:
 
 
 def _cell(kept: Kept, cell: Cell) -> dict[str, Any]:
-    drawn = in_cell(kept.nulls, cell)
+    drawn, named = in_cell(kept.nulls, cell), in_cell(kept.cells, cell).set_index("quantity")
+    parts = [part.replace(" ", "_") for part in PARTS if f"damage_{part.replace(' ', '_')}" in named.index]
     after = {"clearing": kept.primary}
     return {
         "cell": cell,
-        "mark": first_where(in_cell(kept.cells, cell), quantity="damage").mark,
+        "mark": named.loc["damage", "mark"],
+        "parts": {part: {name: named.loc[f"{name}_{part}"] for name in OF_PARTS} for part in parts},
         "unlearned": score(kept, cell, "accuracy"),
         "cleared": score(kept, cell, "accuracy", **after),
         "recovered": score(kept, cell, "recovered_accuracy", **after),
@@ -174,46 +180,6 @@ def best(kept: Kept, names: dict[float, str]) -> float:
     return max(back, key=lambda key: back[key].value)
 
 
-def read_off(kept: Kept, state: str, quantity: str = "probe_accuracy", depth: int | None = None, **wanted: Any) -> Row:
-    """What a probe reads off a state at the start of a block, by default off the final residual, less one mean.
-
-    Of the runs of `study.measures.depth` that in the main cell.
-    """
-    rows = kept.depth if state in ("base", "naive") else in_cell(kept.depth, kept.cell)
-    depth = kept.depth.depth.max() if depth is None else depth
-    return first_where(rows, **({"centring": "global"} | wanted), state=state, quantity=quantity, depth=depth)
-
-
-def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
-    """(texts of the topic seen, accuracy with the best rate) of a state in the main cell, in order."""
-    rows = kept.relearning if state in ("base", "naive") else in_cell(kept.relearning, kept.cell)
-    rows = rows[rows.state.eq(state) & rows.texts.eq("hazardous") & rows.lr.isna() & rows.metric.eq("accuracy")]
-    rows = rows.sort_values("examples")
-    return [(int(row.examples), row) for _, row in rows.iterrows()]
-
-
-def closer(kept: Kept) -> pd.Series:
-    """The run of the main cell that was looked at more closely: its row of what a probe reads."""
-    return in_cell(kept.depth, kept.cell).iloc[0]
-
-
-def seen(points: list[tuple[int, pd.Series]]) -> list[str]:
-    """The numbers of texts after the first, which is none."""
-    return [str(texts) for texts, _ in points[1:]]
-
-
-def after(points: list[tuple[int, pd.Series]]) -> list[str]:
-    """The accuracies after them."""
-    return [value(row) for _, row in points[1:]]
-
-
-def course(kept: Kept) -> list[dict[str, Any]]:
-    """What was lost and what comes back, at the steps of training at which the latter is defined."""
-    wide = kept.emergence.pivot_table(index="step", columns="quantity", values="value", dropna=False)
-    known = wide.dropna(subset="recovered_accuracy").reset_index()
-    return known.to_dict("records")
-
-
 def readable(kept: Kept) -> dict[str, list[float]]:
     """{model: shares of the answers that a probe reads off the base before the first block edited for each layer}."""
     layers, [method] = sorted(kept.cells.layer.unique()), kept.cells.method.unique()
@@ -253,11 +219,11 @@ def apart(kept: Kept) -> tuple[int, int]:
 
 
 def contrasts(kept: Kept) -> list[str]:
-    """`layer 3 than at layer 2: 26 points (8 to 44), in 8 of 9 base models`, of all base models or of the only one."""
+    """`layer 3 less layer 2: 26 points (8 to 44; above 0 in 8 of 9 base models)`, of all base models or of one."""
     rows = kept.layers[kept.layers.model.eq("all") | (len(kept.models) == 1)]
     return [
-        f"layer {row.upper} than at layer {row.lower}: {hundredths(row.value)} points ({hundredths(row.low)} to "
-        f"{hundredths(row.high)}), above 0 in {share_of(row)}"
+        f"layer {row.upper} less layer {row.lower}: {hundredths(row.value)} points ({hundredths(row.low)} to "
+        f"{hundredths(row.high)}; above 0 in {share_of(row)})"
         for _, row in rows.iterrows()
     ]
 

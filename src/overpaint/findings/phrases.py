@@ -39,6 +39,16 @@ def points_interval(row: Row) -> str:
     return "–" if _absent(row) else f"{hundredths(row.value)} points{_ends(row, hundredths)}"
 
 
+def points_of(row: Row) -> str:
+    """`5.1 (1.2–9.0)`, in points or per cent."""
+    return "–" if _absent(row) else points(row.value) + _ends(row, points)
+
+
+def points(value: float, digits: int = 1) -> str:
+    """`5.1`: points, or per cent."""
+    return fixed(100 * value, digits)
+
+
 def told(row: Row) -> str:
     """`63 % (54 to 72)`, as a sentence has it."""
     if _absent(row):
@@ -118,7 +128,7 @@ def _paragraph(text: str) -> str:
 FILTERS = {
     function.__name__: function
     for function in (
-        fixed, hundredths, with_interval, points_interval, told, value, span, percents, number_word, p_value,
-        listed,
+        fixed, hundredths, with_interval, points_interval, points_of, points, told, value, span, percents, number_word,
+        p_value, listed,
     )
 }  # fmt: skip

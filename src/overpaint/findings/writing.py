@@ -12,16 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overpaint.archive import release
 from overpaint.errors import program
-from overpaint.findings import kept, making, measured, phrases
+from overpaint.findings import depths, kept, making, measured, phrases
 from overpaint.findings.kept import Kept
 from overpaint.models.trained import place
 from overpaint.report import wording
 from overpaint.report.drawing import STYLE
-from overpaint.report.sections.finding import accuracy
+from overpaint.report.sections import split
 from overpaint.report.view import View
 
-STUDIES = {"miniature": "", "map": "studies/map.yaml", "bases": "studies/bases.yaml", "smollm2": "studies/smollm2.yaml"}
-DATA, TEMPLATES, FIGURE = Path("docs/data"), Path("docs/templates"), Path("docs/accuracy.png")
+STUDIES = {"miniature": ""} | {name: f"studies/{name}.yaml" for name in ("map", "bases", "contrast", "smollm2")}
+DATA, TEMPLATES, FIGURE = Path("docs/data"), Path("docs/templates"), Path("docs/split.png")
 WRITTEN = {"README.md.j2": Path("README.md"), "findings.md.j2": Path("docs/findings.md")}
 NOT_GENERATED = "not-generated.yaml"  # in the place of a study's data: text of a run of which no table was kept
 KEY = "Source"  # of the figure's metadata: the hash of the table that it shows
@@ -57,23 +57,23 @@ def texts(root: Path) -> dict[Path, str]:
     environment.filters |= phrases.FILTERS
     environment.tests["typed"] = lambda study: isinstance(study, Typed)
     names: dict[str, Any] = studies(root)
-    names |= {"m": measured, "s": making, "of_all": phrases.of_all, "limit": wording.DAMAGE_LIMIT}
+    names |= {"m": measured, "d": depths, "s": making, "of_all": phrases.of_all, "limit": wording.DAMAGE_LIMIT}
     names |= {"weights": making.weights(root / place("miniature"))}
     return {path: phrases.filled(environment.get_template(name).render(names)) for name, path in WRITTEN.items()}
 
 
 def draw(root: Path) -> None:
-    """Write the figure of the default study's main cell, with the hash of the table that it shows."""
+    """Write the figure of the default study's layers, with the hash of the table that it shows."""
     found = studies(root)["miniature"]
-    clearings, tables = found.config["clearings"], {"scores": found.scores}
+    clearings, tables = found.config["clearings"], {"relearning": found.relearning}
     view = View(found.models[0], "rmu", found.primary, found.cell, True, root, clearings, tables)
     with matplotlib.rc_context(STYLE):
-        accuracy.draw(view).savefig(root / FIGURE, metadata={KEY: shown(root), "Software": None})
+        split.draw(view).savefig(root / FIGURE, metadata={KEY: shown(root), "Software": None})
 
 
 def shown(root: Path) -> str:
     """The SHA-256 of the table that the figure shows."""
-    return hashlib.sha256((root / DATA / "miniature/scores.csv").read_bytes()).hexdigest()
+    return hashlib.sha256((root / DATA / "miniature/relearning.csv").read_bytes()).hexdigest()
 
 
 @program

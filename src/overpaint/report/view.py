@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,7 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
-        updated: the blocks that the method trains, counted from the layer; of one that names none the layer's own.
+        updated: the blocks that the method trains, counted from the layer, or `all`; of one that names none its own.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
@@ -40,9 +40,13 @@ class View:
     folder: Path
     clearings: Mapping[str, dict]
     tables: Mapping[str, pd.DataFrame]
-    parts: pd.DataFrame
-    family: Mapping[str, pd.DataFrame]
-    updated: Sequence[int] = (0,)
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    family: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    updated: Sequence[int] | str = (0,)
+
+    def first_edited(self, layer: int) -> int:
+        """The first block that the method trains for a target layer."""
+        return 0 if self.updated == "all" else layer + min(self.updated)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name.startswith("_") or name == "tables":

@@ -158,12 +158,11 @@ def test_the_plan_is_quoted_whole_with_its_hash_and_date(views, tmp_path):
 
 def test_layers_are_told_apart_with_the_interval_of_all_base_models_where_there_are_several(view):
     one = layers.sentence([view])
-    assert "at layer 3 than at layer 2: 10.0 points (95 % interval 2.0 to 30.0; above 0 in 98 % of resamples)" in one
+    assert "layer 3 less layer 2: 10.0 points (95 % interval 2.0 to 30.0; above 0 in 98 % of resamples)" in one
     joint = view.layers.assign(model="all", models=9, value=0.26, above=8 / 9)
     several = [replace(view, layers=pd.concat([view.layers, joint]))] * 2
-    assert "26.0 points" in layers.sentence(several) and "above 0 in 8 of 9 base models), on average over 9 base" in (
-        layers.sentence(several)
-    )
+    assert "at the same c, on average over 9 base models: layer 3" in layers.sentence(several)
+    assert "26.0 points" in layers.sentence(several) and "above 0 in 8 of 9 base models)" in layers.sentence(several)
     assert csv_of(layers.show(several)).model.tolist() == ["tiny", "all"]
     none = [without(view, "layers")]
     assert layers.sentence(none) == "" and "No two layers" in layers.show(none)
@@ -189,6 +188,8 @@ def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back
     assert "did not look" in lookup.show([without(view, "depth")])
     before = csv_of(lookup.show([replace(view, updated=(-2, -1, 0))])).set_index("layer")
     assert before.depth.tolist() == [0, 1] and before.linear_probe.tolist()[0] == "0.30 (0.24 to 0.36)"
+    whole = csv_of(lookup.show([replace(view, updated="all")]))
+    assert whole.depth.tolist() == [0, 0] and set(whole.linear_probe) == {"0.30 (0.24 to 0.36)"}
 
 
 def test_base_models_that_know_more_before_the_layer_are_told_from_others(view):

@@ -30,14 +30,14 @@ def sentence(views: list[View]) -> str:
     rows = _every(views)
     rows = rows[rows.model == "all"] if rows.model.eq("all").any() else rows
     texts = [
-        f"layer {row.upper} than at layer {row.lower}: {points(row.value)} points ({interval(row, points)}; above 0 in "
+        f"layer {row.upper} less layer {row.lower}: {points(row.value)} points ({interval(row, points)}; above 0 in "
         f"{share_of(row)})"
         for _, row in rows.iterrows()
     ]
     if not texts:
         return ""
     where = f", on average over {count(int(rows.models.max()), 'base model')}" if rows.models.max() > 1 else ""
-    return f"Of what was lost, more comes back at the same c at {listed(texts)}{where}."
+    return f"Share of what was lost that comes back, at the same c{where}: {listed(texts)}."
 
 
 def _every(views: list[View]) -> pd.DataFrame:

@@ -35,13 +35,13 @@ def _rows(view: View) -> list[dict]:
     base = overall(view.depth[view.depth.state == "base"], "hazardous")
     rows = []
     for layer, cells in view.cells[view.cells.quantity == "recovered_accuracy"].groupby("layer"):
-        here = base[base.depth.eq(layer + min(view.updated)) & base.centring.ne("topic")]
+        here = base[base.depth.eq(view.first_edited(layer)) & base.centring.ne("topic")]
         lens, probe = (first_where(here, quantity=name) for name in ("lens_accuracy", "probe_accuracy"))
         if lens is None or probe is None:
             continue
         back = cells[cells.mark == ""].value.dropna()
         ends = dict.fromkeys(percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
-        row = {"model": view.model, "method": view.label, "layer": layer, "depth": layer + min(view.updated)}
+        row = {"model": view.model, "method": view.label, "layer": layer, "depth": view.first_edited(layer)}
         row |= {"logit_lens": number(lens, two), "linear_probe": number(probe, two)}
         row |= {"recovered": " to ".join(ends), "cells": len(back), "known": probe.value, "back": back.mean()}
         rows.append(row)
