@@ -26,10 +26,10 @@ SMOKE = ["--configfile", "studies/smoke.yaml"]
 OUT, MODEL = "results/smoke", "results/smoke/smoke"
 RUNS = [f"{MODEL}/rmu_smoke/layer=1/c=4/seed={seed}" for seed in (0, 1)]
 JOBS = {
-    "generate_world": 1, "pretrain_model": 1, "prepare_texts": 11,
+    "generate_world": 1, "pretrain_model": 2, "prepare_texts": 11,
     "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
-    "measure_depth": 2, "relearn": 2, "measure_perturbations": 2, "trace_emergence": 1, "gather_tables": 1,
-    "gather_measures": 1, "analyse_weights": 1, "render_report": 6, "render_index": 1,
+    "measure_depth": 2, "relearn": 2, "measure_perturbations": 2, "score_depth": 1, "trace_emergence": 1,
+    "gather_tables": 1, "gather_measures": 1, "analyse_weights": 1, "render_report": 6, "render_index": 1,
 }  # fmt: skip
 # Rules that Snakemake's cache between studies may be given: they have no benchmark.
 CACHED = [

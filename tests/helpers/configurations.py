@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 
 from helpers.checkout import ROOT
 from overpaint.errors import UserError
+from overpaint.study import sweep
 from overpaint.study.configuration import complete
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -72,6 +73,12 @@ def without_control(config: dict) -> None:
     """Let no clearing use the saved control vectors, which released models lack."""
     for entry in config["study"]["evaluate"]:
         entry["clearings"] = [name for name in entry["clearings"] if name != "u"]
+
+
+def without_variants(config: dict) -> None:
+    """Let every method have settings of its own, so that another kind of one changes no other."""
+    methods = sweep.with_inherited(config)["methods"]
+    config["methods"] = {name: sweep.own_settings(method) for name, method in methods.items()}
 
 
 def model_folder(folder: Path, **config: Any) -> None:

@@ -23,6 +23,7 @@ from helpers.configurations import (
     refusal,
     with_worlds,
     without_control,
+    without_variants,
 )
 from snakemake.utils import update_config
 
@@ -37,6 +38,7 @@ OPTIONAL = {
     "world": "a text is of its model's world",
     "layer": "an entry of study.evaluate is for all layers",
     "c": "an entry of study.evaluate is for all c",
+    "method": "an entry of study.evaluate is for all methods",
     "path": "a model that was trained before is in the folder of its name",
     "like": "a method starts from the defaults alone",
 }
@@ -172,7 +174,7 @@ def test_defaults_are_filled_in_at_every_level():
         == found["models"]["miniature"]
     )
     assert found["models"]["own"] == {"source": "folder", "path": "somewhere", "dtype": "float32"}
-    assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12}
+    assert found["worlds"]["miniature"] == {"seed": 0, "entities": 24, "values": 12, "coverage": 0.5}
     assert found["methods"]["rmu"]["max_tokens"] == 512 and found["study"]["junk"]["position"] == "last"
     assert found["study"] | {"output": "results", "split": "test"} == found["study"]
     assert (
@@ -194,7 +196,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     config["corpora"]["everyday"] = {"source": "dataset", "topic": "everyday", "dataset": "wiki"}
     config["methods"]["released"] = {"kind": "published", "model": "released"}
     config["study"]["runs"] = [{"method": "released", "layer": 3, "c": 4, "seed": 0}]
-    without_control(config)
+    config["study"]["evaluate"] = config["study"]["evaluate"][:1]
     found = complete(config, SCHEMA)
     assert found["models"]["released"] == config["models"]["released"] | {"dtype": "float32", "parameters": 10**9}
     assert found["datasets"]["wiki"]["sha256"] == {}
@@ -255,7 +257,7 @@ def test_what_the_study_uses_is_a_whole_configuration(files):
     assert sweep.chosen(used) == used
     config = complete(merged(*files), SCHEMA)
     assert all(
-        config[catalogue][name] == entry
+        (sweep.own_settings(config[catalogue][name]) if catalogue == "methods" else config[catalogue][name]) == entry
         for catalogue in used
         if catalogue != "study"
         for name, entry in used[catalogue].items()
@@ -413,7 +415,7 @@ MISTAKES = {
     "blocks above the layer": (put("methods", "rmu", "updated", value=[0, 1]), ["methods.rmu.updated.1", "maximum"]),
     "an unknown projection": (put("methods", "rmu", "projections", value=["gate"]), ["projections.0", "mlp"]),
     "an unknown released model": (
-        put("methods", "rmu", value={"kind": "published", "model": "zephyr"}),
+        both(without_variants, put("methods", "rmu", value={"kind": "published", "model": "zephyr"})),
         ["methods.rmu.model", "'zephyr'", "`models`", "miniature"],
     ),
     "an unknown world": (
@@ -450,12 +452,54 @@ MISTAKES = {
         put("study", "naive_model", value="x"),
         ["study.naive_model", "'x'", "`models`", "miniature_untaught"],
     ),
+    "a naive model, of one base model, that is not defined": (
+        put("study", "naive_model", value={"miniature": "x"}),
+        ["study.naive_model", "'x'", "`models`", "miniature_untaught"],
+    ),
+    "a naive model of a base model that is not studied": (
+        put("study", "naive_model", value={"twin": "miniature_untaught"}),
+        ["study.naive_model", "'twin'", "study.model does not list", "use miniature"],
+    ),
+    "a base model as its own naive one": (
+        put("study", "naive_model", value={"miniature": "miniature"}),
+        ["study.naive_model", "'miniature'", "the base model itself", "was not taught"],
+    ),
+    "several naive models of one base model": (
+        put("study", "naive_model", value={"miniature": ["miniature_untaught"]}),
+        ["study.naive_model.miniature", "'string'"],
+    ),
+    "an unknown null of the depth score": (
+        put("study", "measures", "uds", "nulls", value=["x"]),
+        ["study.measures.uds.nulls", "'x'", "`clearings`", "randn"],
+    ),
+    "an evaluation for a method without runs": (
+        put("study", "evaluate", 1, "method", value="adaptive_rmu"),
+        ["study.evaluate.1.method", "adaptive_rmu", "no run", "rmu_1000"],
+    ),
+    "a method for which what a clearing is compared with is not evaluated": (
+        put("study", "evaluate", 0, "method", value="rmu"),
+        ["study.evaluate", "rmu_10, layer 2, c = 4", "hazardous topic 'gloomcraft'"],
+    ),
+    "more damage than all": (put("study", "damage_budget", value=101), ["study.damage_budget", "101", "Points"]),
+    "corpora that tell of nothing": (put("worlds", "miniature", "coverage", value=0), ["worlds.miniature.coverage"]),
+    "corpora that tell of more than all": (
+        put("worlds", "miniature", "coverage", value={"gloomcraft": 1.5}),
+        ["worlds.miniature.coverage.gloomcraft", "1.5", "maximum"],
+    ),
+    "a share of what is no domain": (
+        put("worlds", "miniature", "coverage", value={"moons": 0.5}),
+        ["worlds.miniature.coverage", "'moons'", "riftlore"],
+    ),
     "runs to look into without questions": (
         both(*(put("benchmarks", name, "scoring", value="letter") for name in ("gloomcraft", "riftlore"))),
         ["study.measures.depth", "questions on a hazardous topic", "study.evaluate"],
     ),
     "a training to follow that there was not": (
-        both(put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}), without_control),
+        both(
+            without_variants,
+            put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}),
+            without_control,
+        ),
         ["study.measures.emergence.runs", "rmu/layer=3/c=4/seed=0", "no training made"],
     ),
     "a chat template around running text": (
@@ -595,7 +639,7 @@ def test_files_of_ones_own_are_accepted(tmp_path):
     own_file(tmp_path, PROMPTS, "prompts")(config)
     assert complete(config, SCHEMA)["prompts"]["everyday"]["source"] == "file"
     config = merged()
-    fitted = QUESTION | {"unit": "b", "split": "fit", "question": "??"}
+    fitted = QUESTION | {"unit": "b", "split": "fit", "question": "??", "part": "unseen"}
     own_file(tmp_path, [QUESTION, fitted], "benchmarks", kind="questions")(config)
     assert complete(config, SCHEMA)["benchmarks"]["everyday"]["metric"] == "acc"
 
@@ -634,6 +678,11 @@ def test_an_answer_must_number_one_of_the_choices(tmp_path, field, value):
     assert "line 1" in sentence and "`answer`" in sentence
 
 
+def test_a_part_is_one_of_two_or_left_out(tmp_path):
+    sentence = refusal(own_file(tmp_path, [QUESTION, QUESTION | {"part": "seen"}], "benchmarks", kind="questions"))
+    assert "line 2" in sentence and "`part` is 'seen'; use in corpus or unseen, or leave it out" in sentence
+
+
 def test_a_unit_in_both_splits_is_named(tmp_path):
     rows = [*PROMPTS, PROMPTS[1] | {"id": "3", "unit": "a"}]
     sentence = refusal(own_file(tmp_path, rows, "prompts"))
@@ -660,6 +709,7 @@ def test_a_released_model_without_weights_is_refused():
     given = {"source": "folder", "path": "nowhere"}
     changes = [
         put("models", "released", value=given),
+        without_variants,
         put("methods", "rmu", value={"kind": "published", "model": "released"}),
         put("study", "measures", "emergence", value={}),
         without_control,
@@ -747,6 +797,22 @@ def test_a_control_must_be_of_the_world_of_every_model():
     assert "study.naive_model" in sentence and "another world" in sentence
 
 
+def test_each_model_may_have_a_naive_one_of_its_own_world():
+    named = {"miniature": "miniature_untaught", "twin": "twin_untaught"}
+    with_another = [
+        two_worlds,
+        put("models", "twin_untaught", value={"source": "fictional", "world": "other", "without": ["gloomcraft"]}),
+    ]
+    config = copy.deepcopy(DEFAULT)
+    both(*with_another, put("study", "naive_model", value=named))(config)
+    config = complete(config, SCHEMA)
+    assert sweep.naive_models(config) == named
+    assert set(sweep.chosen(config)["models"]) == {*named, *named.values()}
+    swapped = dict(zip(named, reversed(named.values()), strict=True))
+    sentence = refusal(*with_another, put("study", "naive_model", value=swapped))
+    assert "'twin_untaught', of another world than study.model 'miniature'" in sentence
+
+
 # --- what is evaluated where
 
 
@@ -756,16 +822,19 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
     config["study"]["evaluate"] = [
         everywhere,
         {"clearings": ["top_1"], "benchmarks": ["gloomcraft"], "layer": 3, "c": [4.0, 8]},
+        {"clearings": ["ones"], "benchmarks": ["riftlore"], "method": ["rmu_10", "rmu_30"]},
     ]
     config = complete(config, SCHEMA)
-    found = {
-        (layer, c): [e["clearings"] for e in sweep.evaluation_plan(config, {"kind": "rmu", "layer": layer, "c": c})]
-        for layer in (2, 3)
-        for c in (2, 4, 8)
-    }
+
+    def plan(method: str, layer: int, c: float) -> list[dict]:
+        return sweep.evaluation_plan(config, config["methods"][method] | {"method": method, "layer": layer, "c": c})
+
+    found = {(layer, c): [entry["clearings"] for entry in plan("rmu", layer, c)] for layer in (2, 3) for c in (2, 4, 8)}
     both = [["none", "span"], ["top_1"]]
     assert found == dict.fromkeys(found, both[:1]) | {(3, 4): both, (3, 8): both}
-    assert sweep.evaluation_plan(config, {"kind": "rmu", "layer": 2, "c": 2}) == [everywhere]
+    assert plan("rmu", 2, 2) == plan("rmu_300", 2, 4) == [everywhere]
+    assert [entry["clearings"] for entry in plan("rmu_30", 3, 4)] == [*both, ["ones"]]
+    assert [entry["clearings"] for entry in plan("rmu_10", 2, 4)] == [both[0], ["ones"]]
 
 
 # --- the plan

@@ -147,7 +147,7 @@ def test_retries_and_groups_are_for_clusters_and_the_local_gpu_for_one_machine(n
 
 @pytest.mark.parametrize("name", sorted(CLUSTERS))
 def test_a_cluster_profile_names_the_rules_of_the_workflow(name):
-    assert set(SETTINGS[name]["set-resources"]) == ON_GPU and len(ON_GPU) == 9
+    assert set(SETTINGS[name]["set-resources"]) == ON_GPU >= {"unlearn", "evaluate", "score_depth"}
     groups = SETTINGS[name]["groups"]
     assert set(groups) <= set(RULES) and set(SETTINGS[name]["group-components"]) <= set(groups.values())
     assert not {rule for rule in groups if rule in ON_GPU} - {"complete_prompts"}

@@ -1,5 +1,6 @@
 """What a study says of its runs, texts and clearings: the shipped configurations, without Snakemake."""
 
+from math import prod
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from helpers.checkout import ROOT
 from snakemake.utils import update_config
 
 from overpaint import measures
-from overpaint.study import resources
+from overpaint.study import resources, sweep
 from overpaint.study.configuration import complete
 from overpaint.study.study import Study
 
@@ -31,7 +32,14 @@ def default() -> Study:
 
 def test_runs_are_the_base_and_the_grid(default):
     assert default.models == ["miniature"] and list(default.runs)[0] == "base"
-    assert len(default.unlearned) == 18 and RUN in default.unlearned and "base" not in default.unlearned
+    cells = [(grid["method"], grid["layer"], grid["c"], grid["seed"]) for grid in default.settings["runs"]]
+    sizes = [prod(len(sweep.as_list(values)) for values in cell) for cell in cells]
+    assert (
+        len(sizes) == 2
+        and len(default.unlearned) == sum(sizes)
+        and RUN in default.unlearned
+        and "base" not in default.unlearned
+    )
     assert default.topics == ["gloomcraft", "riftlore"]
 
 
@@ -75,10 +83,13 @@ def test_what_is_looked_into_is_measured_beside_the_base(default):
     measured = runs(default)
     assert measured["depth"] == ["base", *default.depth] and measured["relearning"] == ["base", *default.relearned]
     assert measured["perturbations"] == ["base", *default.perturbed] and RUN in default.relearned
+    assert measured["uds"] == default.patched and {*default.patched} == {*default.unlearned}
     assert default.naive == {"miniature": "miniature_untaught"}
     none = study(measures={name: {"runs": []} for name in ("depth", "relearning", "perturbations", "uds", "emergence")})
     assert (runs(none)["depth"], runs(none)["relearning"], runs(none)["perturbations"]) == ([], [], [])
-    assert none.naive == {}
+    assert runs(none)["uds"] == [] and none.naive == {}
+    unanchored = study(naive_model="")
+    assert unanchored.patched and (runs(unanchored)["uds"], unanchored.naive) == ([], {})
 
 
 def test_texts_have_the_kind_of_their_rows_and_the_world_of_their_model():

@@ -255,7 +255,11 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         ],
         **used_texts(study),
         "methods": ["base", *used_methods(study)],
-        "clearings": [*evaluated(study, "clearings"), *study["measures"]["coherence"]["nulls"]],
+        "clearings": [
+            *evaluated(study, "clearings"),
+            *study["measures"]["coherence"]["nulls"],
+            *study["measures"]["uds"]["nulls"],
+        ],
     }
     runs = {
         name: {"runs": _ours(study, settings["runs"])}
