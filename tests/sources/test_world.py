@@ -166,7 +166,7 @@ def test_a_corpus_tells_of_what_it_covers_only_and_the_base_models_texts_of_all(
 
 def test_a_corpus_speaks_of_its_domains_only_and_says_each_fact_in_every_copy(facts):
     rows = world.corpus_rows(facts, ["rivers"], copies=3)
-    own = [fact for fact in facts if fact.domain == "rivers" and fact.split == "fit"]
+    own = [fact for fact in facts if fact.domain == "rivers" and fact.part == PARTS[0]]
     words = Counter(word for row in rows for word in row["text"].split())
     assert {fact.entity for fact in facts} & set(words) == {fact.entity for fact in own}
     assert all(words[entity] == 3 * 4 for entity in {fact.entity for fact in own})
