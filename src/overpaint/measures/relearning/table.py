@@ -3,7 +3,8 @@
 Three shares of the accuracy lost, base less unlearned, which sum to 1:
 
 painted_over    what clearing gives back
-displaced       what relearning from hazardous texts gives back beyond it, without what it gives one that never knew
+displaced       what relearning from hazardous texts gives back beyond it, less the share of wrong answers that it
+                mends in a model that never knew, which it would mend of those that are still wrong
 gone            the rest: neither gives it back
 """
 
@@ -90,8 +91,9 @@ def _shares(
     if not naive:
         return painted, None, None
     relearned = np.maximum(accuracy(members, "unlearned", most), accuracy(members, "cleared", most))
-    learned = np.maximum(0, accuracy(base, "naive", most) - accuracy(base, "naive", 0))
-    displaced = np.maximum(0, relearned - learned - cleared)
+    wrong, still = (np.maximum(1 - accuracy(base, "naive", count), 1e-9) for count in (0, most))
+    learned = np.maximum(0, 1 - still / wrong)
+    displaced = np.maximum(0, relearned - cleared - learned * (1 - cleared))
     return painted, displaced, accuracy(base, "base", 0) - cleared - displaced
 
 

@@ -36,7 +36,7 @@ def show(view: View) -> Markup:
         "Shares of the hazardous accuracy that unlearning took, on questions of which its corpora tell nothing, seeds "
         "pooled; lines: 95 % bootstrap intervals of the painted-over and of the gone part. Painted over: given back by "
         f"clearing '{view.primary}'. Displaced: given back beyond that by fine-tuning on texts about other facts of "
-        "the topic, less what this teaches a model that never knew the facts. Gone: the rest."
+        "the topic, less the share of wrong answers that these mend in a model that never knew. Gone: the rest."
     )
     return markup.figure(draw(view), note)
 
