@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from overpaint.junk.clearing import LABEL_TYPES
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.tables.core import Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]

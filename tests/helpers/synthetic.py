@@ -11,7 +11,7 @@ import yaml
 from helpers.checkout import ROOT
 from overpaint import measures, tables
 from overpaint.report.select import Cell
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.study import sweep
 from overpaint.tables import comparisons, core, layers, verdicts
 from overpaint.tables.core import APPLIED, Applied, Study

@@ -17,8 +17,8 @@ from overpaint.models.hooks import watch_sites
 from overpaint.models.load import load_naive
 from overpaint.models.overlay import Overlay
 from overpaint.scoring import questions
-from overpaint.sources import world
-from overpaint.sources.texts import PARTS, write_rows
+from overpaint.sources import PARTS, world
+from overpaint.sources.texts import write_rows
 
 SETTINGS = {"examples": [0, 2, 8], "lr": [3e-3], "batch": 2, "max_tokens": 64}
 CURVE = SETTINGS | {"lr": 3e-3}

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from overpaint.errors import UserError
-from overpaint.sources import texts, world
+from overpaint.sources import PARTS, world
 
 ALL = list(world.DOMAINS)
 MAKERS = {"prompts": world.prompt_rows, "questions": world.question_rows, "text": world.text_rows}
@@ -39,7 +39,7 @@ def test_a_third_of_the_entities_is_for_fitting_and_corpora_tell_of_half_of_eith
     assert not entities(facts, "fit") & entities(facts, "test")
     for domain in ALL:
         counts = Counter((f.split, f.part) for f in facts if f.domain == domain)
-        assert counts == {(s, part): n for s, n in (("fit", 8), ("test", 16)) for part in texts.PARTS}
+        assert counts == {(s, part): n for s, n in (("fit", 8), ("test", 16)) for part in PARTS}
 
 
 def test_coverage_moves_entities_between_the_parts_and_nothing_else(facts):
@@ -166,7 +166,7 @@ def test_a_corpus_tells_of_what_it_covers_only_and_the_base_models_texts_of_all(
 
 def test_a_corpus_speaks_of_its_domains_only_and_says_each_fact_in_every_copy(facts):
     rows = world.corpus_rows(facts, ["rivers"], copies=3)
-    own = [fact for fact in facts if fact.domain == "rivers" and fact.split == "fit"]
+    own = [fact for fact in facts if fact.domain == "rivers" and fact.part == PARTS[0]]
     words = Counter(word for row in rows for word in row["text"].split())
     assert {fact.entity for fact in facts} & set(words) == {fact.entity for fact in own}
     assert all(words[entity] == 3 * 4 for entity in {fact.entity for fact in own})

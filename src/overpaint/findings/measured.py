@@ -12,7 +12,7 @@ from overpaint.findings.phrases import Row, hundredths, percent_interval, points
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.report.wording import share_of
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.tables import statistics
 
 OF_PARTS = ("recovered_accuracy", "damage")  # quantities that are told of each part

@@ -25,7 +25,7 @@ class View:
         cell: the cell shown as main; fixed: whether the configuration names it, else see `select.main_cell`.
         folder: where the tables are, with config.json and preregistration.yaml.
         clearings: what each clearing is, as config.json says; none where it is not there.
-        updated: the blocks that the method trains, counted from the layer, or `all`; of one that names none its own.
+        updated: the blocks that the method trains, counted from the layer, or `all`; its own where it names none.
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.

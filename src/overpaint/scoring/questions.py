@@ -11,7 +11,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from overpaint.scoring.likelihood import log_likelihoods, start_token
-from overpaint.sources.texts import PARTS, read_rows
+from overpaint.sources import PARTS
+from overpaint.sources.texts import read_rows
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+PARTS = ("in corpus", "unseen")  # whether the study's corpora tell of what a row of a benchmark asks
+
 
 def get(source: str) -> ModuleType:
     """The module of a source."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
-from overpaint.sources import datafiles
+from overpaint.sources import PARTS, datafiles
 
 FIELDS = {
     "corpus": {"id": str, "text": str},
@@ -28,7 +28,6 @@ FIELDS = {
     "questions": {"id": str, "unit": str, "split": str, "question": str, "choices": list, "answer": int},
     "text": {"id": str, "unit": str, "split": str, "text": str},
 }
-PARTS = ("in corpus", "unseen")  # whether what a row asks about stands in the study's corpora
 SPLITS = ("fit", "test")
 # Prompts that a study needs by split: directions are compared with those of either half of their rows.
 PROMPTS = {"fit": 2, "test": 1}

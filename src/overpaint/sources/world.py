@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from overpaint.errors import UserError
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 
 # Two attributes draw their values from pools that all domains share, two from a pool of the domain's own.
 SHARED = {"colour": 12, "home": 12}

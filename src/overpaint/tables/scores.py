@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.tables import core, statistics
 from overpaint.tables.core import NONE, TOGETHER, Applied, Study, as_applied, typed
 from overpaint.tables.statistics import Estimate

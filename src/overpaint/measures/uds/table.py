@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.tables.core import Study
 from overpaint.tables.ratios import Frames, ratios
 
