@@ -57,8 +57,8 @@ def test_what_some_rules_made_leaves_only_what_comes_after(there, elsewhere, mon
     bundle.unpack(Path("some.tar"))
     assert plan(elsewhere) == {
         "prepare_texts": 5, "collect_activations": 2, "evaluate": 3, "complete_prompts": 2, "measure_depth": 2,
-        "relearn": 2, "measure_perturbations": 2, "analyse_weights": 1, "trace_emergence": 1, "gather_tables": 1,
-        "gather_measures": 1, "render_report": 6, "render_index": 1,
+        "relearn": 2, "measure_perturbations": 2, "score_depth": 1, "analyse_weights": 1, "trace_emergence": 1,
+        "gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1,
     }  # fmt: skip
     (elsewhere / "edit.yaml").write_text(yaml.safe_dump({"methods": {"rmu_smoke": {"alpha": 6}}}))
     done = snakemake(elsewhere, "--dry-run", *SMOKE, "edit.yaml")

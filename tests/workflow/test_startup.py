@@ -19,7 +19,7 @@ REST = {
     **dict.fromkeys(("render_index", "render_report"), 2.5),
     **dict.fromkeys(("analyse_weights", "collect_activations", "complete_prompts", "compute_prefix"), 5.0),
     **dict.fromkeys(("evaluate", "export_model", "measure_depth", "pretrain_model"), 5.0),
-    **dict.fromkeys(("relearn", "measure_perturbations", "trace_emergence"), 5.0),
+    **dict.fromkeys(("relearn", "measure_perturbations", "score_depth", "trace_emergence"), 5.0),
 }
 
 
