@@ -44,7 +44,7 @@ def show(view: View) -> Markup:
         "Points of benign accuracy lost on the split that is shown, against points of hazardous accuracy lost, the "
         f"share of them that clearing '{view.primary}' gives back, and what activation patching still misses beneath "
         "it; a line per layer and c, a mark per variant, with 95 % bootstrap intervals. Ringed: chosen on the split "
-        "`fit`, as the variant that forgets most within the budget of benign damage, or that damages least where none "
+        "'fit', as the variant that forgets most within the budget of benign damage, or that damages least where none "
         "is within it. Where the recovered fraction is undefined there is no mark."
     )
     return markup.figure(draw(view), note) + macros.paragraph(sentence(view)) + markup.table(numbers(view), "damage")
@@ -56,7 +56,7 @@ def sentence(view: View) -> str:
     chosen = cells[cells.choice.ne("") & cells.quantity.eq("damage")]
     over = int(chosen.choice.ne(CHOSEN).sum())
     texts = [f"{row.method} at {Cell(int(row.layer), row.c)} costs {_bounds(row)}" for row in chosen.itertuples()]
-    text = f"Chosen on `fit`, with the points of benign accuracy that they cost on the shown split: {'; '.join(texts)}."
+    text = f"Chosen on the split 'fit', with the points of benign accuracy that they cost on the shown split: {'; '.join(texts)}."
     return text + (f" In {count(over, 'cell')} no variant was within the budget." if over else "")
 
 
@@ -113,7 +113,7 @@ def draw(view: View) -> Figure:
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, style: str) -> None:
-    """One line with its intervals and the variants' names."""
+    """One line with its intervals; named are its ends and what is chosen."""
     if quantity not in rows["value"]:
         return
     colour, values = COLOURS[PANELS[quantity][1]], {end: 100 * rows[end] for end in VALUES}
@@ -125,6 +125,7 @@ def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, style: str) -> None:
     axes.errorbar(at, height, along, across, color=colour, elinewidth=0.6, lw=1.4, ls=style, marker="o", ms=3.5)
     ringed = rows["choice"] != ""
     axes.plot(at[ringed], height[ringed], "o", ms=9, mfc="none", mec=COLOURS["base"], mew=1.2)
-    for x, y, method in zip(at, height, rows["method"], strict=True):
-        if pd.notna(y):
+    last = len(rows) - 1
+    for place, (x, y, method) in enumerate(zip(at, height, rows["method"], strict=True)):
+        if pd.notna(y) and (place in (0, last) or ringed.iloc[place]):
             axes.annotate(plain(method), (x, y), (4, 4), textcoords="offset points", fontsize=6.5, color="#666666")
