@@ -56,8 +56,10 @@ def sentence(view: View) -> str:
     chosen = cells[cells.choice.ne("") & cells.quantity.eq("damage")]
     over = int(chosen.choice.ne(CHOSEN).sum())
     texts = [f"{row.method} at {Cell(int(row.layer), row.c)} costs {_bounds(row)}" for row in chosen.itertuples()]
-    text = f"Chosen on the split 'fit', with the points of benign accuracy that they cost on the shown split: {'; '.join(texts)}."
-    return text + (f" In {count(over, 'cell')} no variant was within the budget." if over else "")
+    text = "Chosen on the split 'fit', with the points of benign accuracy that they cost on the shown split: "
+    return f"{text}{'; '.join(texts)}." + (
+        f" In {count(over, 'cell')} no variant was within the budget." if over else ""
+    )
 
 
 def numbers(view: View) -> pd.DataFrame:
