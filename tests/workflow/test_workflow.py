@@ -27,7 +27,7 @@ from overpaint.models.load import load_overlaid
 from overpaint.models.overlay import Overlay
 from overpaint.models.tensors import read_overlay
 from overpaint.report import PAGES
-from overpaint.sources.texts import PARTS
+from overpaint.sources import PARTS
 from overpaint.study import sweep
 from overpaint.tables import core
 
@@ -36,7 +36,7 @@ TABLES = [
     "history", "completions", "provenance", "costs",
 ]  # fmt: skip
 MEASURES = ["agreement", "coherence", "depth", "relearning", "perturbations", "uds", "emergence"]
-SCORES = [*core.RUN, "topic", "role", *core.APPLIED, "benchmark", "part", "metric"]
+SCORES = [*core.RUN, "topic", "role", *core.APPLIED, "benchmark", "metric"]
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +283,8 @@ def test_the_table_of_provenance_has_the_jobs_before_it(study):
 
 def test_the_table_of_scores_has_its_columns_and_every_run(study):
     scores = pd.read_parquet(study / OUT / "tables/scores.parquet")
-    keys = [name for name in SCORES if name not in ("part", "metric")]
     numbers = ["answers", "near_ties", "metric", "value", "low", "high", "n", "note"]
-    assert list(scores.columns) == [*keys, *numbers, "part"] and set(scores.part) == {"all", *PARTS}
+    assert list(scores.columns) == [*SCORES[:-1], *numbers, "part"] and set(scores.part) == {"all", *PARTS}
     assert scores.layer.dtype == "Int64" and set(scores.layer.dropna()) == {1} and set(scores.study) == {"smoke"}
     assert set(scores[scores.method == "rmu_smoke"].seed) == {"0", "1", "all"}
     clearings = {
