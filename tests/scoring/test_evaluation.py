@@ -349,7 +349,6 @@ def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questi
 def test_rows_of_both_splits_and_their_part_are_kept_where_nothing_is_cleared(llama, tokenizer, questions, write):
     sites = {site: torch.zeros(1) for site in hooks.residual_sites(llama)}
     row = torch.nn.functional.normalize(llama.model.embed_tokens.weight.mean(0, keepdim=True))
-    names = ("none", "topic")
     plan = [(clearing, [write(questions)]) for clearing in (NONE, Clearing("topic", "gloomcraft", row, sites))]
     rows = evaluate_clearings(Run(llama, tokenizer, base_tensors={}), plan, "fit")
     told = {(question["id"], question["split"], question["part"]) for question in questions}
