@@ -14,15 +14,16 @@ from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing
+from overpaint.junk.run import Run
 from overpaint.models import hooks
 from overpaint.models.parts import blocks, down_projection, parameter_names
 from overpaint.scoring import packing
-from overpaint.scoring.evaluation import Benchmark, IntervenedLM
+from overpaint.scoring.evaluation import Benchmark, IntervenedLM, evaluate_clearings
 from overpaint.sources import world
 
 FIELDS = {
-    "clearing", "direction_of", "draw", "refit", "benchmark", "topic", "id", "unit", "kind", "answer", "correct", "nll",
-    "tokens", "scores",
+    "clearing", "direction_of", "draw", "refit", "benchmark", "topic", "id", "unit", "split", "part", "kind", "answer",
+    "correct", "nll", "tokens", "scores",
 }  # fmt: skip
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -329,7 +330,7 @@ def test_a_limit_keeps_the_first_rows_of_the_split(llama, tokenizer, questions, 
 
 
 def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questions, passages, write):
-    asked, read = write(questions[:16], "asked"), write(passages, "read", metric="perplexity", max_scored=2)
+    asked, read = write(questions, "asked", max_scored=8), write(passages, "read", metric="perplexity", max_scored=2)
     sites = {site: torch.zeros(1) for site in hooks.residual_sites(llama)}
     row = torch.nn.functional.normalize(llama.model.embed_tokens.weight.mean(0, keepdim=True))
     cleared = Clearing("topic", "gloomcraft", row, sites)
@@ -343,6 +344,18 @@ def test_a_plan_runs_its_benchmarks_under_its_clearings(llama, tokenizer, questi
     assert not torch.allclose(torch.tensor(scores[parts[0]]), torch.tensor(scores[parts[2]]), atol=0.01)
     again = evaluate(llama, tokenizer, asked)
     assert [row["scores"] for row in again] == scores[parts[0]]
+
+
+def test_rows_of_both_splits_and_their_part_are_kept_where_nothing_is_cleared(llama, tokenizer, questions, write):
+    sites = {site: torch.zeros(1) for site in hooks.residual_sites(llama)}
+    row = torch.nn.functional.normalize(llama.model.embed_tokens.weight.mean(0, keepdim=True))
+    plan = [(clearing, [write(questions)]) for clearing in (NONE, Clearing("topic", "gloomcraft", row, sites))]
+    rows = evaluate_clearings(Run(llama, tokenizer, base_tensors={}), plan, "fit")
+    told = {(question["id"], question["split"], question["part"]) for question in questions}
+    kept = {
+        name: {(r["id"], r["split"], r["part"]) for r in rows if r["clearing"] == name} for name in ("none", "topic")
+    }
+    assert kept == {"none": told, "topic": {of for of in told if of[1] == "fit"}} and kept["topic"] < told
 
 
 def test_a_clearing_on_the_base_evaluates_the_base_and_brings_the_unlearned_weights_back(

@@ -12,6 +12,7 @@ PRIOR = "question : which is the home ? answer :"
 
 
 def evaluate(model: nn.Module, tokenizer, *benchmarks: Benchmark, split: str = "test", **changes) -> list[dict]:
-    """Rows of the benchmarks without clearing."""
+    """Rows of the benchmarks on one split, without clearing."""
     run = Run(model, tokenizer, base_tensors=changes.pop("base_tensors", {}))
-    return evaluate_clearings(run, **{"plan": [(NONE, list(benchmarks))], "split": split} | changes)
+    rows = evaluate_clearings(run, **{"plan": [(NONE, list(benchmarks))], "split": split} | changes)
+    return [row for row in rows if row["split"] == split]
