@@ -30,8 +30,8 @@ TABLES = [
 
 @pytest.fixture(scope="module")
 def world_file(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    return run("generate_world", folder, {}, ["world"], settings={"seed": 1, "entities": 8, "values": 8})["world"]
+    folder, settings = tmp_path_factory.mktemp("world"), {"seed": 1, "entities": 8, "values": 8}
+    return run("generate_world", folder, {}, ["world", "taught"], settings=settings)["world"]
 
 
 def test_generate_world_writes_the_world_of_its_settings(world_file):
@@ -219,6 +219,8 @@ def test_evaluate_loads_the_model_once_for_all_clearings(tmp_path, facts, llama,
     )  # fmt: skip
     assert len(loads) == 1
     found = pd.read_parquet(made["answers"])
+    assert set(found.clearing[found.split == "fit"]) == {"none"}, "the other split is asked without clearing alone"
+    found = found[found.split == "test"]
     assert found.groupby(["clearing", "draw"], dropna=False).size().tolist() == [4] * 5
     scores = found.groupby(["clearing", "draw"], dropna=False).nll.sum()
     assert len(set(scores.round(4))) == 5, "a clearing does nothing here"
@@ -230,7 +232,10 @@ SETTINGS = {"kind": "rmu", "method": "rmu", "layer": 1, "c": 4, "seed": 0}
 RUNS = {"base": {"kind": "base", "method": "base"}, "rmu/layer=1/c=4/seed=0": SETTINGS}
 UNLEARNED = ["rmu/layer=1/c=4/seed=0"]
 CLEARINGS = {n: {"direction": n, "on_base": False} for n in ("none", "span", "rand")}
-CONFIG = {"study": {"name": "small", "model": "tiny", "headline": {"clearing": "span"}}, "clearings": CLEARINGS}
+CONFIG = {
+    "study": {"name": "small", "model": "tiny", "split": "test", "headline": {"clearing": "span"}},
+    "clearings": CLEARINGS,
+}
 
 
 def answers(clearings: dict[str, float]) -> pd.DataFrame:
@@ -245,7 +250,14 @@ def answers(clearings: dict[str, float]) -> pd.DataFrame:
             "topic": topic,
             "id": str(number),
         }
-        | {"unit": str(number), "kind": "question", "answer": 0, "correct": number < 10 * share}
+        | {
+            "unit": str(number),
+            "split": "test",
+            "part": "",
+            "kind": "question",
+            "answer": 0,
+            "correct": number < 10 * share,
+        }
         | {"nll": 1 - share, "tokens": 0, "scores": [0.0, -1.0]}
         for clearing, share in clearings.items()
         for topic in ("fire", "calm")
@@ -306,6 +318,7 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
         "gather_tables", folder, inputs, outputs,
         config=json.dumps(CONFIG), preregistration=json.dumps(yaml.safe_load(PLAN.read_text())),
         models=list(models), runs=RUNS, unlearned=UNLEARNED, completed=list(RUNS), hazardous=["fire"], nulls=["rand"],
+        families={},
     )  # fmt: skip
 
 

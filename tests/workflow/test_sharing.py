@@ -56,7 +56,8 @@ def test_what_some_rules_made_leaves_only_what_comes_after(there, elsewhere, mon
     monkeypatch.chdir(elsewhere)
     bundle.unpack(Path("some.tar"))
     assert plan(elsewhere) == {
-        "prepare_texts": 5, "collect_activations": 2, "evaluate": 3, "complete_prompts": 2, "measure_depth": 2,
+        "pretrain_model": 1, "prepare_texts": 5, "collect_activations": 2, "evaluate": 3, "complete_prompts": 2,
+        "measure_depth": 2,
         "relearn": 2, "measure_perturbations": 2, "score_depth": 1, "analyse_weights": 1, "trace_emergence": 1,
         "gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1,
     }  # fmt: skip
@@ -108,7 +109,7 @@ def test_what_was_harmed_is_not_packed(there, tmp_path, monkeypatch):
     shutil.copytree(there / OUT / "worlds", tmp_path / OUT / "worlds")
     monkeypatch.chdir(tmp_path)
     Path(f"{OUT}/worlds/smoke/facts.json").write_text("{}")
-    with pytest.raises(UserError, match="smoke.json is not what generate_world wrote"):
+    with pytest.raises(UserError, match="facts.json is not what generate_world wrote"):
         bundle.pack(Path(OUT), Path("smoke.tar"), [])
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
 
