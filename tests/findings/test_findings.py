@@ -12,8 +12,8 @@ from helpers.synthetic import Tables
 from PIL import Image
 
 from overpaint.errors import UserError
-from overpaint.findings import kept, making, measured, phrases, writing
-from overpaint.report.select import Cell, hazardous_topics, with_base
+from overpaint.findings import depths, kept, making, measured, phrases, writing
+from overpaint.report.select import Cell
 from overpaint.tables import layers, verdicts
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / writing.DATA).rglob("*") if path.is_file())
@@ -66,17 +66,17 @@ def test_what_is_committed_is_what_the_tables_say():
 
 def test_the_figure_shows_the_table_that_is_there(checkout):
     assert Image.open(ROOT / writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
-    table = checkout / writing.DATA / "miniature/scores.csv"
-    table.write_text(table.read_text().replace("gloomcraft", "other"))
+    table = checkout / writing.DATA / "miniature/relearning.csv"
+    table.write_text(table.read_text().replace("painted_over", "other"))
     assert writing.shown(checkout) != writing.shown(ROOT)
 
 
-def test_the_figure_has_every_topic_of_every_state():
+def test_the_figure_has_every_layer_at_the_headlines_c_and_its_parts_come_to_all():
     study = writing.studies(ROOT)["miniature"]
-    rows = with_base(study.scores[study.scores.metric == "accuracy"], study.cell)
-    for shown in (rows[rows.method == "base"], rows[rows.clearing == "span"], rows[rows.clearing == "none"]):
-        assert {*shown.topic} >= {*hazardous_topics(rows), "everyday"}
-    assert len(rows[rows.draw.notna() & rows.topic.ne("all")]) == 2 * 2 * 20  # families, topics, draws
+    found = depths.depth_split(study)
+    assert [*found] == sorted(study.cells.layer.unique())
+    for rows in found.values():
+        assert sum(row.value for row in rows.values()) == pytest.approx(1)
 
 
 def test_the_texts_are_made_in_a_copy_as_well(checkout):
@@ -150,7 +150,7 @@ def test_the_map_and_base_models_have_their_sections(checkout, maps, tmp_path):
     kept.keep(bases, checkout / writing.DATA / "bases")
     written = writing.texts(checkout)
     text, readme = written[Path("docs/findings.md")], written[Path("README.md")]
-    assert "rank correlation with what a probe reads" in " ".join(readme.split())
+    assert "three more worlds give back" in " ".join(readme.split())
     assert "*Not yet generated" in writing.texts(ROOT)[Path("docs/findings.md")] and "*Not yet" not in text
     assert "all hazardous topics' junk, from the target layer on, to the base's mean" in " ".join(text.split())
     found = kept.load(checkout / writing.DATA / "map", "")

@@ -450,13 +450,13 @@ def twins(study, tmp_path_factory) -> Path:
     shutil.copytree(study, copy, symlinks=True)
     smoke = yaml.safe_load((ROOT / "studies/smoke.yaml").read_text())
     changes = {
-        "study": {"model": ["smoke", "twin"]},
+        "study": {"model": ["smoke", "twin"], "naive_model": {"smoke": "smoke_untaught", "twin": "twin_untaught"}},
         "worlds": {"twin": smoke["worlds"]["smoke"] | {"seed": 1}},
-        "models": {"twin": smoke["models"]["smoke"] | {"world": "twin"}},
+        "models": {name.replace("smoke", "twin"): entry | {"world": "twin"} for name, entry in smoke["models"].items()},
     }
     (copy / "own.yaml").write_text(yaml.safe_dump(changes))
     done = snakemake(copy, f"{OUT}/tables/scores.parquet", *SMOKE, "own.yaml")
-    assert done.returncode == 0 and planned(done.stdout)["pretrain_model"] == 1, done.stdout[-5000:]
+    assert done.returncode == 0 and planned(done.stdout)["pretrain_model"] == 2, done.stdout[-5000:]
     return copy
 
 

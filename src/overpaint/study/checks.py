@@ -218,8 +218,10 @@ def _weights(model: dict[str, Any]) -> dict[str, Any]:
 
 def _check_naive(config: dict[str, Any]) -> None:
     """Refuse a naive model that is a base model, of another world than its base model, or of a model not studied."""
-    models = as_list(config["study"]["model"])
-    for model, name in sweep.naive_models(config).items():
+    models, named = as_list(config["study"]["model"]), sweep.naive_models(config)
+    if lacking := [model for model in models if named and model not in named]:
+        raise UserError(f"study.naive_model has none for {lacking[0]!r}: name one for each model, or none at all.")
+    for model, name in named.items():
         if model not in models:
             raise UserError(
                 f"study.naive_model has one for {shown(model)}, which study.model does not list: use "
