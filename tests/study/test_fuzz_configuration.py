@@ -209,6 +209,7 @@ def test_the_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     config = merged()
     with_worlds(config)
     config["study"] |= {"preregistration": "~/preregistration.yaml", "naive_model": ""}
+    config["study"]["measures"]["relearning"]["runs"] = []
     config["models"]["miniature"] = {"source": "folder", "path": "~/model/"}
     files = {"corpora": "corpus", "prompts": "prompts", "benchmarks": "questions"}
     for catalogue, name in files.items():

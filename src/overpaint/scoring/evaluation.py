@@ -174,14 +174,15 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     check_sites(run.model)
     lm = IntervenedLM(run.model, run.tokenizer)
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
-    rows = []
+    uncleared = dict.fromkeys(b for clearing, benchmarks in plan if not len(clearing.basis) for b in benchmarks)
+    others, rows = {b: _asked(b, OTHER[split], lm, needed=False) for b in uncleared}, []
     for done, (clearing, benchmarks) in enumerate(plan, 1):
         with run.cleared(clearing):
             for benchmark in benchmarks:
                 answers = _answers(lm, asked[benchmark], benchmark)
                 _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 if not len(clearing.basis):
-                    answers += _answers(lm, _asked(benchmark, OTHER[split], lm, needed=False), benchmark)
+                    answers += _answers(lm, others[benchmark], benchmark)
                 rows += [clearing.label | row for row in answers]
         said = (value for value in clearing.label.values() if value not in ("", None))
         print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
