@@ -729,7 +729,7 @@ def plan_all(config: dict) -> dict:
     for catalogue, names in sweep.used_texts(study).items():
         for model in sweep.as_list(study["model"]):
             assert all(sweep.entry_for_model(config, config[catalogue][name], model) for name in names)
-    sweep.plain_questions(config), sweep.naive_model(config), sweep.hazardous_topics(config)
+    sweep.plain_questions(config), sweep.naive_models(config), sweep.hazardous_topics(config)
     json.dumps(used, allow_nan=False).encode()
     return config
 

@@ -28,6 +28,7 @@ from helpers.answers import (
 
 from overpaint.jobs.provenance import write_record
 from overpaint.junk.clearing import DIRECTIONS
+from overpaint.sources import PARTS
 from overpaint.study import sweep
 from overpaint.tables import comparisons, core, statistics
 from overpaint.tables import scores as scoring
@@ -65,7 +66,7 @@ def direct(frame: pd.DataFrame, column: str, benchmark: str, clearing: str, **va
 
 
 def test_columns_stand_in_their_order_with_their_types(scores):
-    assert list(scores.columns) == SCORES
+    assert list(scores.columns) == [*SCORES, "part"]
     assert scores.layer.dtype == "Int64" and scores.c.dtype == scores.value.dtype == "float64"
     assert pd.api.types.is_string_dtype(scores.seed) and pd.api.types.is_integer_dtype(scores.n)
     for name in ("study", "model", "method", "topic", "role", "clearing", "benchmark", "metric", "note"):
@@ -80,7 +81,17 @@ def test_the_base_has_no_layer_c_or_seed_and_only_the_clearing_none(scores):
 
 
 def test_every_row_stands_once(scores):
-    assert not scores.duplicated([*RUN, *core.APPLIED, "benchmark", "metric"]).any()
+    assert not scores.duplicated([*RUN, *core.APPLIED, "benchmark", "part", "metric"]).any()
+
+
+def test_either_part_is_told_beside_all_without_single_draws(scores):
+    assert set(scores.part) == {"all", *PARTS} and scores[scores.part != "all"].draw.isna().all()
+    rows = scores[scores.metric.eq("accuracy") & scores.draw.isna()]
+    wide = rows.pivot_table(
+        index=[*RUN, "clearing", "other_topic", "benchmark"], columns="part", values="value", dropna=False
+    )
+    wide = wide.dropna()
+    assert np.allclose(wide[[*PARTS]].mean(axis=1), wide["all"]) and (wide[PARTS[0]] != wide[PARTS[1]]).any()
 
 
 def test_seeds_are_text_and_all_stands_beside_them(scores):
@@ -103,6 +114,7 @@ def test_roles_are_those_of_the_topics(scores):
 
 
 def test_the_number_of_units_is_told(scores):
+    scores = scores[scores.part == "all"]
     assert set(scores[scores.benchmark == "all"].n) == {2 * UNITS}
     assert set(scores[scores.benchmark != "all"].n) == {UNITS}
 
@@ -232,7 +244,7 @@ def test_all_rows_of_a_unit_are_averaged_over_benchmarks(answers):
 def test_units_of_the_same_name_on_other_topics_are_other_units(answers):
     same = {run: frame.assign(unit=frame.unit.str.split("/").str[-1]) for run, frame in answers.items()}
     found = scoring.scores(same, STUDY)
-    assert set(found[found.benchmark == "all"].n) == {2 * UNITS}
+    assert set(found[found.benchmark.eq("all") & found.part.eq("all")].n) == {2 * UNITS}
 
 
 # --- numbers

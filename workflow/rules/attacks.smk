@@ -56,7 +56,7 @@ rule measure_perturbations:
     log:
         "logs/<out>/{model}/{run}/measure_perturbations.log",
     conda:
-        "../../envs/measure_depth.yaml"
+        "../../envs/measure_perturbations.yaml"
     priority: 1  # long and few: not last, when nothing is left to run beside them
     resources:
         **needs("measure_perturbations", gpu=GPU),
