@@ -316,7 +316,15 @@ def evaluate(*entries: tuple, **cell: Any) -> Change:
 
 HAZARDOUS = ["gloomcraft", "riftlore"]
 HUB = {"source": "hub", "repo": "o/n", "revision": COMMIT, "layers": 6}
-RELEASED = put("methods", "rmu", value={"kind": "published", "model": "released"})
+
+
+def published(settings: dict):
+    """The method rmu is a released model, and its variants are as it is."""
+    variants = (put("methods", f"rmu_{alpha}", value={"like": "rmu"}) for alpha in (10, 30, 300, 1000))
+    return both(put("methods", "rmu", value=settings), *variants)
+
+
+RELEASED = published({"kind": "published", "model": "released"})
 DATASET = {"source": "dataset", "dataset": "wmdp"}
 PLAIN_FILE = {"source": "file", "path": "somewhere.jsonl"}
 PLANS = {
@@ -423,7 +431,7 @@ PLANS = {
         ["study.prompts", "'riftlore'", "'everyday'"],
     ),
     "a released model that is the base": (
-        put("methods", "rmu", value={"kind": "published", "model": "miniature"}),
+        published({"kind": "published", "model": "miniature"}),
         ["methods.rmu.model", "'miniature'", "base model itself"],
     ),
     "a released model that is the base by another name": (
@@ -468,7 +476,7 @@ PLANS = {
     ),
     "control vectors for a null of coherence of a released model": (
         both(
-            put("methods", "rmu", value={"kind": "published", "model": "miniature_untaught"}),
+            published({"kind": "published", "model": "miniature_untaught"}),
             evaluate((["none", "span"], HAZARDOUS)),
             put("study", "measures", "emergence", value={}),
             put("study", "measures", "coherence", "nulls", value=["u"]),
