@@ -149,7 +149,7 @@ def _check_record(path: Path, hashes: dict[str, str]) -> None:
     """Refuse a job.json of other files than those beside it."""
     for name, digest in _made(read_record(path)).items():
         file = path.with_name(name)
-        if file.is_file() and (hashes.get(str(file)) or sha256(file)) != digest:
+        if file.exists() and (hashes.get(str(file)) or sha256(file)) != digest:
             raise UserError(
                 f"{path} and {file} do not belong together (one was damaged or replaced): delete both and run the "
                 "study again."
