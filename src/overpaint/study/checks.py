@@ -219,8 +219,6 @@ def _weights(model: dict[str, Any]) -> dict[str, Any]:
 def _check_naive(config: dict[str, Any]) -> None:
     """Refuse a naive model that is a base model, of another world than its base model, or of a model not studied."""
     models, named = as_list(config["study"]["model"]), sweep.naive_models(config)
-    if lacking := [model for model in models if named and model not in named]:
-        raise UserError(f"study.naive_model has none for {lacking[0]!r}: name one for each model, or none at all.")
     for model, name in named.items():
         if model not in models:
             raise UserError(
@@ -237,6 +235,8 @@ def _check_naive(config: dict[str, Any]) -> None:
                 f"study.naive_model names {name!r}, of another world than study.model {model!r}: leave it empty, or "
                 "name one for each model, as {model: naive model}."
             )
+    if lacking := [model for model in models if named and model not in named]:
+        raise UserError(f"study.naive_model has none for {lacking[0]!r}: name one for each model, or none at all.")
 
 
 def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str]) -> None:
