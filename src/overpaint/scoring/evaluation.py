@@ -180,9 +180,9 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
         with run.cleared(clearing):
             for benchmark in benchmarks:
                 answers = _answers(lm, asked[benchmark], benchmark)
-                _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 if not len(clearing.basis):
                     answers += _answers(lm, others[benchmark], benchmark)
+                _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 rows += [clearing.label | row for row in answers]
         said = (value for value in clearing.label.values() if value not in ("", None))
         print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
