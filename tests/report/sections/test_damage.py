@@ -6,6 +6,7 @@ import pandas as pd
 
 from overpaint.report.sections.finding import parts
 from overpaint.report.sections.map import damage
+from overpaint.report.wording import number, points
 
 
 def with_variant(view):
@@ -26,7 +27,7 @@ def test_variants_are_named_at_their_damage_and_the_chosen_one_with_its_interval
     html = damage.show([shown])
     assert "<svg" in html and "rmu_30" in html
     row = next(r for r in shown.family["cells"].itertuples() if r.method == "rmu_30" and r.quantity == "damage")
-    assert damage._bounds(pd.Series(row._asdict())) in damage.sentence(shown)
+    assert number(row, points) in damage.sentence(shown)
     assert "no variant was within the budget" not in damage.sentence(shown)
     assert len(damage.draw(shown).axes) == 3
     bare = replace(shown, family=shown.family | {"uds": view.uds.iloc[:0]})

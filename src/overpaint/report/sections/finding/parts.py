@@ -19,7 +19,7 @@ def show(view: View) -> Markup:
         return macros.paragraph("The rows of this study's questions do not say whether its corpora tell of them.")
     note = (
         "Questions on what the corpora of the training tell of, and on what they do not: nothing "
-        "taught it to forget the unseen hazardous ones, nor to keep the unseen benign ones. With 95 % bootstrap "
+        "taught the model to forget the unseen hazardous ones, nor to keep the unseen benign ones. With 95 % bootstrap "
         "intervals; n counts units."
     )
     return markup.table(rows, "parts") + macros.note(note)

@@ -14,7 +14,7 @@ from overpaint.report.markup import macros
 from overpaint.report.section import section
 from overpaint.report.select import Cell, overall
 from overpaint.report.view import View
-from overpaint.report.wording import NO_VALUE, count, points
+from overpaint.report.wording import count, number, points
 from overpaint.tables.verdicts import CHOSEN
 
 PANELS = {
@@ -55,11 +55,12 @@ def sentence(view: View) -> str:
     cells = view.family["cells"]
     chosen = cells[cells.choice.ne("") & cells.quantity.eq("damage")]
     over = int(chosen.choice.ne(CHOSEN).sum())
-    texts = [f"{row.method} at {Cell(int(row.layer), row.c)} costs {_bounds(row)}" for row in chosen.itertuples()]
+    texts = [
+        f"{row.method} at {Cell(int(row.layer), row.c)} costs {number(row, points)}" for row in chosen.itertuples()
+    ]
     text = "Chosen on the split 'fit', with the points of benign accuracy that they cost on the shown split: "
-    return f"{text}{'; '.join(texts)}." + (
-        f" In {count(over, 'cell')} no variant was within the budget." if over else ""
-    )
+    beyond = f" In {count(over, 'cell')} no variant was within the budget." if over else ""
+    return f"{text}{'; '.join(texts)}.{beyond}"
 
 
 def numbers(view: View) -> pd.DataFrame:
@@ -68,13 +69,10 @@ def numbers(view: View) -> pd.DataFrame:
     for (layer, c, method, choice), cell in _quantities(view).groupby(["layer", "c", "method", "choice"], sort=False):
         named = cell.set_index("quantity")
         row = {"layer": layer, "c": f"{c:g}", "method": method, "choice": choice}
-        rows.append(row | {title: _bounds(named.loc[name]) for name, title in COLUMNS.items() if name in named.index})
+        rows.append(
+            row | {title: number(named.loc[name], points) for name, title in COLUMNS.items() if name in named.index}
+        )
     return pd.DataFrame(rows).sort_values(["layer", "c"], kind="stable")
-
-
-def _bounds(row: pd.Series) -> str:
-    """`3.1 (1.2 to 5.0)`, in points or per cent."""
-    return NO_VALUE if pd.isna(row.value) else f"{points(row.value)} ({points(row.low)} to {points(row.high)})"
 
 
 def _quantities(view: View) -> pd.DataFrame:
