@@ -8,7 +8,7 @@ from overpaint.report.markup import macros
 from overpaint.report.section import section
 from overpaint.report.select import cleared_by, first_or_none, first_where, overall, roles, with_base
 from overpaint.report.view import View
-from overpaint.report.wording import number, percent, two
+from overpaint.report.wording import NO_VALUE, number, percent, two
 
 
 @section
@@ -37,6 +37,6 @@ def table(view: View) -> pd.DataFrame:
             row = {"questions": role, "part": part, "n": int(base.n.iloc[0]), "base": number(first_or_none(base), two)}
             row["unlearned"] = number(first_where(after, clearing="none"), two)
             row["cleared"] = number(first_where(cleared_by(after, view.primary)), two)
-            row["recovered"] = number(first_where(cleared_by(back, view.primary)), percent)
+            row["recovered"] = number(first_where(cleared_by(back, view.primary)), percent) if len(back) else NO_VALUE
             found.append(row)
     return pd.DataFrame(found)
