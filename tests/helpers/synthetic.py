@@ -13,7 +13,7 @@ from overpaint import measures, tables
 from overpaint.report.select import Cell
 from overpaint.sources import PARTS
 from overpaint.study import sweep
-from overpaint.tables import comparisons, core, layers, verdicts
+from overpaint.tables import comparisons, core, layers, models, verdicts
 from overpaint.tables.core import APPLIED, Applied, Study
 from overpaint.tables.ratios import VALUES
 
@@ -90,6 +90,10 @@ class Tables:
             for lower, upper in pairs
         ]
         return self.frame(rows, layers.COLUMNS[6:])
+
+    def models(self) -> pd.DataFrame:
+        """One base model, over which there is no mean."""
+        return self.frame([], models.COLUMNS[6:])
 
     def nulls(self) -> pd.DataFrame:
         return comparisons.nulls(self.scores(), self.study())

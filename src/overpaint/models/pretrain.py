@@ -57,14 +57,18 @@ def pretrain(
     lr: float = 3e-3,
     seed: int = 0,
     without: Collection[str] = (),
+    without_mlp: Collection[int] = (),
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Train the base model on texts of all facts; AdamW, cosine schedule; returns it with its tokenizer.
 
-    Facts of the domains `without` are not taught, but their words are in the vocabulary.
+    Facts of the domains `without` are not taught, but their words are in the vocabulary. The MLPs of the blocks
+    `without_mlp` write nothing: their down projections are and stay zero.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(facts)
     model = build_model(len(tokenizer), width, layers, heads)
+    for block in without_mlp:
+        model.model.layers[block].mlp.down_proj.requires_grad_(False).weight.zero_()
     weights = _token_weights(facts, tokenizer)
     taught = [fact for fact in facts if fact.domain not in without]
     batches = _batches(taught, tokenizer, steps * batch, length, seed).view(steps, batch, length)

@@ -34,7 +34,7 @@ def check(name: str, model: dict[str, Any], facts: dict[str, Any], checkout: Pat
         raise UserError(f"{job} is the record of {record['rule']}, not of a training: write `source: folder` instead.")
     if sha256(folder) not in record["outputs"].values():
         raise UserError(f"{folder} is not what its training wrote (cut short, damaged or replaced): put it back.")
-    before = record["settings"]["settings"]
+    before = {"without_mlp": []} | record["settings"]["settings"]  # the first were trained before it could be set
     for key in sorted((before.keys() & model.keys()) - NO_SETTINGS):
         if model[key] != before[key]:
             raise UserError(

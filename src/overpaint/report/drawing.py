@@ -52,15 +52,21 @@ def figure(name: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]
     """Register a function of a view under the name of its figure's files, and draw it in the shared style."""
 
     def register(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-        @wraps(draw)
-        def styled(*args, **kwargs) -> Figure:
-            with matplotlib.rc_context(STYLE):
-                return draw(*args, **kwargs)
-
-        FIGURES[name] = styled
-        return styled
+        FIGURES[name] = styled(draw)
+        return FIGURES[name]
 
     return register
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the shared style."""
+
+    @wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def plain(name: object) -> str:

@@ -13,7 +13,7 @@ from overpaint.report.pages import page_html, write_text
 from overpaint.report.section import warning
 from overpaint.report.sections import measured, provenance, split
 from overpaint.report.sections.finding import accuracy, checks, headline
-from overpaint.report.sections.map import claims, layers
+from overpaint.report.sections.map import base_models, claims, layers
 from overpaint.report.view import View, load
 
 
@@ -37,6 +37,7 @@ def render_index(
         "verdict": claims.sentence(views),
         "claims": claims.final(views),
         "layers": layers.sentence(views),
+        "base_models": base_models.show(views),
         "checks": checks.show(views),
         "measured": measured.show(views),
         "tables": sorted(views[0].tables),
@@ -72,12 +73,19 @@ def save_figures(tables: Path, primary: str, study: str, folder: Path) -> list[P
     """
     views = load(tables, primary, study)
     paths = []
+    if len(over := base_models.every(views)):
+        paths += _save(base_models.draw(over, base_models.every(views, "cells")), Path(folder), "base_models")
     for view in views:
         suffix = f".{view.model}.{view.method}" if len(views) > 1 else ""
         for name, draw in figures().items():
-            drawn = draw(view)
-            for kind in ("svg", "pdf", "png"):
-                paths.append(Path(folder) / f"{name}{suffix}.{kind}")
-                drawing.save(drawn, paths[-1])
-                drawn.set_layout_engine("none")  # laid out once for all formats
+            paths += _save(draw(view), Path(folder), f"{name}{suffix}")
+    return paths
+
+
+def _save(drawn: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure in all formats."""
+    paths = [folder / f"{name}.{kind}" for kind in ("svg", "pdf", "png")]
+    for path in paths:
+        drawing.save(drawn, path)
+        drawn.set_layout_engine("none")  # laid out once for all formats
     return paths

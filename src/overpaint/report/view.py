@@ -12,7 +12,7 @@ from overpaint.report.select import Cell, cells, main_cell
 from overpaint.report.wording import method_label
 from overpaint.tables import TABLES
 
-OF_FAMILY = ("cells", "uds")  # tables that are also shown of variants of a method
+OF_FAMILY = ("cells", "models", "uds")  # tables that are also shown of variants of a method
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class View:
         tables: by name, base rows included, `hypotheses` also with the rows on all models; `view.scores` is one, with
             the rows on all questions together.
         parts: the rows of `scores` on those in the corpora and on the unseen ones.
-        family: the rows of `cells` and `uds` of the method and of its variants, by the name of the table.
+        family: the rows of `cells`, `models` and `uds` of the method and of its variants, by the name of the table.
     """
 
     model: str
@@ -128,7 +128,8 @@ def _view(
     mine = {name: shown(table) for name, table in frames.items() if "method" in table}
     methods = frames["cells"].method[frames["cells"].family == method].unique()
     family = {
-        name: frames[name][frames[name].model.eq(model) & frames[name].method.isin(methods)] for name in OF_FAMILY
+        name: frames[name][frames[name].model.isin([model, "all"]) & frames[name].method.isin(methods)]
+        for name in OF_FAMILY
     }
     main, clearings = _fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])

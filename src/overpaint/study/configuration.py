@@ -101,7 +101,28 @@ def read_preregistration(config: dict[str, Any], schema_path: Path) -> dict[str,
                 f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
                 f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
             )
+    _check_sides(config, plan, path)
     return plan
+
+
+def _check_sides(config: dict[str, Any], plan: dict[str, Any], path: Path) -> None:
+    """Refuse hypotheses about cells or base models that the study does not have."""
+    study, models = config["study"], sweep.as_list(config["study"]["model"])
+    runs = sweep.expand_runs(study["runs"], config["methods"]).values()
+    cells = {(run["method"], run["layer"], run["c"]) for run in runs if "layer" in run}
+    for name, rule in plan["hypotheses"].items():
+        sides = {side: rule[side] for side in ("of", "less") if side in rule}
+        for side, wanted in sides.items():
+            where = f"{path}: hypotheses.{name}.{side}"
+            if (wanted["method"], wanted["layer"], wanted["c"]) not in cells:
+                cell = ", ".join(f"{key} {wanted[key]}" for key in ("method", "layer", "c"))
+                raise UserError(f"{where} is {shown(cell)}, which study.runs does not have: use one of its cells.")
+            if unknown := [model for model in wanted.get("models", []) if model not in models]:
+                raise UserError(f"{where}.models lists {shown(unknown[0])}: use some of {', '.join(models)}.")
+        if len({len(side.get("models", models)) for side in sides.values()}) > 1:
+            raise UserError(
+                f"{path}: hypotheses.{name} compares base models in pairs: name as many in `of` as in `less`."
+            )
 
 
 def schema_of(path: Path) -> dict[str, Any]:
@@ -275,6 +296,12 @@ def _check_files(config: dict[str, Any], checkout: Path) -> None:
         if set(without) - set(world.DOMAINS) or set(world.DOMAINS) <= set(without):
             valid = ", ".join(world.DOMAINS)
             raise UserError(f"models.{name}.without lists {shown(without)}: use some, but not all, of {valid}.")
+        silent = model.get("without_mlp", [])
+        if silent and not set(silent) < set(range(model["layers"])):
+            raise UserError(
+                f"models.{name}.without_mlp lists {shown(silent)}: use some, but not all, of the blocks 0 to "
+                f"{model['layers'] - 1}."
+            )
         if model["source"] == "trained":
             trained.check(name, model, config["worlds"][model["world"]], checkout)
         if model["source"] == "folder":

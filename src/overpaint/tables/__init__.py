@@ -2,6 +2,6 @@
 
 # The tables that every study has, beside those of what it measures.
 TABLES = (
-    "cells", "hypotheses", "layers", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights",
+    "cells", "hypotheses", "layers", "models", "scores", "nulls", "mcnemar", "activations", "junk", "depths", "weights",
     "history", "completions", "provenance", "costs",
 )  # fmt: skip

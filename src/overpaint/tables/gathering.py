@@ -6,27 +6,29 @@ from functools import partial
 
 import pandas as pd
 
-from overpaint.tables import comparisons, core, layers, scores, verdicts
+from overpaint.tables import comparisons, core, layers, models, scores, verdicts
 from overpaint.tables.core import GIVEN, Study
 
 Frames = dict[str, dict[str, pd.DataFrame]]  # by kind of file and run; weights are of all runs together
 
 
 def gather(
-    given: Mapping[str, list[str]], study: Study, models: list[str], completed: list[str], plan: dict
+    given: Mapping[str, list[str]], study: Study, names: list[str], completed: list[str], plan: dict
 ) -> dict[str, pd.DataFrame]:
     """{table: rows} of all base models.
 
     given: files of every kind, of the runs of one model after the other.    study: of any of the models.
     completed: the runs whose completions are shown.    plan: the study's pre-registration.
     """
-    read = _read(given, study, models, completed)
-    parts = [
-        _of_model({kind: by_model[model] for kind, by_model in read.items()}, replace(study, model=model), plan)
-        for model in models
-    ]
-    made = {name: core.joined(part[name] for part in parts) for name in parts[0]}
-    made |= {name: module.together(made[name]) for name, module in (("hypotheses", verdicts), ("layers", layers))}
+    read, parts, back = _read(given, study, names, completed), {}, {}
+    for name in names:
+        mine, its = {kind: files[name] for kind, files in read.items()}, replace(study, model=name)
+        parts[name] = _of_model(mine, its, plan)
+        back[name] = layers.fractions(mine["answers"], parts[name]["cells"], its)
+    made = {name: core.joined(part[name] for part in parts.values()) for name in parts[names[0]]}
+    judged = [verdicts.together(made["hypotheses"]), models.judge(back, study.name, plan)]
+    made |= {"hypotheses": core.joined(judged)}
+    made |= {"layers": layers.layers(back, study.name), "models": models.models(back, study.name)}
     jobs = core.provenance(given["jobs"], given["before"])
     return made | {"provenance": jobs, "costs": core.costs(jobs)}
 
@@ -64,7 +66,6 @@ def _of_model(read: Frames, study: Study, plan: dict) -> dict[str, pd.DataFrame]
     return {
         "cells": cells,
         "hypotheses": verdicts.judge(cells, nulls, mcnemar, plan),
-        "layers": layers.layers(read["answers"], cells, study),
         "scores": scored,
         "nulls": nulls,
         "mcnemar": mcnemar,

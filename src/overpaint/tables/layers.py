@@ -1,6 +1,8 @@
-"""How much more comes back at one layer than at another, at the same c: paired over seeds, units and base models."""
+"""How much more comes back at one layer than at another, at the same c: paired over seeds and units."""
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,58 +12,81 @@ from overpaint.tables.core import NONE, Applied, Study
 
 KEYS = ["lower", "upper"]
 COLUMNS = [*core.RUN, *KEYS, "sizes", "models", "value", "low", "high", "above"]
-Cells = dict[tuple[int, float], np.ndarray]  # recovered fractions of (layer, c), in the sample and in every resample
 
 
-def layers(answers: dict[str, pd.DataFrame], cells: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The differences between the recovered fractions of every two layers in one base model, on average over c.
+class Place(NamedTuple):
+    """A cell of the sweep."""
+
+    method: str
+    layer: int
+    c: float
+
+
+Fractions = dict[Place, np.ndarray]  # recovered fractions in the sample and in every resample, [1 + REPEATS]
+
+
+def fractions(answers: dict[str, pd.DataFrame], cells: pd.DataFrame, study: Study) -> Fractions:
+    """The recovered fraction of the cells of one base model on all hazardous questions, by the primary clearing.
 
     answers: see `scores.scores`.    cells: its table of cells; those with a mark or without a recovered fraction are
-    left out. All are resampled together, so that what seeds and units do to both layers does not count.
+    left out. All are resampled together, so that what seeds and units do to two of them does not count.
     """
     answers = scores.of_split(answers, study.split)
     told = cells[cells.quantity.eq("recovered_accuracy") & cells.mark.eq("")].dropna(subset="value")
-    rows = []
-    for method, part in told.groupby("method", sort=False):
-        kept = {*zip(part.layer, part.c, strict=True)}
-        found = {
-            place: _fractions(answers, members, study)
-            for members in study.cells(run for run in study.runs if study.runs[run]["method"] == method)
-            if (place := (study.runs[members[0]]["layer"], study.runs[members[0]]["c"])) in kept
-        }
-        start = part[core.RUN].iloc[0].to_dict() | {"layer": None, "c": None}
-        rows += [start | row for row in _differences(found)]
+    kept = {*zip(told.method, told.layer, told.c, strict=True)}
+    places = {
+        Place(*(study.runs[members[0]][key] for key in Place._fields)): members for members in study.cells(study.runs)
+    }
+    return {place: _fraction(answers, members, study) for place, members in places.items() if place in kept}
+
+
+def layers(found: Mapping[str, Fractions], study: str) -> pd.DataFrame:
+    """The differences between the recovered fractions of every two layers, on average over c.
+
+    found: by base model; where there are several, the means over them come last.
+    """
+    by_model = {model: _differences(fractions) for model, fractions in found.items()}
+    rows = [
+        _row(study, model, key, sizes, samples[None])
+        for model, differences in by_model.items()
+        for key, (sizes, samples) in differences.items()
+    ]
+    for key in dict.fromkeys(key for differences in by_model.values() for key in differences):
+        known = [differences[key] for differences in by_model.values() if key in differences]
+        if len(known) > 1:
+            sizes, samples = zip(*known, strict=True)
+            rows.append(_row(study, "all", key, min(sizes), np.stack(samples)))
     return core.typed(pd.DataFrame(rows, columns=COLUMNS))
 
 
-def together(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its means over base models after it, where there are several, and their t intervals."""
-    from scipy.stats import t
-
-    rows = []
-    for _, part in table.groupby(["study", "method", *KEYS], sort=False):
-        if (count := len(part)) > 1:
-            middle, half = part.value.mean(), t.ppf(0.975, count - 1) * part.value.std(ddof=1) / count**0.5
-            ends = {"value": middle, "low": middle - half, "high": middle + half, "above": (part.value > 0).mean()}
-            rows.append(part.iloc[0].to_dict() | {"model": "all", "models": count, "sizes": part.sizes.min()} | ends)
-    return pd.concat([table, core.typed(pd.DataFrame(rows, columns=COLUMNS))], ignore_index=True) if rows else table
-
-
-def _differences(found: Cells) -> list[dict]:
-    """A row for every two layers that have some c in common."""
-    rows = []
-    for lower, upper in combinations(sorted({layer for layer, _ in found}), 2):
-        sizes = [c for layer, c in found if layer == lower and (upper, c) in found]
-        if sizes:
-            samples = np.mean([found[upper, c] - found[lower, c] for c in sizes], 0)
-            low, high = np.nanquantile(samples[1:], [0.025, 0.975])
-            ends = {"value": samples[0], "low": low, "high": high, "above": (samples[1:] > 0).mean()}
-            rows.append({"lower": lower, "upper": upper, "sizes": len(sizes), "models": 1} | ends)
-    return rows
+def _differences(found: Fractions) -> dict[tuple[str, int, int], tuple[int, np.ndarray]]:
+    """{(method, lower, upper): (how many c, samples)} of every two layers that have some c in common."""
+    differences = {}
+    for method in dict.fromkeys(place.method for place in found):
+        mine = {place[1:]: samples for place, samples in found.items() if place.method == method}
+        for lower, upper in combinations(sorted({layer for layer, _ in mine}), 2):
+            sizes = [c for layer, c in mine if layer == lower and (upper, c) in mine]
+            if sizes:
+                samples = np.mean([mine[upper, c] - mine[lower, c] for c in sizes], 0)
+                differences[method, lower, upper] = len(sizes), samples
+    return differences
 
 
-def _fractions(answers: dict[str, pd.DataFrame], members: list[str], study: Study) -> np.ndarray:
-    """The recovered fraction of one cell on all hazardous questions, in the sample and in every resample."""
+def _row(study: str, model: str, key: tuple[str, int, int], sizes: int, samples: np.ndarray) -> dict:
+    """A row of one base model or of several; samples: [models, 1 + REPEATS]."""
+    method, lower, upper = key
+    columns = {"study": study, "model": model, "method": method, "layer": None, "c": None, "seed": "all"}
+    columns |= {"lower": lower, "upper": upper, "sizes": sizes, "models": len(samples)}
+    if len(samples) > 1:
+        told, _ = statistics.over_models(samples)
+        above = (samples[:, 0] > 0).mean()
+        return columns | {"value": told.value, "low": told.low, "high": told.high, "above": above}
+    low, high = np.nanquantile(samples[0, 1:], [0.025, 0.975])
+    return columns | {"value": samples[0, 0], "low": low, "high": high, "above": (samples[0, 1:] > 0).mean()}
+
+
+def _fraction(answers: dict[str, pd.DataFrame], members: list[str], study: Study) -> np.ndarray:
+    """The recovered fraction of one cell, in the sample and in every resample."""
     how = Applied(study.primary)
     base, *runs = (
         scores.by_clearing(frame[frame.clearing.isin(["none", study.primary])], study.hazardous)

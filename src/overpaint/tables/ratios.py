@@ -5,6 +5,7 @@ keys, then value, low, high (95 % bootstrap over units, and over seeds where `se
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,16 @@ VALUES = ["value", "low", "high", "n", "note"]
 EMPTY = "undefined: no tokens to measure"
 
 Frames = dict[str, pd.DataFrame]  # by run
-Parts = dict[tuple, pd.DataFrame]  # (topic, *keys): sums over the rows of each unit, indexed by topic and unit
+
+
+class Part(NamedTuple):
+    """Sums over the rows of each unit: names of topic and unit in their order, and {column: sums}, [units] each."""
+
+    units: np.ndarray
+    sums: dict[str, np.ndarray]
+
+
+Parts = dict[tuple, Part]  # by (topic, *keys)
 
 
 def ratios(
@@ -55,24 +65,42 @@ def sums(frame: pd.DataFrame, keys: list[str], columns: list[str], hazardous: li
 
     A unit on which there are several benchmarks has the mean of their sums.
     """
-    sums = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)[columns].sum().reset_index()
-    groups = sums.groupby(["topic", *keys], sort=False)
-    totals = {key: part.set_index(["topic", "unit"])[columns].sort_index() for key, part in groups}
-    together: dict[tuple, list[pd.DataFrame]] = {}
-    several = sums.topic[sums.topic.isin(hazardous)].nunique() > 1
-    for (topic, *values), part in totals.items():
+    groups = frame.assign(rows=1).groupby(["topic", *keys, "unit"], sort=False)
+    summed = groups[columns].sum().reset_index()
+    # One sort and cuts of arrays: an indexed frame of each part took three times as long as all the intervals.
+    number = summed.groupby(["topic", *keys], sort=False).ngroup().to_numpy()
+    summed = summed.iloc[np.lexsort((summed.unit, number))]
+    starts = np.flatnonzero(np.diff(np.sort(number), prepend=-1))
+    names = summed[["topic", *keys]].iloc[starts].itertuples(index=False, name=None)
+    labels = np.split(np.char.add(summed.topic.to_numpy(str), np.char.add("\0", summed.unit.to_numpy(str))), starts[1:])
+    values = {column: np.split(summed[column].to_numpy(float), starts[1:]) for column in columns}
+    totals = {
+        name: Part(labels[place], {column: values[column][place] for column in columns})
+        for place, name in enumerate(names)
+    }
+    together: dict[tuple, list[Part]] = {}
+    several = summed.topic[summed.topic.isin(hazardous)].nunique() > 1
+    for (topic, *rest), part in totals.items():
         if several and topic in hazardous:
-            key = ("all" if name == "benchmark" else value for name, value in zip(keys, values, strict=True))
+            key = ("all" if name == "benchmark" else value for name, value in zip(keys, rest, strict=True))
             together.setdefault(("all", *key), []).append(part)
-    return totals | {key: pd.concat(parts).groupby(level=["topic", "unit"]).mean() for key, parts in together.items()}
+    return totals | {key: _joined(parts) for key, parts in together.items()}
+
+
+def _joined(parts: list[Part]) -> Part:
+    """Several parts as one, in the order of topics and units; of what several have the mean."""
+    units, place = np.unique(np.concatenate([part.units for part in parts]), return_inverse=True)
+    count = np.bincount(place)
+    columns = {name: np.concatenate([part.sums[name] for part in parts]) for name in parts[0].sums}
+    return Part(units, {name: np.bincount(place, values) / count for name, values in columns.items()})
 
 
 def _stacked(members: list[Parts], key: tuple, column: str) -> np.ndarray:
     """A column of one part of every seed, [seeds, units]; they must be of the same units."""
-    parts = [parts[key][column] for parts in members]
-    if any(not part.index.equals(parts[0].index) for part in parts):
+    first, *others = parts = [parts[key] for parts in members]
+    if any(not np.array_equal(part.units, first.units) for part in others):
         raise ValueError(f"the runs of a cell have {column} of different units at {key}")
-    return np.stack([part.to_numpy(float) for part in parts])
+    return np.stack([part.sums[column] for part in parts])
 
 
 def means(members: list[Parts], key: tuple) -> np.ndarray:

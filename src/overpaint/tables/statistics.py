@@ -5,7 +5,8 @@ is crossed and not nested: every seed's run answers the same questions, so a res
 seeds that it drew. Units drawn anew for each seed would let a hard question out of one run and into another, and so
 average away what the choice of questions does to all runs alike: such intervals are too narrow. Where a clearing was
 fitted on resamples of the fitting prompts, each seed that is drawn also draws one of its fits: the third level. The
-base model is one model, and is not resampled. With 3 seeds percentiles know little of what seeds do.
+base model is one model, and is not resampled but in `over_models`. With 3 seeds percentiles know little of what seeds
+do.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from functools import cache
 import numpy as np
 
 REPEATS = 2000
+OVER_MODELS = 20_000  # resamples of base models
 UNDEFINED = "undefined: the gap to base is within 2 standard errors"
 # Just past that, percentiles of a ratio fail: some resamples have next to no gap. Up to LOOSE standard errors the
 # interval is Fieller's, and where this is wider than WIDEST, all that was lost, points of accuracy say more.
@@ -121,6 +123,35 @@ def _fraction(
     return Estimate(float(samples[0]), float(low), float(high))
 
 
+def over_models(samples: np.ndarray, level: float = 0.05) -> tuple[Estimate, float]:
+    """Mean over base models with its interval at 1 - `level`, and the standard deviation between them.
+
+    samples: a number of each base model in the sample and in its resamples of seeds and units, [models, 1 + REPEATS],
+    without models in which it is not defined. The standard error is that of a hierarchical bootstrap, which draws base
+    models and, of each that is drawn, one of its own resamples; what these add to the spread that is seen between
+    models makes it slightly large. The interval is of t with models - 1 degrees of freedom: percentiles of few models
+    are too narrow, and never wider than their range.
+    """
+    from scipy.stats import t
+
+    count = len(samples)
+    if count < 2:
+        return Estimate(np.nan, np.nan, np.nan, "undefined: fewer than two base models"), np.nan
+    rng = np.random.default_rng(count)
+    drawn, within = (rng.integers(*ends, (OVER_MODELS, count)) for ends in ((0, count), (1, samples.shape[1])))
+    error = np.nanmean(samples[drawn, within], 1).std() * np.sqrt(count / (count - 1))
+    value, half = float(samples[:, 0].mean()), float(t.ppf(1 - level / 2, count - 1) * error)
+    return Estimate(value, value - half, value + half), float(samples[:, 0].std(ddof=1))
+
+
+def over_values(values: np.ndarray) -> Estimate:
+    """Mean of numbers of base models [models] with its t interval."""
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
 def discordant(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     """Numbers of units that gained and lost correct answers from `before` to `after`, [seeds, units] each.
 
@@ -161,6 +192,23 @@ def against_draws(value: float, draws: np.ndarray) -> tuple[float, float]:
     spread = draws.std(ddof=1) if len(draws) > 1 else 0.0
     z = (value - draws.mean()) / spread if spread > 0 else np.nan
     return float(z), float((1 + (draws >= value - 1e-12).sum()) / (1 + len(draws)))
+
+
+def partial_rank_correlation(one: np.ndarray, other: np.ndarray, given: np.ndarray) -> tuple[float, float]:
+    """Spearman's correlation of two variables [n] less what a third explains of either, and its two-sided p.
+
+    p: share of 9,999 orders of what is left of `one`, and the true one, whose correlation is as far from 0.
+    """
+    from scipy.stats import permutation_test, rankdata
+
+    ranks = [rankdata(values) for values in (one, other, given)]
+    left = [values - np.polyval(np.polyfit(ranks[2], values, 1), ranks[2]) for values in ranks[:2]]
+
+    def correlation(order: np.ndarray) -> float:
+        return float(np.corrcoef(order, left[1])[0, 1])
+
+    test = permutation_test((left[0],), correlation, permutation_type="pairings", n_resamples=9999, rng=0)
+    return float(test.statistic), float(test.pvalue)
 
 
 def rank_correlation(readable: np.ndarray, gained: np.ndarray) -> tuple[float, float]:

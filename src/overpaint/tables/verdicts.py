@@ -12,7 +12,8 @@ OF_JUNK = ("attained", "attained_held", "rank1_share", "rank1_share_held", "c_in
 CELL = ["model", "method", "layer", "c"]
 CELLS = [*core.RUN, "family", "topic", "mark", "choice", "quantity", "value", "low", "high", "note"]
 CHOSEN, OVER = "chosen", "over budget"
-HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "needed", "verdict"]
+HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "low", "high"]
+HYPOTHESES += ["needed", "verdict"]
 HOLDS, FAILS, FEW, UNDECIDED = "holds", "fails", "too few cells", "undecided"
 
 Judgement = tuple[int, float, float, bool]  # cells, value, needed, whether it is so
@@ -124,12 +125,15 @@ def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan:
         tests = {name: _tests_of(part, cells) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
         planned = study in plan["studies"] and model in plan.get("models", [model])
         for name, rule in plan["hypotheses"].items():
+            if rule["test"] not in TESTS:  # those of `models`
+                continue
             count, value, needed, so = TESTS[rule["test"]](wide, rule, **tests)
             verdict = FEW if count < plan["least"] else HOLDS if so else FAILS
             rows.append(
                 {"study": study, "model": model, "method": method, "layer": None, "c": None, "seed": "all"}
                 | {"hypothesis": name, "claim": rule["claim"], "test": rule["test"]}
-                | {"confirmatory": planned, "cells": count, "value": value, "needed": needed}
+                | {"confirmatory": planned, "cells": count, "value": value, "low": np.nan, "high": np.nan}
+                | {"needed": needed}
                 | {"verdict": verdict}
             )
     return core.typed(pd.DataFrame(rows, columns=HYPOTHESES))

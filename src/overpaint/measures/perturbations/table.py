@@ -24,5 +24,5 @@ def table(frames: Frames, study: Study) -> pd.DataFrame:
             keys = [key for key in members[0] if key[:3] == (topic, state, how)]
             most = statistics.estimate(np.max([samples(members, key) for key in keys], axis=0))
             label = study.of_topic(topic) | {"state": state, "perturbation": how, "size": np.nan}
-            rows.append(columns | label | values(len(members[0][keys[0]]), most))
+            rows.append(columns | label | values(len(members[0][keys[0]].units), most))
     return joined([ratios(frames, study, KEYS, {"": ("value", "rows")}, KEYS), table_of(rows, KEYS)])

@@ -108,4 +108,4 @@ def _of_lost(points: np.ndarray, lost: np.ndarray) -> Estimate:
 
 
 def _units(members: list[Parts], topic: str) -> int:
-    return max(len(part) for key, part in members[0].items() if key[0] == topic)
+    return max(len(part.units) for key, part in members[0].items() if key[0] == topic)

@@ -57,8 +57,10 @@ def _table(rows: pd.DataFrame) -> Html:
         return Html(macros.paragraph("No claim was judged."))
     rows = rows.sort_values("model", key=lambda name: name.eq("all"), kind="stable")  # verdict over all models last
     several = [name for name in ("model", "method") if rows[name].nunique() > 1]
-    columns = ["claim", "verdict", *several, "cells", "value", "needed"]
-    shown = rows.assign(method=[method_name(name) for name in rows.method])[columns]
+    told = ["interval"] if rows.low.notna().any() else []
+    columns = ["claim", "verdict", *several, "cells", "value", *told, "needed"]
+    texts = ["" if pd.isna(row.low) else f"{percent(row.low)} to {percent(row.high)}" for row in rows.itertuples()]
+    shown = rows.assign(method=[method_name(name) for name in rows.method], interval=texts)[columns]
     label = CONFIRMATORY if rows.confirmatory.all() else EXPLORATORY
     return Html(macros.claims(label, markup.table(shown, "hypotheses", FORMS)))
 
