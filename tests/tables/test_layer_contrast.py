@@ -117,13 +117,3 @@ def test_means_over_base_models_leave_out_where_a_cell_has_a_mark():
     assert table.models.to_dict() == {2: 3, 3: 2} and table.value[3] == pytest.approx(0.65)
     assert table.spread[3] == pytest.approx(np.std([0.1, 0.2], ddof=1)) and (table.model == "all").all()
     assert models.models({"m0": found["m0"]}, "s").empty
-
-
-def test_partial_rank_correlations_know_what_a_third_explains():
-    rng = np.random.default_rng(4)
-    third = rng.normal(size=40)
-    one, other = third + 0.3 * rng.normal(size=40), third + 0.3 * rng.normal(size=40)
-    rho, p = statistics.partial_rank_correlation(one, other, third)
-    assert abs(rho) < 0.35 and p > 0.02 and np.corrcoef(one, other)[0, 1] > 0.8
-    rho, p = statistics.partial_rank_correlation(one, -one + 0.1 * rng.normal(size=40), third)
-    assert rho < -0.7 and p < 0.001

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from overpaint.tables import statistics
 
@@ -271,23 +272,38 @@ def test_draws_that_do_not_differ_give_no_z_and_draws_of_the_null_itself_a_unifo
 # --- base models
 
 
-def test_tables_that_agree_have_the_least_p_that_their_rows_allow_and_marked_entries_count_for_nothing():
-    known = np.array([[1.0, 2.0], [3.0, 5.0], [4.0, 6.0], [7.0, 8.0]])
-    assert statistics.rank_correlation(known, known**3) == pytest.approx((1, 1 / 24))
-    holed = known.copy()
-    holed[1, 0] = np.nan
-    assert statistics.rank_correlation(known, holed)[0] == pytest.approx(1)
-    assert statistics.rank_correlation(known, -known)[0] == pytest.approx(-1)
-    assert np.isnan(statistics.rank_correlation(np.ones((4, 2)), known)).all()
+def test_partial_rank_correlations_know_what_a_third_explains():
+    rng = np.random.default_rng(4)
+    third = rng.normal(size=40)
+    one, other = third + 0.3 * rng.normal(size=40), third + 0.3 * rng.normal(size=40)
+    rho, p = statistics.partial_rank_correlation(one, other, third)
+    assert abs(rho) < 0.35 and p > 0.02 and np.corrcoef(one, other)[0, 1] > 0.8
+    rho, p = statistics.partial_rank_correlation(one, -one + 0.1 * rng.normal(size=40), third)
+    assert rho < -0.7 and p < 0.001
 
 
-@pytest.mark.parametrize(("models", "repeats"), [(5, 200), (7, 60)])
-def test_tables_that_share_only_what_layers_have_in_common_give_a_uniform_p(models, repeats):
-    """Layers rise in both tables alike, which correlates entries; models, exchanged whole, are not fooled by that."""
-    rng, layers = np.random.default_rng(1), np.array([0.0, 1.0, 2.0])
-    found = [
-        statistics.rank_correlation(*(layers + rng.normal(size=(models, 1)) for _ in range(2))) for _ in range(repeats)
-    ]
-    assert np.mean([rho for rho, _ in found]) > 0.2
-    assert np.mean([p <= 0.1 for _, p in found]) == pytest.approx(0.1, abs=0.08)
-    assert np.mean([p for _, p in found]) == pytest.approx(0.5, abs=0.1)
+def test_what_is_unrelated_has_a_uniform_p():
+    rng = np.random.default_rng(1)
+    ps = [statistics.partial_rank_correlation(*rng.normal(size=(3, 12)))[1] for _ in range(60)]
+    assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.08) and np.mean(ps) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_interval_over_base_models_covers_their_mean_as_often_as_it_says():
+    """Base models with a mean of their own, answered by few: base models and units both move it."""
+    rng, covered = np.random.default_rng(2), []
+    for _ in range(150):
+        true = rng.normal(0.5, 0.2, 8)
+        samples = true[:, None] + rng.normal(0, 0.05, (8, 1)) + rng.normal(0, 0.05, (8, 201))
+        samples[:, 0] = samples[:, 1:].mean(1)
+        told, spread = statistics.over_models(samples)
+        covered.append(told.low <= 0.5 <= told.high)
+        assert spread == pytest.approx(samples[:, 0].std(ddof=1))
+    assert 0.9 <= np.mean(covered) <= 1
+    assert np.isnan(statistics.over_models(samples[:1])[0].value) and np.isnan(statistics.over_models(samples[:1])[1])
+
+
+def test_the_t_interval_of_values_is_that_of_a_t_test():
+    values = np.array([0.1, 0.4, 0.35])
+    told = statistics.over_values(values)
+    ends = ttest_1samp(values, 0).confidence_interval()
+    assert (told.value, told.low, told.high) == pytest.approx((values.mean(), *ends))

@@ -159,6 +159,7 @@ NAMES: dict[str, Callable[[pd.DataFrame, Cell | None], pd.DataFrame]] = {
     "cells": lambda table, cell: table,
     "hypotheses": lambda table, cell: table,
     "layers": lambda table, cell: table,
+    "models": lambda table, cell: table,
     "scores": _scores,
     "nulls": _nulls,
     "mcnemar": lambda table, cell: table.dropna(subset="p_holm"),

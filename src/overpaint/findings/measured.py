@@ -182,7 +182,8 @@ def best(kept: Kept, names: dict[float, str]) -> float:
 
 def readable(kept: Kept) -> dict[str, list[float]]:
     """{model: shares of the answers that a probe reads off the base before the first block edited for each layer}."""
-    layers, [method] = sorted(kept.cells.layer.unique()), kept.cells.method.unique()
+    method = kept.cells.method.iloc[0]
+    layers = sorted(kept.cells.layer[kept.cells.method == method].unique())
     first = min(kept.config["methods"][method]["updated"])
     found = {}
     for model in kept.models:
@@ -191,21 +192,25 @@ def readable(kept: Kept) -> dict[str, list[float]]:
     return found
 
 
-def known_and_back(kept: Kept) -> tuple[float, float, int]:
-    """Rank correlation of what a probe reads before any edit with what comes back, its one-sided p, and the cells.
+def known_and_back(kept: Kept, layer: int) -> tuple[float, float, int]:
+    """Rank correlation of what a probe reads before any edit with what comes back, less what points lost explain.
 
-    Over cells without a mark; the study has one c.
+    With its two-sided p and the number of base models whose cell at the layer has no mark; the study has one c.
     """
-    rows = values(kept, "recovered_accuracy", marked=False)
-    back = rows.pivot(index="model", columns="layer", values="value").reindex(kept.models)
-    rho, p = statistics.rank_correlation(np.array([*readable(kept).values()]), back.to_numpy(dtype=float))
-    return rho, p, len(rows)
+    method = kept.cells.method.iloc[0]
+    back, lost = (
+        values(kept, f"{name}_accuracy", marked=False, method=method, layer=layer).set_index("model").value
+        for name in ("recovered", "forgotten")
+    )
+    place = sorted(kept.cells.layer[kept.cells.method == method].unique()).index(layer)
+    known = [readable(kept)[model][place] for model in back.index]
+    rho, p = statistics.partial_rank_correlation(np.array(known), back.to_numpy(), lost[back.index].to_numpy())
+    return rho, p, len(back)
 
 
-def lost_and_back(kept: Kept) -> float:
-    """Rank correlation of what was lost with what comes back, over cells without a mark."""
-    wide = kept.cells[kept.cells.mark == ""].pivot(index=["model", "layer", "c"], columns="quantity", values="value")
-    return float(wide.forgotten_accuracy.corr(wide.recovered_accuracy, method="spearman"))
+def over_models(kept: Kept, method: str, layer: int) -> Row:
+    """The mean over base models of what comes back in the one cell of a method and layer."""
+    return first_where(kept.tables["models"], method=method, layer=layer)
 
 
 def apart(kept: Kept) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from overpaint.report.section import warning
 from overpaint.report.sections import measured, provenance, split
 from overpaint.report.sections.finding import accuracy, checks, headline
 from overpaint.report.sections.map import base_models, claims, layers
-from overpaint.report.view import View, load
+from overpaint.report.view import View, closely, load
 
 
 def render_index(
@@ -30,8 +30,8 @@ def render_index(
     """
     views, index = load(tables, primary, study), Path(index)
     shown = {
-        "answer": (split if any(map(split.shares, views)) else headline).answer(views),
-        "split": split.show(views) if any(map(split.shares, views)) else "",
+        "answer": split.answer(views) or headline.answer(views),
+        "split": split.show(views),
         "accuracy": accuracy.show(views),
         "headline": headline.show(views),
         "verdict": claims.sentence(views),
@@ -69,13 +69,13 @@ def figures() -> dict[str, Callable[[View], Figure]]:
 def save_figures(tables: Path, primary: str, study: str, folder: Path) -> list[Path]:
     """Write every figure of the study as .svg, .pdf and .png and return their paths.
 
-    With several models or methods the names carry both: `accuracy.tiny.rmu.svg`.
+    With several models or methods the names carry both: `accuracy.tiny.rmu.svg`; see `closely` for how many are drawn.
     """
     views = load(tables, primary, study)
     paths = []
     if len(over := base_models.every(views)):
         paths += _save(base_models.draw(over, base_models.every(views, "cells")), Path(folder), "base_models")
-    for view in views:
+    for view in closely(views):
         suffix = f".{view.model}.{view.method}" if len(views) > 1 else ""
         for name, draw in figures().items():
             paths += _save(draw(view), Path(folder), f"{name}{suffix}")

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from overpaint.report import wording
 from overpaint.report.markup import Html, macros
 from overpaint.report.select import Cell, cell_shown, in_cell, mark, rows_shown
-from overpaint.report.view import View
+from overpaint.report.view import View, closely
 
 
 def section(show: Callable[..., Markup]) -> Callable[..., Html]:
@@ -20,7 +20,10 @@ def section(show: Callable[..., Markup]) -> Callable[..., Html]:
     def shown(views: list[View], *args) -> Html:
         if len(views) == 1:
             return Html(show(views[0], *args))
-        return Html(macros.each([(view, show(view, *args)) for view in views]))
+        told, models = closely(views), len({view.model for view in views})
+        rest = f"Shown is {views[0].model}; of {models - 1} more base models the tables hold the same."
+        parts = macros.each([(view, show(view, *args)) for view in told])
+        return Html(parts if told == views else parts + macros.note(rest))
 
     return shown
 

@@ -12,6 +12,7 @@ from overpaint.report.select import Cell, cells, main_cell
 from overpaint.report.wording import method_label
 from overpaint.tables import TABLES
 
+MOST = 8  # views that pages and figures show one by one
 OF_FAMILY = ("cells", "models", "uds")  # tables that are also shown of variants of a method
 
 
@@ -64,6 +65,11 @@ class View:
     def label(self) -> str:
         """The unlearning method as it is shown: `RMU`."""
         return method_label(self.scores)
+
+
+def closely(views: list[View]) -> list[View]:
+    """The views that are shown one by one: all, or of more than `MOST` those of the first base model."""
+    return views if len(views) <= MOST else [view for view in views if view.model == views[0].model]
 
 
 def load(tables: Path | str, primary: str, study: str = "") -> list[View]:
@@ -123,7 +129,8 @@ def _view(
     config: dict,
 ) -> View:
     def shown(table: pd.DataFrame) -> pd.DataFrame:
-        return table[table.model.isin([model, "all"]) & table.method.isin(["base", method])].reset_index(drop=True)
+        mine = table.model.isin([model, "all"]) & table.method.isin(["base", method, "all"])
+        return table[mine].reset_index(drop=True)
 
     mine = {name: shown(table) for name, table in frames.items() if "method" in table}
     methods = frames["cells"].method[frames["cells"].family == method].unique()

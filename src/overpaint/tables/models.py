@@ -45,7 +45,7 @@ def judge(found: Mapping[str, Fractions], study: str, plan: dict) -> pd.DataFram
             so = told.low > needed if above else told.high < needed
             verdict = FEW if len(samples) < max(2, plan["least"]) else HOLDS if so else FAILS
             rows.append(
-                {"study": study, "model": "all", "method": rule["of"]["method"], "layer": None, "c": None}
+                {"study": study, "model": "all", "method": "all", "layer": None, "c": None}
                 | {"seed": "all", "hypothesis": name, "claim": rule["claim"], "test": TEST, "confirmatory": named}
                 | {"cells": len(samples), "value": told.value, "low": told.low, "high": told.high}
                 | {"needed": needed, "verdict": verdict}

@@ -203,36 +203,12 @@ def partial_rank_correlation(one: np.ndarray, other: np.ndarray, given: np.ndarr
 
     ranks = [rankdata(values) for values in (one, other, given)]
     left = [values - np.polyval(np.polyfit(ranks[2], values, 1), ranks[2]) for values in ranks[:2]]
+    first, second = (values / np.linalg.norm(values) for values in left)
 
-    def correlation(order: np.ndarray) -> float:
-        return float(np.corrcoef(order, left[1])[0, 1])
+    def correlation(order: np.ndarray, axis: int) -> np.ndarray:
+        return (order * second).sum(axis)  # what is left has a mean of 0
 
-    test = permutation_test((left[0],), correlation, permutation_type="pairings", n_resamples=9999, rng=0)
-    return float(test.statistic), float(test.pvalue)
-
-
-def rank_correlation(readable: np.ndarray, gained: np.ndarray) -> tuple[float, float]:
-    """Spearman's correlation of two tables [models, layers], and its one-sided p; NaN where either does not vary.
-
-    A model's layers depend on each other, so that models are exchanged whole: p is the share of the orders of the rows
-    of `readable` that reach the correlation: of all orders of at most 6 models, else of 999 drawn ones and the true
-    one.
-    Where `gained` is NaN, an entry is left out.
-    """
-    from scipy.stats import permutation_test, rankdata
-
-    there, count = ~np.isnan(gained), len(readable)
-    ranks = rankdata(gained[there])
-
-    def correlation(order: np.ndarray) -> float:
-        return float(np.corrcoef(ranks, rankdata(readable[order.astype(int)][there]))[0, 1])
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        true = correlation(np.arange(count))
-    if np.isnan(true):
-        return true, np.nan
-    orders = {"n_resamples": np.inf if count <= 6 else 999, "vectorized": False, "rng": 0}
     test = permutation_test(
-        (np.arange(count),), correlation, permutation_type="pairings", alternative="greater", **orders
+        (first,), correlation, permutation_type="pairings", n_resamples=9999, rng=0, vectorized=True
     )
-    return true, float(test.pvalue)
+    return float(test.statistic), float(test.pvalue)

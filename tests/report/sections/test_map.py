@@ -193,16 +193,17 @@ def test_each_target_layer_has_what_the_base_knows_before_it_and_what_comes_back
 
 
 def test_base_models_that_know_more_before_the_layer_are_told_from_others(view):
-    def said(orders: list[int]) -> str:
-        rows = [
-            (f"m{model}", layer, model + layer, own + layer) for model, own in enumerate(orders) for layer in (0, 9)
-        ]
-        return lookup.sentence(pd.DataFrame(rows, columns=["model", "layer", "known", "back"]))
+    def said(back: list[int], lost: list[int], layers: tuple = (3,)) -> str:
+        rows = [(f"m{k}", layer, k, lost[k], own) for layer in layers for k, own in enumerate(back)]
+        return lookup.sentence(pd.DataFrame(rows, columns=["model", "layer", "known", "lost", "back"]))
 
-    assert "Over 10 pairs" in said([0, 1, 2, 3, 4])
-    assert "correlation of 1.00 (one-sided p = 0.008" in said([0, 1, 2, 3, 4])  # 1 of 120 orders
-    assert "p = 1.000" in said([4, 3, 2, 1, 0]) and said([0, 1, 2]) == ""
+    some = [3, 1, 4, 1, 5, 9, 2, 6]
+    assert "correlation of 1.00 at layer 3 over 8 base models (two-sided p = 0.00" in said([*range(8)], some)
+    assert "correlation of -1.00" in said([*range(8)][::-1], some) and "; " in said([*range(8)], some, layers=(2, 3))
+    assert said([*range(5)], some) == "", "too few"
+    known = said([2, 0, 3, 1, 5, 7, 4, 6], [0, 1, 2, 3, 4, 5, 7, 6])
+    assert "correlation of 1.00" not in known, "what was lost explains most"
     other = changed(view, "cells", 0.1, layer=2, c=8.0, quantity="recovered_accuracy")
-    several = lookup.show([replace(other, model=name) for name in "abcd"])
+    several = lookup.show([replace(other, model=name) for name in "abcdef"])
     assert "<button>model</button>" in several and "<button>method</button>" not in several
-    assert "correlation of 1.00 (one-sided p = 1.000" in several
+    assert "correlation" not in several, "all know as much"

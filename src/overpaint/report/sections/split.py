@@ -1,17 +1,19 @@
 """How deep, in one picture: what was lost at each layer, split into painted over, displaced and gone."""
 
+import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from overpaint.report import markup
-from overpaint.report.drawing import COLOURS, draw_key, figure, name_rows, nothing, panel_grid
-from overpaint.report.section import lead, section
-from overpaint.report.select import Cell, cells, first_where, in_cell, overall
+from overpaint.report.drawing import COLOURS, draw_key, figure, name_rows, nothing, panel_grid, styled
+from overpaint.report.markup import Html
+from overpaint.report.section import lead
+from overpaint.report.select import Cell, cells, first_where, in_cell, mark, overall
 from overpaint.report.view import View
 from overpaint.report.wording import listed, number, percent
+from overpaint.tables import statistics
 
 PARTS = {
     "painted_over": ("cleared", "painted over: clearing gives it back"),
@@ -20,25 +22,49 @@ PARTS = {
 }
 
 
-@section
-def answer(view: View) -> Markup:
-    """The three parts of every layer in a sentence, or nothing where they were not measured."""
-    found = shares(view)
-    return lead(sentence(found), view) if found else Markup()
+def answer(views: list[View]) -> Html:
+    """The three parts of every layer in a sentence, over base models where these are several; nothing without them."""
+    found = over_models(views)
+    return Html(lead(sentence(found), views[0]) if found else "")
 
 
-@section
-def show(view: View) -> Markup:
+def over_models(views: list[View]) -> dict[Cell, dict[str, pd.Series]]:
+    """As `shares`, of the one view that has them, or the means over base models with t intervals.
+
+    Of cells without a mark; `models` in a row is the number of base models. Where several methods have them, those of
+    the first.
+    """
+    having = [view for view in views if shares(view)]
+    having = [view for view in having if view.method == having[0].method]
+    if len(having) < 2:
+        return shares(having[0]) if having else {}
+    told: dict[Cell, list[dict[str, pd.Series]]] = {}
+    for view in having:
+        for cell, rows in shares(view).items():
+            if not mark(view.cells, cell):
+                told.setdefault(cell, []).append(rows)
+    return {cell: {part: _mean([rows[part] for rows in of]) for part in PARTS} for cell, of in sorted(told.items())}
+
+
+def _mean(rows: list[pd.Series]) -> pd.Series:
+    over = statistics.over_values(np.array([row.value for row in rows]))
+    return pd.Series({"value": over.value, "low": over.low, "high": over.high, "models": len(rows)})
+
+
+def show(views: list[View]) -> Html:
     """The picture, or nothing where its parts were not measured."""
-    if not shares(view):
-        return Markup()
+    found = over_models(views)
+    if not found:
+        return Html("")
+    models = max((int(row.get("models", 1)) for rows in found.values() for row in rows.values()), default=1)
+    over = f" Means over {models} base models, with t intervals." if models > 1 else ""
     note = (
         "Shares of the hazardous accuracy that unlearning took, on questions of which its corpora tell nothing, seeds "
         "pooled; lines: 95 % bootstrap intervals of the painted-over and of the gone part. Painted over: given back by "
-        f"clearing '{view.primary}'. Displaced: given back beyond that by fine-tuning on texts about other facts of "
-        "the topic, less the share of wrong answers that these mend in a model that never knew. Gone: the rest."
+        f"clearing '{views[0].primary}'. Displaced: given back beyond that by fine-tuning on texts about other facts "
+        "of the topic, less the share of wrong answers that these mend in a model that never knew. Gone: the rest."
     )
-    return markup.figure(draw(view), note)
+    return Html(markup.figure(bars(found), note + over))
 
 
 def shares(view: View) -> dict[Cell, dict[str, pd.Series]]:
@@ -60,15 +86,23 @@ def sentence(found: dict[Cell, dict[str, pd.Series]]) -> str:
     for cell, rows in found.items():
         painted, displaced, gone = (number(rows[name], percent) for name in PARTS)
         texts.append(f"at {cell}, {listed([f'{painted} was painted over', f'{displaced} displaced', f'{gone} gone'])}")
-    return f"Of what unlearning took {'; '.join(texts)} (95 % intervals)."
+    models = max(int(row.get("models", 1)) for rows in found.values() for row in rows.values())
+    over = f", on average over {models} base models," if models > 1 else ""
+    return f"Of what unlearning took{over} {'; '.join(texts)} (95 % intervals)."
 
 
 @figure("split")
 def draw(view: View) -> Figure:
-    """A bar per layer: painted over, displaced, gone."""
+    """A bar per layer of one base model."""
     found = shares(view)
     if not found:
         return nothing("There are no shares of what was painted over, displaced and gone: relearning was not measured.")
+    return bars(found)
+
+
+@styled
+def bars(found: dict[Cell, dict[str, pd.Series]]) -> Figure:
+    """A bar per layer: painted over, displaced, gone."""
     drawn, (axes,) = panel_grid(1, 1.1 + 0.42 * len(found))
     for y, rows in enumerate(found.values()):
         _bar(axes, y, rows)

@@ -1,6 +1,5 @@
 """Where the base looks facts up: what can be read off it before the first edited block, beside what comes back."""
 
-import numpy as np
 import pandas as pd
 
 from overpaint.report import markup
@@ -9,6 +8,8 @@ from overpaint.report.select import first_where, overall
 from overpaint.report.view import View
 from overpaint.report.wording import NO_VALUE, number, percent, two
 from overpaint.tables import statistics
+
+FEW = 6  # base models below which no correlation is told
 
 
 def show(views: list[View]) -> Html:
@@ -26,12 +27,18 @@ def show(views: list[View]) -> Html:
         f"all states, with 95 % bootstrap intervals; n = {units} units. Recovered: least and largest over c, in cells "
         "without a mark."
     )
-    shown = markup.table(table.drop(columns=["known", "back", *alike]), "looked_up") + macros.note(note)
+    shown = markup.table(table.drop(columns=["known", "lost", "back", *alike]), "looked_up") + macros.note(note)
     return Html(shown + (macros.paragraph(text) if text else ""))
 
 
 def _rows(view: View) -> list[dict]:
-    """A row per target layer; `known` by the probe and `back`, the mean recovered fraction over c, are numbers."""
+    """A row per target layer, where the method's runs were looked into.
+
+    `known` by the probe, `lost` and `back`, means over c of what was lost and of the recovered fraction, are numbers.
+    """
+    if view.depth.method.isin(["base"]).all():
+        return []
+    lost = view.cells[view.cells.quantity == "forgotten_accuracy"].set_index(["layer", "c"]).value
     base = overall(view.depth[view.depth.state == "base"], "hazardous")
     rows = []
     for layer, cells in view.cells[view.cells.quantity == "recovered_accuracy"].groupby("layer"):
@@ -39,25 +46,30 @@ def _rows(view: View) -> list[dict]:
         lens, probe = (first_where(here, quantity=name) for name in ("lens_accuracy", "probe_accuracy"))
         if lens is None or probe is None:
             continue
-        back = cells[cells.mark == ""].value.dropna()
+        kept = cells[cells.mark == ""].dropna(subset="value")
+        back = kept.value
         ends = dict.fromkeys(percent(end) for end in (back.min(), back.max())) if len(back) else [NO_VALUE]
         row = {"model": view.model, "method": view.label, "layer": layer, "depth": view.first_edited(layer)}
         row |= {"logit_lens": number(lens, two), "linear_probe": number(probe, two)}
         row |= {"recovered": " to ".join(ends), "cells": len(back), "known": probe.value, "back": back.mean()}
+        row["lost"] = lost.reindex([*zip(kept.layer, kept.c, strict=True)]).mean()
         rows.append(row)
     return rows
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Whether more comes back where a base knows more before what is edited; nothing for less than four base models."""
-    if table.model.nunique() < 4 or table.duplicated(["model", "layer"]).any():
-        return ""
-    readable, back = (table.pivot(index="model", columns="layer", values=name) for name in ("known", "back"))
-    rho, p = statistics.rank_correlation(readable.to_numpy(), back.to_numpy())
-    if np.isnan(rho):
+    """Whether more comes back where a base knows more before what is edited, less what was lost explains of both.
+
+    By layer; nothing of fewer than `FEW` base models, or where the probe knows as much of all.
+    """
+    texts = []
+    for layer, rows in table.dropna(subset="back").groupby("layer"):
+        if len(rows) >= FEW and rows.known.nunique() > 1 and not rows.model.duplicated().any():
+            rho, p = statistics.partial_rank_correlation(*(rows[name].to_numpy() for name in ("known", "back", "lost")))
+            texts.append(f"{rho:.2f} at layer {layer} over {len(rows)} base models (two-sided p = {p:.3f})")
+    if not texts:
         return ""
     return (
-        f"Over {back.count().sum()} pairs of base model and layer, what the probe reads before the first edited block "
-        f"and what comes back (mean over c) have a rank correlation of {rho:.2f} (one-sided p = {p:.3f}, by exchanging "
-        "whole base models)."
+        "What the probe reads before the first edited block and what comes back (mean over c) have, less what points "
+        f"lost explain of both, a rank correlation of {'; '.join(texts)}."
     )
