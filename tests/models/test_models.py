@@ -8,10 +8,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from overpaint.errors import UserError
-from overpaint.models import parts
+from overpaint.models import parts, pretrain
 from overpaint.models.load import load_model, load_overlaid, load_tokenizer
 from overpaint.models.overlay import Overlay, base_fingerprint, restore
 from overpaint.models.tensors import write_tensors
+from overpaint.sources import world
 
 DOWN_PROJECTIONS = {"gpt2": "mlp.c_proj", "gpt_neox": "mlp.dense_4h_to_h", "phi": "mlp.fc2"}
 
@@ -240,3 +241,12 @@ def test_others_may_read_a_file_of_tensors_as_they_may_any_other(tmp_path):
     (tmp_path / "plain").touch()
     write_tensors({"a": torch.ones(2)}, tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_model_whose_first_mlps_are_silent_learns_in_the_others():
+    facts, shape = world.generate(seed=5, entities=4, values=6), {"width": 32, "layers": 3, "heads": 2, "steps": 12}
+    whole, _ = pretrain.pretrain(facts, **shape)
+    silent, _ = pretrain.pretrain(facts, **shape, without_mlp=[0, 1])
+    written = [block.mlp.down_proj.weight.abs().sum().item() for block in silent.model.layers]
+    assert written[:2] == [0, 0] and written[2] > 0
+    assert all(block.mlp.down_proj.weight.abs().sum() > 0 for block in whole.model.layers)

@@ -510,6 +510,10 @@ MISTAKES = {
         put("study", "measures", "coherence", "nulls", value=["x"]),
         ["study.measures.coherence.nulls", "'x'", "`clearings`", "randn"],
     ),
+    "a model without any MLP": (
+        put("models", "miniature", "without_mlp", value=[0, 6]),
+        ["models.miniature.without_mlp", "[0, 6]", "0 to 5"],
+    ),
     "a model without any domain": (
         put("models", "miniature", "without", value=["rivers", "moons"]),
         ["models.miniature.without", "['rivers', 'moons']", "some, but not all", "gloomcraft"],
@@ -840,6 +844,10 @@ def test_an_entry_of_evaluate_may_be_for_some_cells():
 # --- the plan
 
 
+CELL = {"method": "rmu", "layer": 3, "c": 4}
+OVER = {"claim": "c", "test": "over_models", "of": CELL, "above": 0, "level": 0.05}
+
+
 def planned(tmp_path: Path, *changes: Callable[[dict], None], name: str = "miniature") -> dict:
     """The plan with `changes`, fixed for the study `name`, as the default study reads it."""
     plan = yaml.safe_load((ROOT / "preregistration.yaml").read_text()) | {"studies": ["miniature"]}
@@ -853,14 +861,20 @@ def planned(tmp_path: Path, *changes: Callable[[dict], None], name: str = "minia
 
 @pytest.mark.parametrize("files", [[], *([path] for path in STUDIES)], ids=["default", *(p.stem for p in STUDIES)])
 def test_the_plan_of_every_study_is_valid(files):
-    plan = read_preregistration(complete(merged(*files), SCHEMA), PLAN_SCHEMA)
-    assert set(plan["hypotheses"]) == {"shallow", "specific", "incomplete", "layered"}
+    config = complete(merged(*files), SCHEMA)
+    plan = read_preregistration(config, PLAN_SCHEMA)
+    own = Path(config["study"]["preregistration"]).parent.name == "plans"
+    if own:
+        assert plan["studies"] == [config["study"]["name"]]
+    else:
+        assert set(plan["hypotheses"]) == {"shallow", "specific", "incomplete", "layered"}
 
 
-def test_the_plan_was_fixed_for_the_map():
-    assert yaml.safe_load((ROOT / "preregistration.yaml").read_text())["studies"] == [
-        merged(ROOT / "studies/map.yaml")["study"]["name"]
-    ]
+@pytest.mark.parametrize("path", [ROOT / "preregistration.yaml", *(ROOT / "studies/plans").glob("*.yaml")], ids=str)
+def test_each_plan_was_fixed_for_one_study(path):
+    [name] = yaml.safe_load(path.read_text())["studies"]
+    planned = merged(ROOT / f"studies/{name}.yaml")["study"]
+    assert planned["name"] == name and planned["preregistration"] == str(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize(
@@ -878,6 +892,17 @@ def test_the_plan_was_fixed_for_the_map():
         (drop("least"), ["lacks 'least'"]),
         (put("clearing", value="topic"), ["study.headline.clearing", "'topic'", "fixed for this study"]),
         (put("written", value="today"), ["written", "today"]),
+        (
+            put("hypotheses", "shallow", value=OVER | {"of": CELL | {"layer": 9}}),
+            ["shallow.of", "layer 9", "study.runs"],
+        ),
+        (put("hypotheses", "shallow", value=OVER | {"less": CELL | {"method": "x"}}), ["shallow.less", "method x"]),
+        (
+            put("hypotheses", "shallow", value=OVER | {"of": CELL | {"models": ["a", "b"]}}),
+            ["of.models", "a", "miniature"],
+        ),
+        (put("hypotheses", "shallow", value=OVER | {"below": 1}), ["hypotheses.shallow"]),
+        (put("hypotheses", "shallow", value=OVER | {"level": 1}), ["hypotheses.shallow.level", "1"]),
     ],
 )
 def test_a_mistake_in_the_plan_is_one_sentence(tmp_path, change, parts):

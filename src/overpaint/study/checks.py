@@ -3,6 +3,7 @@
 import filecmp
 import os
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 from overpaint.errors import UserError
@@ -244,3 +245,42 @@ def _known(config: dict[str, Any], catalogue: str, where: str, names: list[str])
         if name not in config.get(catalogue, {}):
             valid = ", ".join(config.get(catalogue, {})) or "none defined"
             raise UserError(f"{where} names {shown(name)}, which `{catalogue}` does not define: use one of {valid}.")
+
+
+def check_plan(config: dict[str, Any], plan: dict[str, Any], path: Path) -> None:
+    """Refuse a pre-registration that is about clearings, cells or base models that the study does not have."""
+    study = config["study"]
+    if study["headline"]["clearing"] != plan["clearing"]:
+        raise UserError(
+            f"study.headline.clearing is {study['headline']['clearing']!r}, and {path}, which was fixed for this "
+            f"study, says {plan['clearing']!r}: use that, or take the study out of its `studies`."
+        )
+    clearings = config["clearings"]
+    drawn = [n for n in evaluated(study, "clearings") if sweep.kind_of(clearings[n]).get("drawn")]
+    for name, entry in plan["hypotheses"].items():
+        if entry.get("draws") not in (None, *drawn):
+            raise UserError(
+                f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
+                f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
+            )
+    _check_sides(config, plan, path)
+
+
+def _check_sides(config: dict[str, Any], plan: dict[str, Any], path: Path) -> None:
+    """Refuse hypotheses about cells or base models that the study does not have."""
+    study, models = config["study"], as_list(config["study"]["model"])
+    runs = sweep.expand_runs(study["runs"], config["methods"]).values()
+    cells = {(run["method"], run["layer"], run["c"]) for run in runs if "layer" in run}
+    for name, rule in plan["hypotheses"].items():
+        sides = {side: rule[side] for side in ("of", "less") if side in rule}
+        for side, wanted in sides.items():
+            where = f"{path}: hypotheses.{name}.{side}"
+            if (wanted["method"], wanted["layer"], wanted["c"]) not in cells:
+                cell = ", ".join(f"{key} {wanted[key]}" for key in ("method", "layer", "c"))
+                raise UserError(f"{where} is {shown(cell)}, which study.runs does not have: use one of its cells.")
+            if unknown := [model for model in wanted.get("models", []) if model not in models]:
+                raise UserError(f"{where}.models lists {shown(unknown[0])}: use some of {', '.join(models)}.")
+        if len({len(side.get("models", models)) for side in sides.values()}) > 1:
+            raise UserError(
+                f"{path}: hypotheses.{name} compares base models in pairs: name as many in `of` as in `less`."
+            )

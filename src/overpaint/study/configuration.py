@@ -86,43 +86,9 @@ def read_preregistration(config: dict[str, Any], schema_path: Path) -> dict[str,
     _valid(plan, schema_path, str(path))
     if not _is_date(plan["written"]):
         raise UserError(f"{path}: written is {shown(plan['written'])}, which is no day: write one as 2026-01-31.")
-    if study["name"] not in plan["studies"]:
-        return plan
-    if study["headline"]["clearing"] != plan["clearing"]:
-        raise UserError(
-            f"study.headline.clearing is {study['headline']['clearing']!r}, and {path}, which was fixed for this "
-            f"study, says {plan['clearing']!r}: use that, or take the study out of its `studies`."
-        )
-    clearings = config["clearings"]
-    drawn = [n for n in sweep.evaluated(study, "clearings") if sweep.kind_of(clearings[n]).get("drawn")]
-    for name, entry in plan["hypotheses"].items():
-        if entry.get("draws") not in (None, *drawn):
-            raise UserError(
-                f"{path}: hypotheses.{name}.draws is {shown(entry['draws'])}, no clearing with random draws that "
-                f"study.evaluate lists: use one of {', '.join(drawn) or '(it lists none)'}."
-            )
-    _check_sides(config, plan, path)
+    if study["name"] in plan["studies"]:
+        checks.check_plan(config, plan, path)
     return plan
-
-
-def _check_sides(config: dict[str, Any], plan: dict[str, Any], path: Path) -> None:
-    """Refuse hypotheses about cells or base models that the study does not have."""
-    study, models = config["study"], sweep.as_list(config["study"]["model"])
-    runs = sweep.expand_runs(study["runs"], config["methods"]).values()
-    cells = {(run["method"], run["layer"], run["c"]) for run in runs if "layer" in run}
-    for name, rule in plan["hypotheses"].items():
-        sides = {side: rule[side] for side in ("of", "less") if side in rule}
-        for side, wanted in sides.items():
-            where = f"{path}: hypotheses.{name}.{side}"
-            if (wanted["method"], wanted["layer"], wanted["c"]) not in cells:
-                cell = ", ".join(f"{key} {wanted[key]}" for key in ("method", "layer", "c"))
-                raise UserError(f"{where} is {shown(cell)}, which study.runs does not have: use one of its cells.")
-            if unknown := [model for model in wanted.get("models", []) if model not in models]:
-                raise UserError(f"{where}.models lists {shown(unknown[0])}: use some of {', '.join(models)}.")
-        if len({len(side.get("models", models)) for side in sides.values()}) > 1:
-            raise UserError(
-                f"{path}: hypotheses.{name} compares base models in pairs: name as many in `of` as in `less`."
-            )
 
 
 def schema_of(path: Path) -> dict[str, Any]:
