@@ -30,10 +30,22 @@ def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
     return [(int(row.examples), row) for _, row in rows.iterrows()]
 
 
+def over_models(kept: Kept) -> dict[Cell, dict[str, pd.Series]]:
+    """{cell: {painted_over, displaced, gone: its row}} at the headline's c; means over several base models."""
+    method, views = kept.relearning.method[kept.relearning.method != "base"].iloc[0], []
+    for model in kept.models:
+        tables = {
+            name: table[table.model.eq(model) & table.method.isin(["base", method])]
+            for name, table in kept.tables.items()
+            if name in ("relearning", "cells")
+        }
+        views.append(View(model, method, kept.primary, kept.cell, True, Path(), {}, tables))
+    return split.over_models(views)
+
+
 def depth_split(kept: Kept) -> dict[int, dict[str, pd.Series]]:
     """{layer: {painted_over, displaced, gone: its row}} at the headline's c."""
-    view = View(kept.models[0], "", kept.primary, kept.cell, True, Path(), {}, {"relearning": kept.relearning})
-    return {cell.layer: rows for cell, rows in split.shares(view).items()}
+    return {cell.layer: rows for cell, rows in over_models(kept).items()}
 
 
 def variants(kept: Kept) -> list[dict[str, Any]]:

@@ -25,6 +25,11 @@ def axes(kept: Kept) -> tuple[list[int], list[float]]:
     return sorted(kept.cells.layer.unique()), sorted(kept.cells.c.unique())
 
 
+def layers_of(kept: Kept, method: str) -> list[int]:
+    """The layers of a method."""
+    return sorted(kept.cells.layer[kept.cells.method == method].unique())
+
+
 def topics(kept: Kept) -> list[str]:
     """The hazardous topics."""
     return hazardous_topics(kept.scores)
@@ -42,7 +47,8 @@ def questions_each(row: pd.Series) -> str:
 
 def seeds(kept: Kept) -> int:
     """How many seeds a cell has."""
-    return max(len(grid["seed"]) for grid in kept.config["study"]["runs"])
+    grids = (grid["seed"] for grid in kept.config["study"]["runs"])
+    return max(len(seed) if isinstance(seed, list) else 1 for seed in grids)
 
 
 def minutes(kept: Kept) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from overpaint.findings.depths import read_off
 from overpaint.findings.kept import Kept
-from overpaint.findings.phrases import Row, hundredths, percent_interval, points_interval
+from overpaint.findings.phrases import Row, hundredths, of_all, percent_interval, points_interval
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.report.wording import share_of
@@ -208,7 +208,7 @@ def known_and_back(kept: Kept, layer: int) -> tuple[float, float, int]:
     return rho, p, len(back)
 
 
-def over_models(kept: Kept, method: str, layer: int) -> Row:
+def mean_of(kept: Kept, method: str, layer: int) -> Row:
     """The mean over base models of what comes back in the one cell of a method and layer."""
     return first_where(kept.tables["models"], method=method, layer=layer)
 
@@ -218,7 +218,7 @@ def apart(kept: Kept) -> tuple[int, int]:
 
     Over cells without a mark; the second number is that of all pairs.
     """
-    rows = values(kept, "recovered_accuracy", marked=False)
+    rows = values(kept, "recovered_accuracy", marked=False, method=kept.cells.method.iloc[0])
     pairs = [pair for _, here in rows.groupby(["layer", "c"]) for pair in combinations(here.itertuples(), 2)]
     return sum(one.high < other.low or other.high < one.low for one, other in pairs), len(pairs)
 
@@ -234,17 +234,39 @@ def contrasts(kept: Kept) -> list[str]:
 
 
 def claims(kept: Kept) -> list[dict[str, Any]]:
-    """The claims of the plan, with their judgements by model and over all models."""
-    found = []
-    for _, rows in kept.hypotheses.groupby("hypothesis", sort=False):
+    """The claims of the plan, with their judgements by model and over all models; those of the plan's own method."""
+    found, every = [], kept.hypotheses
+    for _, rows in every[every.method.isin(["all", kept.cells.method.iloc[0]])].groupby("hypothesis", sort=False):
         single = rows[rows.model != "all"]
         verdict = rows[rows.model == "all"].verdict if rows.model.eq("all").any() else single.verdict
         found.append(rows.iloc[0].to_dict() | {"verdict": verdict.iloc[0], "by_model": single.to_dict("records")})
     return found
 
 
+def held(kept: Kept) -> str:
+    """`six of the eight claims`: how many hold over all base models."""
+    verdicts = [claim["verdict"] for claim in claims(kept)]
+    return of_all(verdicts.count("holds"), len(verdicts), "claim")
+
+
+def means(kept: Kept) -> list[dict[str, Any]]:
+    """Of every cell the mean over base models of what comes back, with what was lost and damaged there on average."""
+    rows = []
+    for _, row in kept.tables["models"].iterrows():
+        here = kept.family[
+            kept.family.method.eq(row.method) & kept.family.layer.eq(row.layer) & kept.family.c.eq(row.c)
+        ]
+        here = here[here.mark == ""]
+        lost = {name: here.value[here.quantity == name].mean() for name in ("forgotten_accuracy", "damage")}
+        rows.append({"row": row, "spread": row.spread, "models": int(row.models)} | lost)
+    return rows
+
+
 def judged(row: dict[str, Any]) -> str:
     """What a claim was judged by in one model: `90 % of 10 cells`, or `37 points against 11`."""
+    if row["test"] == "over_models":
+        ends = f" ({hundredths(row['low'])} to {hundredths(row['high'])})"
+        return f"{hundredths(row['value'])}{ends} over {row['cells']} base models"
     if row["test"] == "layer_over_c":
         return f"{hundredths(row['value'])} points against {hundredths(row['needed'])}"
     return f"{hundredths(row['value'])} % of {row['cells']} cells"

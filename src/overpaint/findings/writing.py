@@ -2,12 +2,10 @@
 
 import hashlib
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overpaint.archive import release
@@ -18,34 +16,24 @@ from overpaint.models.trained import place
 from overpaint.report import wording
 from overpaint.report.drawing import STYLE
 from overpaint.report.sections import split
-from overpaint.report.view import View
 
-STUDIES = {"miniature": ""} | {name: f"studies/{name}.yaml" for name in ("map", "bases", "contrast", "smollm2")}
+STUDIES = {"miniature": ""} | {
+    name: f"studies/{name}.yaml" for name in ("map", "bases", "lookup", "contrast", "smollm2")
+}
 DATA, TEMPLATES, FIGURE = Path("docs/data"), Path("docs/templates"), Path("docs/split.png")
 WRITTEN = {"README.md.j2": Path("README.md"), "findings.md.j2": Path("docs/findings.md")}
-NOT_GENERATED = "not-generated.yaml"  # in the place of a study's data: text of a run of which no table was kept
+PENDING = ("smollm2",)  # of these studies tables may be missing: then no number of theirs is told
 KEY = "Source"  # of the figure's metadata: the hash of the table that it shows
 
 
-@dataclass(frozen=True)
-class Typed:
-    """What is said of a study of which no table was kept: `section` in docs/findings.md, the rest in README.md."""
-
-    section: str
-    summary: str
-    cost: str
-
-
-def studies(root: Path) -> dict[str, Kept | Typed]:
-    """What docs/data of a checkout holds of each study. Raises UserError where a file is missing."""
-    return {name: _study(root / DATA / name, file) for name, file in STUDIES.items()}
-
-
-def _study(folder: Path, file: str) -> Kept | Typed:
-    typed = folder / NOT_GENERATED
-    if typed.is_file():
-        return Typed(**yaml.safe_load(typed.read_text(encoding="utf-8")))
-    return kept.load(folder, f"make study STUDY={file}" if file else "make study")
+def studies(root: Path) -> dict[str, Kept | None]:
+    """What docs/data of a checkout holds of each study, None of `PENDING` without. Raises UserError for a missing file."""
+    found = {}
+    for name, file in STUDIES.items():
+        folder = root / DATA / name
+        there = folder.is_dir() or name not in PENDING
+        found[name] = kept.load(folder, f"make study STUDY={file}" if file else "make study") if there else None
+    return found
 
 
 def texts(root: Path) -> dict[Path, str]:
@@ -55,7 +43,6 @@ def texts(root: Path) -> dict[Path, str]:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= phrases.FILTERS
-    environment.tests["typed"] = lambda study: isinstance(study, Typed)
     names: dict[str, Any] = studies(root)
     names |= {"m": measured, "d": depths, "s": making, "of_all": phrases.of_all, "limit": wording.DAMAGE_LIMIT}
     names |= {"weights": making.weights(root / place("miniature"))}
@@ -63,17 +50,15 @@ def texts(root: Path) -> dict[Path, str]:
 
 
 def draw(root: Path) -> None:
-    """Write the figure of the default study's layers, with the hash of the table that it shows."""
-    found = studies(root)["miniature"]
-    clearings, tables = found.config["clearings"], {"relearning": found.relearning}
-    view = View(found.models[0], "rmu", found.primary, found.cell, True, root, clearings, tables)
+    """Write the figure of the layers, means over base models, with the hash of the table that it shows."""
     with matplotlib.rc_context(STYLE):
-        split.draw(view).savefig(root / FIGURE, metadata={KEY: shown(root), "Software": None})
+        drawn = split.bars(depths.over_models(studies(root)["bases"]))
+        drawn.savefig(root / FIGURE, metadata={KEY: shown(root), "Software": None})
 
 
 def shown(root: Path) -> str:
     """The SHA-256 of the table that the figure shows."""
-    return hashlib.sha256((root / DATA / "miniature/relearning.csv").read_bytes()).hexdigest()
+    return hashlib.sha256((root / DATA / "bases/relearning.csv").read_bytes()).hexdigest()
 
 
 @program
