@@ -27,7 +27,7 @@ KEY = "Source"  # of the figure's metadata: the hash of the table that it shows
 
 
 def studies(root: Path) -> dict[str, Kept | None]:
-    """What docs/data of a checkout holds of each study, None of `PENDING` without. Raises UserError for a missing file."""
+    """What docs/data of a checkout holds of each study, None of `PENDING` without; else a UserError."""
     found = {}
     for name, file in STUDIES.items():
         folder = root / DATA / name
