@@ -253,10 +253,8 @@ def means(kept: Kept) -> list[dict[str, Any]]:
     """Of every cell the mean over base models of what comes back, with what was lost and damaged there on average."""
     rows = []
     for _, row in kept.tables["models"].iterrows():
-        here = kept.family[
-            kept.family.method.eq(row.method) & kept.family.layer.eq(row.layer) & kept.family.c.eq(row.c)
-        ]
-        here = here[here.mark == ""]
+        here = kept.family[kept.family.method.eq(row.method) & kept.family.mark.eq("")]
+        here = here[here.layer.eq(row.layer) & here.c.eq(row.c)]
         lost = {name: here.value[here.quantity == name].mean() for name in ("forgotten_accuracy", "damage")}
         rows.append({"row": row, "spread": row.spread, "models": int(row.models)} | lost)
     return rows
