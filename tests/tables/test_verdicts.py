@@ -282,3 +282,23 @@ def test_each_layer_and_c_chooses_for_itself_and_other_methods_beside_it():
 
 def test_without_answers_to_choose_by_nothing_is_chosen():
     assert set(mapped().choice) == {""}
+
+
+def test_without_benign_questions_what_benign_texts_cost_is_held_to_a_budget():
+    cell, lost = (3, 4.0), {"weak": 0.6, "middle": 0.4, "strong": 0.2}
+    asked = {name: scores_of({cell: share}, {cell: 0.5}, {cell: 0.0}) for name, share in lost.items()}
+    parts = [rows[rows.role == "hazardous"].assign(method=name, part="all") for name, rows in asked.items()]
+    text = {"role": "benign", "metric": "perplexity", "benchmark": "t", "topic": "t", "kind": "none", "value": 10.0}
+    texts = [parts[0].iloc[[1]].assign(**text | {"method": "base", "layer": pd.NA, "c": np.nan, "seed": ""})]
+    for name, rise in zip(lost, (0.2, 0.04, 0.01), strict=True):
+        texts.append(parts[0].iloc[[1]].assign(**text | {"method": name, "value": 10 * (1 + rise)}))
+    fit = core.typed(pd.concat([*parts, *texts], ignore_index=True))
+
+    def chosen(budget: float) -> dict[str, str]:
+        found = verdicts.cells(fit, junk_of({}), PLAN["marks"], fit, dict.fromkeys(lost, "weak"), 1.0, budget)
+        rises = found[found.quantity == "perplexity_rise_fit"].set_index("method").value
+        assert rises.to_dict() == pytest.approx({"weak": 0.2, "middle": 0.04, "strong": 0.01})
+        return {name: choice for name, choice in found.groupby("method").choice.first().items() if choice}
+
+    assert chosen(5) == {"middle": "chosen"} and chosen(30) == {"weak": "chosen"}
+    assert chosen(0.5) == {"strong": "over budget"}

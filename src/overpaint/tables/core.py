@@ -14,6 +14,7 @@ from overpaint.jobs.provenance import RECORD, read_record
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 APPLIED = ["clearing", "kind", "draw", "other_topic"]  # the columns that tell how a model was cleared
 COSTS = ("seconds", "cpu_seconds", "startup_cpu_seconds", "peak_mb")  # what a job's record says of them
+BUDGETS = {"damage_budget": "budget", "perplexity_budget": "perplexity_budget"}  # keys of a study
 TOGETHER = -1  # instead of the number of a draw or refit: all of them together
 # Columns of the tables that are gathered from files of jobs, so that names are text, whatever they look like.
 RANGES = {f"{name}{end}": float for name in ("norm", "cosine") for end in ("", "_low", "_high")}
@@ -53,6 +54,7 @@ class Study:
     nulls: kinds of directions that know nothing of the hazardous texts.
     split: the one whose answers are shown; settings are chosen on `fit`.
     families: {method: the one whose variant it is, or itself}.    budget: points of benign accuracy, of those chosen.
+    perplexity_budget: per cent of benign perplexity instead, where no benign question is asked.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Study:
     split: str = "test"
     families: Mapping[str, str] = field(default_factory=dict)
     budget: float = 1.0
+    perplexity_budget: float = 5.0
 
     @classmethod
     def of(
@@ -75,9 +78,9 @@ class Study:
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
         clearings, primary = config["clearings"], study["headline"]["clearing"]
-        budget = study.get("damage_budget", cls.budget)
+        budgets = [study.get(key, getattr(cls, of)) for key, of in BUDGETS.items()]
         return cls(
-            study["name"], model, runs, hazardous, clearings, primary, nulls, study["split"], families or {}, budget
+            study["name"], model, runs, hazardous, clearings, primary, nulls, study["split"], families or {}, *budgets
         )
 
     def columns(self, run: str, seed: str | None = None) -> dict:

@@ -58,7 +58,8 @@ def _of_model(read: Frames, study: Study, plan: dict) -> dict[str, pd.DataFrame]
     on_fit = {run: rows[rows.clearing == "none"] for run, rows in scores.of_split(read["answers"], "fit").items()}
     fit = scores.scores(on_fit, replace(study, split="fit")) if all(map(len, on_fit.values())) else None
     nulls, mcnemar = comparisons.nulls(scored, study), comparisons.mcnemar(read["answers"], study)
-    cells = verdicts.cells(scored, junk, plan["marks"], fit, study.families, study.budget)
+    budgets = study.budget, study.perplexity_budget
+    cells = verdicts.cells(scored, junk, plan["marks"], fit, study.families, *budgets)
     clearings = {"uncleared": "none", "cleared": study.primary}
     shown = [labelled(kind, "activations").assign(clearing=name) for kind, name in clearings.items()]
     changed = {run: part.drop(columns="run") for run, part in read["weights"]["all"].groupby("run", sort=False)}

@@ -27,24 +27,29 @@ def cells(
     fit: pd.DataFrame | None = None,
     families: Mapping[str, str] | None = None,
     budget: float = 0.0,
+    perplexity_budget: float = 0.0,
 ) -> pd.DataFrame:
     """The main numbers of every cell, seeds together, its mark by the rule of the plan, and what is chosen of them.
 
     scores, junk: tables of one model.    fit: the scores of those answers that settings are chosen by.
     marks: points of accuracy, see workflow/schemas/preregistration.schema.yaml.
     families: {method: the one whose variant it is}.    budget: points of benign accuracy that a chosen one costs.
+    perplexity_budget: per cent of benign perplexity, where no benign question is asked.
     A cell that is both collapsed and not unlearned is marked collapsed.
     """
     rows, every = [], scores[scores.seed == "all"]
+    known = [None if table is None else table[table.method == "base"] for table in (scores, fit)]
     for cell, part in every.groupby(CELL, sort=False, dropna=False):
         on_fit = None if fit is None else fit[_of_cell(fit, cell) & fit.seed.eq("all") & fit.part.eq("all")]
         quantities = dict(_measured_in_cell(part, junk[_of_cell(junk, cell)], on_fit))
+        quantities |= _rises(part, known[0], "perplexity_rise")
+        quantities |= {} if fit is None else _rises(on_fit, known[1], "perplexity_rise_fit")
         mark = _mark(quantities, marks)
         columns = part[core.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
         columns["family"] = (families or {}).get(columns["method"], columns["method"])
         rows += [columns | {"quantity": quantity} | values for quantity, values in quantities.items()]
     table = core.typed(pd.DataFrame(rows, columns=CELLS))
-    return table.assign(choice=_choices(table, budget))
+    return table.assign(choice=_choices(table, budget / 100, perplexity_budget / 100))
 
 
 def _of_cell(table: pd.DataFrame, cell: tuple) -> pd.Series:
@@ -52,21 +57,33 @@ def _of_cell(table: pd.DataFrame, cell: tuple) -> pd.Series:
     return (table[CELL].eq(wanted) | (table[CELL].isna() & wanted.isna())).all(axis=1)
 
 
-def _choices(table: pd.DataFrame, budget: float) -> list[str]:
+def _choices(table: pd.DataFrame, budget: float, perplexity_budget: float) -> list[str]:
     """What is chosen at each layer and c of the methods of a family that differ in their settings alone.
 
-    On the answers of `fit`: of those whose benign damage is within `budget` points the one that forgets most; where
-    none is, the one that damages least.
+    On the answers of `fit`: of those whose benign damage is within the budget (a rise of benign perplexity, where no
+    benign question was asked) the one that forgets most; where none is, the one that damages least.
     """
     wide = table.pivot(index=["family", *CELL[1:]], columns="quantity", values="value").reset_index()
-    wide = wide.reindex(columns=[*wide.columns, *{"damage_fit", "forgotten_fit"}.difference(wide.columns)])
+    needed = {"damage_fit", "perplexity_rise_fit", "forgotten_fit"}
+    wide = wide.reindex(columns=[*wide.columns, *needed.difference(wide.columns)])
     chosen = {}
     for _, cells in wide.groupby(["family", "layer", "c"], dropna=False):
-        within = cells[cells.damage_fit <= budget / 100]
-        best = within.sort_values("forgotten_fit", ascending=False) if len(within) else cells.sort_values("damage_fit")
+        asked = cells.damage_fit.notna().any()
+        cost, most = ("damage_fit", budget) if asked else ("perplexity_rise_fit", perplexity_budget)
+        within = cells[cells[cost] <= most]
+        best = within.sort_values("forgotten_fit", ascending=False) if len(within) else cells.sort_values(cost)
         row = best.iloc[0]
-        chosen[row.method, row.layer, row.c] = CHOSEN if len(within) else OVER if pd.notna(row.damage_fit) else ""
+        chosen[row.method, row.layer, row.c] = CHOSEN if len(within) else OVER if pd.notna(row[cost]) else ""
     return [chosen.get((row.method, row.layer, row.c), "") for row in table.itertuples()]
+
+
+def _rises(scores: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, dict]:
+    """{name: by what share the perplexity of benign texts rose without clearing, the most of any benign topic}."""
+    texts = [rows[rows.metric.eq("perplexity") & rows.role.eq("benign")] for rows in (scores, base)]
+    if not len(texts[1]):
+        return {}
+    after, before = (rows[rows.kind == "none"].groupby("benchmark").value.first() for rows in texts)
+    return {name: {"value": (after / before - 1).max(), "low": np.nan, "high": np.nan, "note": ""}}
 
 
 def _measured_in_cell(scores: pd.DataFrame, junk: pd.DataFrame, fit: pd.DataFrame | None) -> Iterator[tuple[str, dict]]:
