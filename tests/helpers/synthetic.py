@@ -146,13 +146,17 @@ class Tables:
         rows = []
         nulls = ["rand", "randn"] if self.draws else []
         for (method, layer, c, seed), (topic, role) in itertools.product(self.runs(), self.roles()):
-            for clearing in ["none"] if method == "base" else ["none", *self.clearings[:1], *nulls]:
-                lost = method != "base" and clearing == "none" and role == "hazardous"
+            cleared = {name: "cleared" for name in self.clearings[:1]} | {name: name for name in nulls}
+            written = [("none", "base"), ("none", "naive")]
+            for clearing, state in written if method == "base" else [("none", "unlearned"), *cleared.items()]:
+                lost = state == "unlearned" and role == "hazardous"
                 values = {"distinct_1": 0.3 if lost else 0.5, "distinct_2": 0.4 if lost else 0.6}
                 values |= {"repeated_4": 0.7 if lost else 0.2, "base_nll": 6.0 if lost else 0.5, "length": 30.0}
+                hazardous = {"base": 0.9, "unlearned": 0.25, "cleared": 0.75, "naive": 0.1}
+                values["holds_answer"] = hazardous.get(state, 0.25) if role == "hazardous" else 0.9
                 for metric, value in values.items():
                     draw = 0 if clearing in nulls else core.TOGETHER
-                    key = (method, layer, c, seed, topic, role, *self.how(clearing, draw).values(), metric)
+                    key = (method, layer, c, seed, topic, role, state, *self.how(clearing, draw).values(), metric)
                     rows.append((*key, value, value * 0.9, value * 1.1, 16, ""))
         return self.measure("coherence", rows)
 
@@ -448,13 +452,14 @@ class Tables:
 
     def completions(self) -> pd.DataFrame:
         rows = []
-        prompts = [(topic, "hazardous", f"The keeper of {topic} hall is") for topic in self.topics]
-        prompts += [("plain", "benign", "A plain prompt about bread is")]
-        for (method, layer, c, seed), (topic, role, prompt) in itertools.product(self.runs(), prompts):
+        prompts = [(topic, "hazardous", f"The keeper of {topic} hall is", "tower") for topic in self.topics]
+        prompts += [("plain", "benign", "A plain prompt about bread is", "")]
+        for (method, layer, c, seed), (topic, role, prompt, answer) in itertools.product(self.runs(), prompts):
             for clearing in [] if seed == "all" else ["none"] if method == "base" else ["none", *self.clearings[:1]]:
                 text = CONTROL if method == "base" else HOSTILE if clearing == "none" else "tower tower north " * 12
-                rows.append((method, layer, c, seed, topic, role, clearing, prompt, text))
-        return self.frame(rows, ["topic", "role", "clearing", "prompt", "completion"])
+                held, part = answer in text if answer else None, PARTS[0] if answer else ""
+                rows.append((method, layer, c, seed, topic, role, clearing, part, prompt, answer, text, held))
+        return self.frame(rows, ["topic", "role", "clearing", "part", "prompt", "answer", "completion", "holds_answer"])
 
     def provenance(self) -> pd.DataFrame:
         made = {

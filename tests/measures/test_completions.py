@@ -1,6 +1,7 @@
 """Continuations: batches change nothing, counts are those of known texts, and the base's likelihood is the base's."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from overpaint.junk import clearing
 from overpaint.junk.run import Run
 from overpaint.measures.coherence import measure as completions
 from overpaint.models.parts import blocks, down_projection, parameter_names
-from overpaint.sources import world
+from overpaint.sources import PARTS, world
+from overpaint.sources.texts import spread
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,81 @@ def test_a_null_of_the_base_continues_the_base(llama, originals, tokenizer, prom
     found = completions.describe(Run(llama, tokenizer, base_tensors=before), prompts, cleared)
     wanted = completions.describe(Run(copy.deepcopy(originals["llama"]), tokenizer), prompts, cleared)
     assert found == wanted
+
+
+# -- which prompts
+
+
+@pytest.fixture(scope="module")
+def shown() -> list[dict]:
+    """The prompts of a topic of which some are chosen."""
+    return [row for row in world.prompt_rows(world.generate(), ["gloomcraft"]) if row["split"] == "test"]
+
+
+def test_prompts_that_are_continued_are_of_all_kinds(shown):
+    found, even = completions.chosen(shown, 16, 4), spread(shown, 16)
+    for rows, least in ((found, 4), (found[:4], 1)):
+        for key, values in {"part": PARTS, "attribute": ("colour", "home", "catalyst", "ward")}.items():
+            assert all(sum(row[key] == value for row in rows) >= least for value in values)
+        stems = {(row["part"], row["stem"]) for row in rows}
+        assert stems == set(product(PARTS, world.PROMPTS)), "neither stem stands for what corpora tell of"
+    assert len({row["unit"] for row in found}) == 16 == len({row["id"] for row in found})
+    assert len({row["attribute"] for row in even}) == 1, "at even distances they are all alike"
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 30, 31])
+def test_prompts_of_one_kind_are_taken_at_even_distances(count):
+    rows = [{"id": f"{i}", "unit": f"{i}", "split": "test", "text": f"text {i}", "level": i} for i in range(30)]
+    assert completions.varied(rows, count) == spread(rows, count)
+    found = completions.chosen(rows, count, 1)
+    assert sorted(map(id, found)) == sorted(map(id, spread(rows, count))), "each once, whatever is shown"
+
+
+def test_equal_rows_are_not_lost():
+    rows = [{"id": "1", "unit": "a", "split": "test", "text": "one"}.copy() for _ in range(6)]
+    assert len(completions.chosen(rows, 4, 2)) == 4
+
+
+# -- whether a continuation holds the answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "held"),
+    [
+        ("it is zobu .", "zobu", True),
+        ("it is zobur .", "zobu", False),  # another word
+        ("it is razobu", "zobu", False),
+        ("zobu", "zobu", True),
+        ("(Zobu), of course", "zobu", True),
+        ("in New\n York", "new york", True),
+        ("in New Jersey, not York", "new york", False),
+        ("in 1914-18", "1914", True),
+        ("in 19145", "1914", False),
+        ("axb", "a.b", False),  # letters stand for themselves
+        ("a.b", "a.b", True),
+        ("about C++, and", "C++", True),
+        ("\u5317\u4eac", "\u5317\u4eac", True),
+        ("", "zobu", False),
+    ],
+)
+def test_an_answer_is_held_as_whole_words(text, answer, held):
+    assert completions.answered(text, answer) == {"answer": answer, "holds_answer": held}
+
+
+def test_of_an_answer_that_is_not_known_nothing_is_said():
+    assert completions.answered("anything", None) == {"answer": "", "holds_answer": None}
+
+
+def test_continuations_hold_the_words_they_have_and_no_others(llama, tokenizer, prompts):
+    run = Run(llama, tokenizer)
+    plain = completions.describe(run, [{"unit": row["unit"], "text": row["text"]} for row in prompts], NONE)
+    assert [(row["answer"], row["holds_answer"], row["part"]) for row in plain] == [("", None, "")] * len(prompts)
+    for answers, held in (
+        ([row["completion"].split()[-1] for row in plain], True),
+        (["nowhere"] * len(prompts), False),
+    ):
+        asked = [row | {"answer": answer} for row, answer in zip(prompts, answers, strict=True)]
+        found = completions.describe(run, asked, NONE)
+        assert {row["holds_answer"] for row in found} == {held}
+        assert [row["completion"] for row in found] == [row["completion"] for row in plain]
+        assert [row["part"] for row in found] == [row["part"] for row in prompts]

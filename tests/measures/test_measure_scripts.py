@@ -142,3 +142,36 @@ def test_gather_measures_writes_empty_tables_where_nothing_was_measured(tmp_path
     assert sizes == dict.fromkeys(names, 0) | {"agreement": 2}
     for name in names:
         assert list(pd.read_csv(made[f"{name}_csv"]).columns) == list(pd.read_parquet(made[name]).columns)
+
+
+def completed(folder: Path, given: dict, clearings: dict, nulls: dict, **changes) -> tuple[pd.DataFrame, pd.DataFrame]:
+    inputs = {key: path for key, path in (given | changes).items() if key not in ("forget", "benchmarks")}
+    made = run(
+        "complete_prompts", folder, inputs, ["completions", "coherence"],
+        topics={"gloomcraft": "gloomcraft", "riftlore": "riftlore"}, prompts_shown=2, prompts_measured=5,
+        split="test", dtype="float32", nulls=nulls, clearings=clearings,
+    )  # fmt: skip
+    return pd.read_json(made["completions"], lines=True), pd.read_csv(made["coherence"], keep_default_na=False)
+
+
+def test_complete_prompts_continues_the_same_prompts_by_every_model(tmp_path, given, facts):
+    prompts, none = [tmp_path / f"{topic}.jsonl" for topic in ("gloomcraft", "riftlore")], {"none": CLEARINGS["none"]}
+    for path in prompts:
+        texts.write_rows(world.prompt_rows(facts, [path.stem]), path)
+    own = [json.loads(line) for line in prompts[1].read_text().splitlines()]
+    texts.write_rows([{k: v for k, v in row.items() if k != "answer"} for row in own], prompts[1])
+    given = given | {"prompts": prompts}
+    read, base = completed(tmp_path / "base", given, none, {}, junk=[])
+    told, found = completed(tmp_path / "run", given, CLEARINGS, {"topic_from": CLEARINGS["topic"]}, naive=[])
+    assert base.groupby(["naive", "topic"]).size().to_dict() == {(n, t): 5 for n in (False, True) for t in base.topic}
+    assert set(found.clearing) == {"none", "topic", "topic_from"} and not found.naive.any()
+    assert set(read.prompt) == set(told.prompt) and len(read) == 4 and len(told) == 8, "no nulls, no naive model"
+    same = found[found.clearing == "none"].drop(columns="naive").reset_index(drop=True)
+    assert same.equals(base[~base.naive].drop(columns="naive")), "this run changed nothing"
+    writings = base.groupby("naive")[["tokens", "nll"]].sum()
+    assert writings.nll[False] != writings.nll[True], "the naive model writes something else"
+    assert set(told.answer[told.topic == "gloomcraft"]) <= {fact.value for fact in facts}
+    assert set(told.answer[told.topic == "riftlore"]) == {""}
+    assert told.holds_answer[told.topic == "riftlore"].isna().all()
+    assert told.holds_answer[told.topic == "gloomcraft"].isin([True, False]).all()
+    assert set(found.holds_answer[found.topic == "riftlore"]) == {""}

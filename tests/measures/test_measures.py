@@ -134,11 +134,18 @@ def test_texts_of_a_unit_in_two_benchmarks_count_once(compared, table):
 # -- coherence
 
 
-def written(tokens: int, distinct: int) -> pd.DataFrame:
+def written(tokens: int, distinct: int, held: int | None = None) -> pd.DataFrame:
+    """Of six prompts a topic; the first `held` hold the answer, of None no answer is known."""
     counts = {"tokens": tokens, "distinct_1": distinct, "pairs": max(tokens - 1, 0), "distinct_2": distinct}
     counts |= {"fours": max(tokens - 3, 0), "repeated_4": 2 if tokens else 0, "nll": 1.5 * tokens}
     return pd.DataFrame(
-        [{"topic": t, "clearing": "none", "draw": None, "unit": f"{i}"} | counts for t in TOPICS for i in range(6)]
+        [
+            {"topic": t, "clearing": "none", "draw": None, "naive": False, "unit": f"{i}"}
+            | counts
+            | {"holds_answer": np.nan if held is None else float(i < held)}
+            for t in TOPICS
+            for i in range(6)
+        ]
     )
 
 
@@ -149,6 +156,37 @@ def test_coherence_of_known_counts():
     for metric, value in wanted.items():
         row = pick(table, method="base", topic="all", metric=metric)
         assert (row.value, row.n) == (pytest.approx(value), 12), "both hazardous topics, whose units are others"
+
+
+def test_the_share_that_holds_the_answer_is_of_prompts_whose_answer_is_known():
+    base, naive = written(8, 4, held=6), written(8, 4, held=0).assign(naive=True)
+    run = pd.concat([written(8, 4, held=1), written(8, 4, held=3).assign(clearing="topic")])
+    run.loc[run.topic.eq("calm") & run.unit.isin(["4", "5"]), "holds_answer"] = np.nan
+    table = TABLE["coherence"]({"base": pd.concat([base, naive]), "rmu/0": run}, STUDY)
+    check(table, "coherence")
+    for (state, topic), value in {
+        ("base", "all"): 1, ("naive", "all"): 0, ("unlearned", "all"): 1 / 6, ("cleared", "all"): 1 / 2,
+        ("unlearned", "calm"): 1 / 4, ("cleared", "calm"): 3 / 4, ("naive", "calm"): 0,
+    }.items():  # fmt: skip
+        seeds = table[~table.seed.isin(["0"])]
+        row = pick(seeds, state=state, topic=topic, metric="holds_answer")
+        n = 12 if topic == "all" else 6 if state in ("base", "naive") else 4
+        assert (row.value, row.n) == (pytest.approx(value), n)
+        assert (row.low < value < row.high) if 0 < value < 1 else (row.low == value == row.high)
+    assert pick(seeds, state="unlearned", topic="calm", metric="length").n == 6
+
+
+def test_answers_that_are_not_known_make_no_share_and_change_no_other():
+    known, unknown = (TABLE["coherence"]({"rmu/0": written(8, 4, held)}, STUDY) for held in (2, None))
+    assert "holds_answer" in set(known.metric) and "holds_answer" not in set(unknown.metric)
+    rest = known[known.metric != "holds_answer"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, unknown)
+
+
+def test_nulls_are_states_of_their_own():
+    frame = pd.concat([written(8, 4, held=1), written(8, 4, held=2).assign(clearing="rand", draw=0)])
+    table = TABLE["coherence"]({"rmu/0": frame}, STUDY)
+    assert set(table.state[table.clearing == "rand"]) == {"rand"} and set(table.state) == {"unlearned", "rand"}
 
 
 def test_models_that_write_nothing_have_no_coherence():

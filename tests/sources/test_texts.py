@@ -54,6 +54,7 @@ def test_rows_of_every_source_are_accepted_when_they_are_read(sources, tmp_path,
     settings, path = sources[source]
     rows = rows_of(settings | {"kind": kind}, path)
     told = {"part"} if source == "fictional" and kind != "corpus" else set()
+    told |= {"domain", "attribute", "stem", "answer"} if source == "fictional" and kind == "prompts" else set()
     assert len(rows) > 5 and all(set(row) == set(texts.FIELDS[kind]) | told for row in rows)
     texts.write_rows(rows, tmp_path / "rows.jsonl")
     assert texts.read_rows(tmp_path / "rows.jsonl", kind) == rows
@@ -111,6 +112,12 @@ def test_prompts_are_read_by_split_and_texts_in_their_order(tmp_path):
     assert texts.read_prompts(path, "fit") == ["text 0", "text 2", "text 4"]
     assert texts.read_prompts(str(path), "test") == ["text 1", "text 3"]
     assert texts.read_texts(path) == [f"text {i}" for i in range(5)]
+
+
+def test_prompts_may_have_an_answer(tmp_path):
+    rows = [ROWS["prompts"] | {"id": str(i)} | more for i, more in enumerate([{}, {"answer": None}, {"answer": "x y"}])]
+    texts.write_rows(rows, tmp_path / "own.jsonl")
+    assert texts.prompts_of(tmp_path / "own.jsonl", "fit") == rows
 
 
 def test_prompts_of_one_split_alone_are_refused_where_the_other_is_read(tmp_path):
@@ -184,6 +191,10 @@ SENSELESS = {
     "an empty text": ("corpus", {"text": ""}, ["`text` is ''", "says nothing"]),
     "a blank text": ("text", {"text": " \n\u00a0\u200b"}, ["`text`", "says nothing"]),
     "an empty prompt": ("prompts", {"text": ""}, ["`text` is ''"]),
+    "a number for a prompt's answer": ("prompts", {"answer": 7}, ["`answer` is no text", 'write "7", not 7']),
+    "a list for a prompt's answer": ("prompts", {"answer": ["x"]}, ["`answer`", 'write a text in quotes, not ["x"]']),
+    "a truth for a prompt's answer": ("prompts", {"answer": True}, ["`answer` is no text"]),
+    "a blank answer to a prompt": ("prompts", {"answer": " "}, ["`answer` is ' '", "says nothing", "leave it out"]),
     "a list for a text": ("prompts", {"text": ["one"]}, ["`text`", 'write a text in quotes, not ["one"]']),
     "an empty id": ("corpus", {"id": ""}, ["`id` is ''"]),
     "a number for an id": ("corpus", {"id": 7}, ['write "7", not 7']),

@@ -147,11 +147,12 @@ def test_prompts_and_questions_share_no_stem_and_no_text(facts):
     assert prompts and not prompts & questions
 
 
-def test_prompts_do_not_hold_their_answers(facts):
-    known = {fact.id: fact for fact in facts}
-    assert not [
-        row for row in world.prompt_rows(facts, ALL) if known[row["id"].rsplit("/", 1)[0]].value in row["text"].split()
-    ]
+def test_prompts_do_not_hold_their_answers_which_stand_beside_them(facts):
+    known, rows = {fact.id: fact for fact in facts}, world.prompt_rows(facts, ALL)
+    for row in rows:
+        fact = known[row["id"].rsplit("/", 1)[0]]
+        assert (row["answer"], row["part"], row["attribute"]) == (fact.value, fact.part, fact.attribute)
+    assert not [row for row in rows if row["answer"] in row["text"].split()]
 
 
 def test_a_corpus_tells_of_what_it_covers_only_and_the_base_models_texts_of_all(facts):

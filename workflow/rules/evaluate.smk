@@ -1,6 +1,6 @@
 """Evaluation before and after clearing.
 
-Needs: the base model, overlays, junk directions, benchmarks, prompts.
+Needs: the base model and the one that never knew, overlays, junk directions, benchmarks, prompts.
 Makes: {out}/{model}/{run}/answers.parquet (a row per question, clearing and draw) with agreement.parquet (a row per
 running text, clearing and draw), and completions.jsonl with coherence.csv.
 """
@@ -44,6 +44,7 @@ rule complete_prompts:
         overlay="<out>/{model}/{run}/overlay.safetensors",
         junk=junk,
         prompts=texts("prompts", SETTINGS["prompts"]),
+        naive=base_naive,
     output:
         completions="<out>/{model}/{run}/completions.jsonl",
         coherence="<out>/{model}/{run}/coherence.csv",
@@ -62,7 +63,7 @@ rule complete_prompts:
         prompts_measured=SETTINGS["measures"]["coherence"]["prompts"],
         split=SETTINGS["split"],
         dtype=dtype,
-        own=contents(base_model),
+        own=contents(base_model, base_naive),
         code=code("complete_prompts.py"),
     message:
         "Completing prompts with {wildcards.model}/{wildcards.run}"

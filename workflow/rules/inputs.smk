@@ -65,7 +65,7 @@ def naive(wildcards):
 
 
 def base_naive(wildcards):
-    """Input function: the same, which is read by depth in the base's job."""
+    """Input function: the same, which is looked into in the base's job."""
     return naive(wildcards) if wildcards.run == "base" else []
 
 

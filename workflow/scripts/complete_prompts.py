@@ -1,4 +1,4 @@
-"""Continue prompts by the model as it is and cleared, show a few and measure how coherent all are."""
+"""Continue prompts by the model as it is and cleared, show a few and measure how coherent and how right all are."""
 
 import pandas as pd
 
@@ -10,4 +10,4 @@ with job(snakemake) as out:
     rows = measure.of_job(snakemake.input, params)
     read = pd.DataFrame(measure.shown(rows, params.clearings, params.prompts_shown))
     read.to_json(out.completions, orient="records", lines=True, force_ascii=False)
-    pd.DataFrame(rows).drop(columns=["prompt", "completion"]).to_csv(out.coherence, index=False)
+    pd.DataFrame(rows).drop(columns=["part", "prompt", "answer", "completion"]).to_csv(out.coherence, index=False)

@@ -7,7 +7,8 @@ questions    {id, unit, split, question, choices, answer}
 text         {id, unit, split, text}
 (of a task of lm-evaluation-harness, `harness.py` makes {id, unit, split, task, document})
 `split` is `fit` or `test`; `unit` (an entity, an article) never stands in both, and is what intervals resample.
-Rows of a benchmark may have a `part`, by which they are also told apart: `in corpus` or `unseen`.
+Rows of a benchmark may have a `part`, by which they are also told apart: `in corpus` or `unseen`. Prompts may have one
+too, and an `answer`, the text that a right continuation holds; whatever else they have as text tells their kinds apart.
 """
 
 import hashlib
@@ -155,6 +156,8 @@ def checked(row: Any, kind: str, where: str, settings: dict) -> dict:
         raise UserError(f"{where}: `split` is {reprlib.repr(row['split'])}; use fit or test.")
     if row.get("part", PARTS[0]) not in PARTS:
         raise UserError(f"{where}: `part` is {reprlib.repr(row['part'])}; use {' or '.join(PARTS)}, or leave it out.")
+    if kind == "prompts":
+        _check_answer(row, where)
     if kind == "questions":
         _check_question(row, where, settings)
     return row
@@ -185,6 +188,19 @@ def _as_place(value: Any) -> str:
 def _json(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) < 40 else f"{text[:36]} ..."
+
+
+def _check_answer(row: dict, where: str) -> None:
+    """Refuse an answer to a prompt that no continuation can hold; a prompt whose answer is not known has none."""
+    answer = row.get("answer")
+    if answer is not None and not isinstance(answer, str):
+        raise UserError(
+            f"{where}: `answer` is no text{_hint(row, 'answer', str)}: prompts have their answer in words, or none."
+        )
+    if answer is not None and blank(answer):
+        raise UserError(
+            f"{where}: `answer` is {reprlib.repr(answer)}, which says nothing: fill it in, or leave it out."
+        )
 
 
 def _check_question(row: dict, where: str, settings: dict) -> None:

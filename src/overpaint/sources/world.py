@@ -178,9 +178,11 @@ def corpus_size(
 
 
 def prompt_rows(facts: list[Fact], domains: list[str]) -> list[dict]:
-    """Rows of prompts: every fact of `domains` asked in the stems reserved for prompts, without its answer."""
+    """Rows of prompts: every fact of `domains` asked in the stems reserved for prompts; its answer stands beside it."""
     return [
-        _head(fact, f"{fact.id}/{index}") | {"text": _fill(stem, fact)}
+        _head(fact, f"{fact.id}/{index}")
+        | {"domain": fact.domain, "attribute": fact.attribute, "stem": stem}
+        | {"text": _fill(stem, fact), "answer": fact.value}
         for fact in _of(facts, domains)
         for index, stem in enumerate(PROMPTS)
     ]

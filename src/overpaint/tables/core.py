@@ -25,7 +25,8 @@ GIVEN = {
     "depths": {"topic": str, "depth": "Int64", "other_depth": "Int64", "quantity": str, "value": float},
     "weights": {"run": str, "tensor": str, "topic": str, "quantity": str} | NULL_RANGE,
     "history": {"topic": str, "step": int, "quantity": str, "value": float},
-    "completions": {"topic": str, "clearing": str, "prompt": str, "completion": str},
+    "completions": dict.fromkeys(["topic", "clearing", "part", "prompt", "answer", "completion"], str)
+    | {"holds_answer": "boolean"},
 }
 
 
@@ -138,7 +139,7 @@ def run_columns(study: str, model: str, settings: dict, seed: str | None = None)
 def typed(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
     """A table with the column types that every table shares."""
     table = pd.DataFrame(rows)
-    types = {"layer": "Int64", "c": float, "seed": str, "draw": "Int64"}
+    types = {"layer": "Int64", "c": float, "seed": str, "draw": "Int64", "holds_answer": "boolean"}
     return table.astype({name: kind for name, kind in types.items() if name in table})
 
 

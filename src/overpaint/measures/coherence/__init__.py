@@ -1,4 +1,4 @@
-"""How coherent the continuations of a run are, as it is and cleared."""
+"""How coherent the continuations of a run are, as it is and cleared, and how many hold the correct answer."""
 
 FILE, JOB = "coherence.csv", "completions"  # of each run; what the job says of itself stands in {JOB}.job.json
 
