@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from overpaint.report.section import in_main_cell, lead, looked_at, section
 from overpaint.report.select import Cell
+from overpaint.report.view import MOST, closely
 
 
 def test_views_have_headings_only_where_there_are_several(view):
@@ -14,6 +15,17 @@ def test_views_have_headings_only_where_there_are_several(view):
     assert shown([view]) == "<p>tiny</p>"
     several = shown([view, replace(view, model="<b>other</b>")])
     assert "<h3>tiny, RMU</h3><p>tiny</p>" in several and "<h3>&lt;b&gt;other&lt;/b&gt;, RMU</h3>" in several
+
+
+def test_of_many_views_those_of_the_first_base_model_are_shown_one_by_one(view):
+    shown = section(lambda view: Markup("<p>{}, {}</p>").format(view.model, view.method))
+    models = [f"m{number}" for number in range(MOST // 2 + 1)]
+    views = [replace(view, model=model, method=method) for model in models for method in ("rmu", "npo")]
+    assert closely(views[:MOST]) == views[:MOST] and closely(views) == views[:2]
+    text = shown(views)
+    assert text.count("<p>m0, ") == 2 and "<p>m1" not in text
+    assert "Shown is m0; of 4 more base models the tables hold the same." in text
+    assert shown(views[:MOST]).count("<p>m1, ") == 2 and "Shown is" not in shown(views[:MOST])
 
 
 @pytest.mark.parametrize("cell", [MAIN, Cell(3, 4.0), None])  # one run was relearned, in the main cell

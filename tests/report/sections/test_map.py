@@ -13,7 +13,7 @@ from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
 from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
 
-from overpaint.report.sections.map import claims, heatmap, layers, lookup
+from overpaint.report.sections.map import base_models, claims, heatmap, layers, lookup
 from overpaint.report.view import View, load
 
 
@@ -166,6 +166,27 @@ def test_layers_are_told_apart_with_the_interval_of_all_base_models_where_there_
     assert csv_of(layers.show(several)).model.tolist() == ["tiny", "all"]
     none = [without(view, "layers")]
     assert layers.sentence(none) == "" and "No two layers" in layers.show(none)
+
+
+# --- over base models
+
+
+def test_means_over_base_models_are_drawn_told_and_listed(view):
+    columns = {"study": "synthetic", "model": "all", "method": "rmu", "seed": "all", "models": 5, "above": 0.8}
+    rows = [columns | {"layer": layer, "c": view.cell.c, "value": 0.2 * layer, "low": 0.1 * layer} for layer in (2, 3)]
+    table = pd.DataFrame([row | {"high": 0.3 * row["layer"], "spread": 0.15} for row in rows])
+    views = [replace(view, model=name, family=dict(view.family) | {"models": table}) for name in ("a", "b")]
+    said = base_models.sentence(views)
+    assert f"40 % (20 % to 60 %; 4 of 5 base models above 0) at layer 2, c = {view.cell.c:g}; 60 %" in said
+    page = base_models.show(views)
+    shown = csv_of(page)
+    assert shown.layer.tolist() == [2, 3] and shown.spread.tolist() == [0.15, 0.15] and "<svg" in page
+    single = view.family["cells"].query("quantity == 'recovered_accuracy' and mark == ''")
+    drawn = base_models.draw(table, pd.concat([single.assign(model=name) for name in "ab"]))
+    assert {"40 %", "60 %"} <= {*texts(drawn)}
+    dots = [line for line in drawn.axes[0].lines if line.get_marker() == "."]
+    assert [len(line.get_xdata()) for line in dots] == [2, 2]
+    assert base_models.show([view]) == "" and base_models.sentence([view]) == ""
 
 
 # --- where the base looks facts up
