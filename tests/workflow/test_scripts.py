@@ -288,8 +288,9 @@ def gather(folder: Path, shown: bool = True, models: tuple[str, ...] = ("tiny",)
     weight = {"run": UNLEARNED[0], "tensor": "a.weight", "topic": "all", "quantity": "relative_change", "value": 0.1}
     pd.DataFrame([weight | {"null_low": None, "null_high": None}]).to_csv(source / "weights.csv", index=False)
     pd.DataFrame([row | {"step": step} for step in range(3)]).to_csv(source / "history.csv", index=False)
-    said = '{"topic": "calm", "clearing": "none", "prompt": "1.0", "completion": "<b>2</b>"}\n'
-    (source / "completions.jsonl").write_text(said if shown else "")
+    said = {"topic": "calm", "clearing": "none", "part": "", "prompt": "1.0", "answer": "2", "completion": "<b>2</b>"}
+    lines = [json.dumps(said | {"holds_answer": held}) + "\n" for held in (True, None)]
+    (source / "completions.jsonl").write_text("".join(lines) if shown else "")
     facts = {
         "rule": "unlearn", "outputs": {}, "cpu_seconds": 2.0, "startup_cpu_seconds": 0.5,
         "seconds": 1.5, "peak_mb": 10, "started": "now", "git": None,
@@ -359,8 +360,9 @@ def test_gather_tables_compares_with_draws_and_tests_what_was_gained(gathered):
 
 def test_gather_tables_keeps_what_a_model_wrote_as_text(gathered):
     said = pd.read_parquet(gathered["completions"])
-    assert said.method.tolist() == ["base", "rmu"] and said.prompt.tolist() == ["1.0"] * 2
-    assert said.completion.tolist() == ["<b>2</b>"] * 2 and set(said.role) == {"benign"}
+    assert said.method.tolist() == ["base"] * 2 + ["rmu"] * 2 and said.prompt.tolist() == ["1.0"] * 4
+    assert said.completion.tolist() == ["<b>2</b>"] * 4 and set(said.role) == {"benign"}
+    assert said.holds_answer.tolist() == [True, pd.NA] * 2 and said.answer.tolist() == ["2"] * 4
 
 
 def test_gather_tables_keeps_the_whole_configuration(gathered):
