@@ -163,3 +163,22 @@ def test_an_interrupt_while_libraries_are_loaded_ends_the_script_that_waits_for_
 def test_imports_that_fail_are_the_scripts_own(python, script, tmp_path):
     done = run(script("import no_such_module", python), tmp_path)
     assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr
+
+
+def test_forks_that_end_while_others_are_let_go_of_do_no_harm(monkeypatch):
+    """A signal that comes in the middle of its own handler runs it again, inside."""
+    ended, forks, calls = {11, 12, 13}, {11, 12, 13, 14}, []
+
+    def waited(fork: int, _: int) -> tuple[int, int]:
+        calls.append(fork)
+        if len(calls) == 1:
+            warm._reap(forks)
+        if fork not in ended | {14}:
+            raise ChildProcessError
+        found = fork if fork in ended else 0
+        ended.discard(fork)
+        return found, 0
+
+    monkeypatch.setattr(os, "waitpid", waited)
+    warm._reap(forks)
+    assert forks == {14} and len(calls) > 4

@@ -88,7 +88,10 @@ def serve() -> None:
 
 def _reap(forks: set[int]) -> None:
     """Let go of the forks that have ended; what they cost counts as this process's own."""
-    forks -= {fork for fork in forks if os.waitpid(fork, os.WNOHANG)[0]}
+    for fork in list(forks):
+        with suppress(ChildProcessError):  # a signal in the middle of this has let go of it
+            if os.waitpid(fork, os.WNOHANG)[0]:
+                forks.discard(fork)
 
 
 def _received(line: socket.socket) -> tuple[bytes, list[int]]:
