@@ -28,8 +28,8 @@ A job runs again where its inputs, its parameters or the code that it uses chang
 Code counts by its syntax tree, without comments and docstrings, as far as a rule's script imports it.
 
 The table is what `snakemake -n` plans after each edit of a finished smoke study, whose everyday corpus, prompts and
-questions are files of one's own. `make test-all` makes it anew and compares; `make test` does so for all edits but those
-of the library's code: of modules with the same jobs it edits one. The study has {total} jobs:
+questions are files of one's own. `make test-all` makes it anew and compares; `make test` does so for all edits but
+those of the library's code: of modules with the same jobs it edits one. The study has {total} jobs:
 {jobs}.
 
 | edit | jobs that run again |
