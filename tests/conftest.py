@@ -3,12 +3,14 @@
 import copy
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
+from helpers import planner
 from helpers.checkout import OUT, SMOKE, copy_checkout, files, snakemake
 from torch import Tensor, nn
 from transformers import (
@@ -216,6 +218,13 @@ def _finish(folder: Path) -> None:
     assert done.returncode == 0, done.stdout[-5000:]
     assert files(folder) == before, "the study wrote outside results/ and logs/"
     (folder / ".snakemake/said.txt").write_text(done.stdout, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def dry_run() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """dry_run(folder, arguments): what Snakemake would do in a copy, and says as `stdout`."""
+    with planner.started() as by:
+        yield by.plan
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,7 @@ def script(tmp_path: Path) -> Path:
 
 def taken(script: Path, *modules: str) -> str:
     """The fingerprint as a new process would take it."""
-    module._code.cache_clear()
-    module._imports.cache_clear()
+    module._read.cache_clear()
     return fingerprint(script, *modules)
 
 

@@ -38,7 +38,8 @@ from overpaint.study import resources, sweep
 from overpaint.study.configuration import complete, read_preregistration
 
 SEED = int(os.environ.get("OVERPAINT_SEED", "1"))  # a fixed one, so that a change alone decides what passes
-MUTATIONS, SAMPLE = 320, 6
+MUTATIONS, EACH = 110, 1
+MANY = [False, pytest.param(True, marks=pytest.mark.long)]  # the latter three times as many
 Change = Callable[[dict], None]
 PACKAGE = {"package": "p", "version": "1", "sha256": "0" * 64, "member": "m"}
 CATALOGUES = [
@@ -253,24 +254,32 @@ def where(path: tuple) -> str:
     return ".".join(map(str, path[:3]))
 
 
-def refused(path: tuple, values: list) -> list:
-    """Those of the values that are refused at a place."""
-    found = []
+def check_refused(path: tuple, values: list) -> None:
+    """All of the values are refused at a place."""
     for value in values:
         sentence = refusal(put(*path, value=value))
         assert where(path) in sentence or where(path[:2]) in sentence, sentence
-        found.append(value)
-    return found
 
 
-@pytest.mark.parametrize("path", INTEGERS, ids=lambda path: ".".join(map(str, path)))
-def test_what_is_no_number_of_things_is_refused(path):
-    assert refused(path, NUMBERS + WHOLE)
+def thirds(paths: list[tuple], values: list) -> list:
+    """Cases of (place, values): at each place a third of the values, at the next another one; the rest are long."""
+    return [
+        pytest.param(
+            path, values[part::3], id=f"{'.'.join(map(str, path))}-{part}",
+            marks=[pytest.mark.long] if (part + number) % 3 else [],
+        )
+        for number, path in enumerate(paths) for part in range(3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "values"), thirds(INTEGERS, NUMBERS + WHOLE))
+def test_what_is_no_number_of_things_is_refused(path, values):
+    check_refused(path, values)
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: ".".join(map(str, path)))
 def test_what_is_no_seed_is_refused(path):
-    assert refused(path, [value for value in NUMBERS if value != 10**9] + WHOLE)
+    check_refused(path, [value for value in NUMBERS if value != 10**9] + WHOLE)
     config = merged()
     for name in ("miniature", "miniature_untaught"):
         put("models", name, "source", value="fictional")(config)
@@ -278,9 +287,9 @@ def test_what_is_no_seed_is_refused(path):
     complete(config, SCHEMA)
 
 
-@pytest.mark.parametrize("path", REALS, ids=lambda path: ".".join(map(str, path)))
-def test_what_is_no_quantity_is_refused(path):
-    assert refused(path, NUMBERS)
+@pytest.mark.parametrize(("path", "values"), thirds(REALS, NUMBERS))
+def test_what_is_no_quantity_is_refused(path, values):
+    check_refused(path, values)
 
 
 @pytest.mark.parametrize(
@@ -742,9 +751,10 @@ def plan_all(config: dict) -> dict:
     return config
 
 
-def test_no_mutation_ends_in_anything_but_a_study_or_a_sentence():
-    refused, accepted = 0, 0
-    for number in range(MUTATIONS):
+@pytest.mark.parametrize("many", MANY)
+def test_no_mutation_ends_in_anything_but_a_study_or_a_sentence(many):
+    refused, accepted, count = 0, 0, MUTATIONS * (1 + 2 * many)
+    for number in range(count):
         config, told = mutated(number)
         try:
             found = plan_all(config)
@@ -756,7 +766,7 @@ def test_no_mutation_ends_in_anything_but_a_study_or_a_sentence():
             assert sentence.isprintable() and sentence.endswith(".") and len(sentence) < 1000, f"{told}\n{sentence}"
         except Exception as error:
             raise AssertionError(told) from error
-    assert refused > MUTATIONS / 4 and accepted > MUTATIONS / 20, f"{SEED}: {refused} refused, {accepted} accepted"
+    assert refused > count / 4 and accepted > count / 20, f"{SEED}: {refused} refused, {accepted} accepted"
 
 
 def test_no_mutation_of_a_plan_ends_in_anything_but_a_plan_or_a_sentence(tmp_path):
@@ -797,9 +807,10 @@ def fresh(tmp_path_factory) -> Path:
     return copy_checkout(tmp_path_factory.mktemp("mutated"))
 
 
-def test_snakemake_plans_what_is_accepted_and_says_why_it_does_not_plan_the_rest(fresh):
-    numbers, seen = iter(range(MUTATIONS, 10 * MUTATIONS)), {True: 0, False: 0}
-    while min(seen.values()) < SAMPLE // 2:
+@pytest.mark.parametrize("many", MANY)
+def test_snakemake_plans_what_is_accepted_and_says_why_it_does_not_plan_the_rest(fresh, many):
+    numbers, seen, each = iter(range(3 * MUTATIONS, 30 * MUTATIONS)), {True: 0, False: 0}, EACH * (1 + 2 * many)
+    while min(seen.values()) < each:
         config, told = mutated(next(numbers))
         try:
             text = yaml.safe_dump(config)
@@ -811,7 +822,7 @@ def test_snakemake_plans_what_is_accepted_and_says_why_it_does_not_plan_the_rest
             accepted = bool(plan_all(layered))
         except UserError as error:
             accepted, sentence = False, str(error)
-        if seen[accepted] == SAMPLE // 2:
+        if seen[accepted] == each:
             continue
         seen[accepted] += 1
         (fresh / "mutated.yaml").write_text(text)

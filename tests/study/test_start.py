@@ -136,11 +136,15 @@ def test_no_text_of_a_study_is_run(checkout, make, text):
     assert not list(checkout.rglob("pwned"))
 
 
-@pytest.mark.parametrize("text", COMMANDS)
-@pytest.mark.parametrize(
-    ("target", "names"),
-    [("study", ["STUDY"]), ("study", ["CORES"]), ("pack", ["BUNDLE", "RULES"]), ("crate", ["CRATE"])],
-)
+VARIABLES = [("study", ["STUDY"]), ("study", ["CORES"]), ("pack", ["BUNDLE", "RULES"]), ("crate", ["CRATE"])]
+# Each text in one of the variables; in the other ones it is long.
+TRIED = [
+    pytest.param(*variable, text, marks=[pytest.mark.long] if (number + place) % len(VARIABLES) else [])
+    for number, text in enumerate(COMMANDS) for place, variable in enumerate(VARIABLES)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "names", "text"), TRIED)
 def test_no_text_of_a_variable_is_run(checkout, make, target, names, text):
     for done in (make(target, *(f"{name}={text}" for name in names)), make(target, **dict.fromkeys(names, text))):
         assert "Traceback" not in done.stderr

@@ -198,7 +198,7 @@ def extended(tmp_path_factory) -> Path:
         "benchmarks": {"own": {"source": "reversed", "path": "own.jsonl", "topic": "everyday", "kind": "questions"}},
     }  # fmt: skip
     (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
-    done = snakemake(folder, *SMOKE, "mine.yaml")
+    done = snakemake(folder, *(f"{OUT}/reports/{page}.html" for page in ("mine", "index")), *SMOKE, "mine.yaml")
     assert done.returncode == 0, done.stdout
     return folder
 

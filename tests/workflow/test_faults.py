@@ -33,22 +33,11 @@ EXTRA = dict.fromkeys(
 )
 # {rule: how often its job is killed}: 30 deaths in all.
 DEATHS = dict.fromkeys([*JOBS, *EXTRA], 1) | {"pretrain_model": 2, "unlearn": 3, "evaluate": 2, "render_report": 2}
-# Without what comes after the tables: 15 deaths.
+# Of those before the tables some that take long enough to be caught, and write a folder, tensors or tables: 6 deaths.
 SCORES = f"{OUT}/tables/scores.csv"
-LATE = [
-    "measure_depth",
-    "relearn",
-    "measure_perturbations",
-    "score_depth",
-    "trace_emergence",
-    "gather_measures",
-    "render_report",
-    "render_index",
-    *EXTRA,
-]
-EARLY = {rule: count for rule, count in DEATHS.items() if rule not in LATE}
-# Rules whose jobs write a folder, tensors, tables, pages or what arrives from elsewhere.
-KINDS = ["pretrain_model", "unlearn", "evaluate", "gather_tables", "render_index", "download_model"]
+EARLY = {"pretrain_model": 1, "unlearn": 2, "collect_activations": 1, "evaluate": 1, "gather_tables": 1}
+# Rules whose jobs write a folder of tensors, tables, pages or what arrives from elsewhere.
+KINDS = ["pretrain_model", "gather_tables", "render_index", "download_model"]
 CODE = r"/\.snakemake/scripts/tmp\w+\.(\w+)\.py"
 
 
@@ -226,7 +215,7 @@ def test_jobs_killed_at_random_moments_change_no_result_and_leave_nothing(
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             while "Nothing to be done" not in reaper.run([*wanted, *configured]):
                 pass
-    assert sum(deaths.values()) > 12 and reaper.unlocked
+    assert sum(deaths.values()) > 5 and reaper.unlocked
     done = snakemake(folder, *given, **registry)
     assert done.returncode == 0, done.stdout[-5000:]
     found, expected = results(folder), results(whole)

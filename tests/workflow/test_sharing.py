@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,19 @@ def elsewhere(tmp_path) -> Path:
     return copy_checkout(tmp_path)
 
 
-def plan(folder: Path) -> dict[str, int]:
-    """The jobs of a dry run."""
-    done = snakemake(folder, "--dry-run", *SMOKE)
-    assert done.returncode == 0, done.stdout
-    return planned(done.stdout)
+@pytest.fixture
+def plan(dry_run) -> Callable[[Path], dict[str, int]]:
+    """plan(folder): the jobs of a dry run."""
+
+    def jobs(folder: Path) -> dict[str, int]:
+        done = dry_run(folder, *SMOKE)
+        assert done.returncode == 0, done.stdout
+        return planned(done.stdout)
+
+    return jobs
 
 
-def test_a_whole_study_unpacked_elsewhere_has_nothing_to_do(there, elsewhere, monkeypatch, capsys):
+def test_a_whole_study_unpacked_elsewhere_has_nothing_to_do(plan, there, elsewhere, monkeypatch, capsys):
     packed = elsewhere / "smoke.tar"
     assert plan(elsewhere) == JOBS
     assert bundle.main("pack", OUT, str(packed)) == 0
@@ -51,7 +57,7 @@ def test_a_whole_study_unpacked_elsewhere_has_nothing_to_do(there, elsewhere, mo
     assert plan(elsewhere) == {} and not list(elsewhere.glob(".*-part"))
 
 
-def test_what_some_rules_made_leaves_only_what_comes_after(there, elsewhere, monkeypatch):
+def test_what_some_rules_made_leaves_only_what_comes_after(plan, dry_run, there, elsewhere, monkeypatch):
     bundle.pack(Path(OUT), elsewhere / "some.tar", ["fit_junk"])
     monkeypatch.chdir(elsewhere)
     bundle.unpack(Path("some.tar"))
@@ -62,7 +68,7 @@ def test_what_some_rules_made_leaves_only_what_comes_after(there, elsewhere, mon
         "gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1,
     }  # fmt: skip
     (elsewhere / "edit.yaml").write_text(yaml.safe_dump({"methods": {"rmu_smoke": {"alpha": 6}}}))
-    done = snakemake(elsewhere, "--dry-run", *SMOKE, "edit.yaml")
+    done = dry_run(elsewhere, *SMOKE, "edit.yaml")
     assert planned(done.stdout)["unlearn"] == 2, "a setting that differs from the bundle's runs again"
 
 
@@ -142,7 +148,7 @@ def test_a_bundle_that_would_write_outside_is_refused(tmp_path, monkeypatch, cap
     )
 
 
-def test_make_packs_and_unpacks(study, elsewhere):
+def test_make_packs_and_unpacks(plan, study, elsewhere):
     """The two commands of docs/running.md, with this Python in place of .venv's."""
     for folder, target in ((study, "pack"), (elsewhere, "unpack")):
         make = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/ready"]  # also where make runs this

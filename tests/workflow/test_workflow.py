@@ -48,7 +48,7 @@ def fresh(tmp_path_factory) -> Path:
 # --- before anything runs
 
 
-def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
+def test_tasks_of_the_harness_are_prepared_from_their_data_set(dry_run, fresh):
     out = "results/with_tasks"
     task = {"source": "harness", "dataset": "wmdp", "kind": "questions", "fit": 0.5}
     tasks = {"gloomcraft": "wmdp_bio", "riftlore": "wmdp_cyber"}
@@ -60,11 +60,11 @@ def test_tasks_of_the_harness_are_prepared_from_their_data_set(fresh):
         "measures": {name: {"runs": []} for name in ("depth", "relearning", "perturbations", "uds", "emergence")}
     }
     (fresh / "tasks.yaml").write_text(yaml.safe_dump(own))
-    done = snakemake(fresh, "--dry-run", *SMOKE, "tasks.yaml")
+    done = dry_run(fresh, *SMOKE, "tasks.yaml")
     jobs = planned(done.stdout)
     assert (jobs["prepare_task"], jobs["prepare_texts"], jobs["evaluate"]) == (2, 7, 3), done.stdout[-3000:]
     assert jobs["download_dataset"] == 1
-    assert "prepare_task" not in planned(snakemake(fresh, "--dry-run", *SMOKE).stdout)
+    assert "prepare_task" not in planned(dry_run(fresh, *SMOKE).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +103,8 @@ def test_a_plan_is_made_in_seconds_without_torch_or_pandas(fresh, without_torch,
     assert not (fresh / "results").exists()
 
 
-def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(fresh):
-    assert planned(snakemake(fresh, "--dry-run", *SMOKE).stdout) == JOBS
+def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(dry_run, fresh):
+    assert planned(dry_run(fresh, *SMOKE).stdout) == JOBS
 
 
 BAD = {
@@ -122,16 +122,16 @@ BAD = {
 
 
 @pytest.mark.parametrize("sentence", BAD)
-def test_a_bad_configuration_is_one_sentence_and_nothing_is_written(fresh, tmp_path, sentence):
+def test_a_bad_configuration_is_one_sentence_and_nothing_is_written(dry_run, fresh, tmp_path, sentence):
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(BAD[sentence], sort_keys=False))
-    done = snakemake(fresh, "--dry-run", *SMOKE, str(tmp_path / "bad.yaml"))
+    done = dry_run(fresh, *SMOKE, str(tmp_path / "bad.yaml"))
     assert done.returncode != 0 and done.stdout.count(sentence) == 1
     assert "Traceback" not in done.stdout and "Job stats" not in done.stdout
     assert not (fresh / "results").exists()
 
 
-def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh):
-    good = snakemake(fresh, "--dry-run", *SMOKE, "--config", "study={headline: {clearing: topic}}")
+def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(dry_run, fresh):
+    good = dry_run(fresh, *SMOKE, "--config", "study={headline: {clearing: topic}}")
     assert good.returncode == 0, good.stdout
     done = snakemake(fresh, *SMOKE, "--config", "study={headline: {clearing: topic_from}}")
     assert done.returncode != 0 and done.stdout.count("study.evaluate must list the clearings") == 1
@@ -141,7 +141,9 @@ def test_a_bad_configuration_on_the_command_line_is_refused_before_any_job(fresh
 PLACES = ["it's", "with space", 'a"b', "a$(touch pwned)`touch pwned`", "a;b&c|d", "a<b>#%!", "-é 日本*?[c]\\", "a\nb"]
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    "name", [" ".join(sorted(PLACES)), *(pytest.param(name, marks=pytest.mark.long) for name in PLACES)], ids=ascii
+)
 def test_a_checkout_lies_where_a_folder_can(tmp_path, name):
     """With its own Python in it, as `make` sets it up."""
     copy = copy_checkout(tmp_path / name)
@@ -152,9 +154,11 @@ def test_a_checkout_lies_where_a_folder_can(tmp_path, name):
     assert not list(tmp_path.rglob("pwned"))
 
 
-@pytest.mark.parametrize("name", ["a:b", "a{b}", "a{{b", "a}b"])
-def test_a_checkout_whose_path_means_something_else_is_told_to_move(tmp_path, name):
-    done = snakemake(copy_checkout(tmp_path / name), "--dry-run", *SMOKE)
+@pytest.mark.parametrize(
+    "name", ["a:b", "a{b}", *(pytest.param(name, marks=pytest.mark.long) for name in ("a{{b", "a}b"))]
+)
+def test_a_checkout_whose_path_means_something_else_is_told_to_move(dry_run, tmp_path, name):
+    done = dry_run(copy_checkout(tmp_path / name), *SMOKE)
     assert done.returncode != 0 and done.stdout.count("rename the folder") == 1 and "Traceback" not in done.stdout
 
 
@@ -377,33 +381,35 @@ def test_a_released_model_is_a_run_like_any_other(study, tmp_path):
 # --- what runs again
 
 
-def test_only_what_depends_on_a_deleted_file_runs_again(study):
+def test_only_what_depends_on_a_deleted_file_runs_again(dry_run, study):
     overlay = study / RUNS[1] / "overlay.safetensors"
     aside = overlay.rename(study / "aside")
-    done = snakemake(study, "all", f"{RUNS[1]}/overlay.safetensors", "--dry-run", *SMOKE)
+    done = dry_run(study, "all", f"{RUNS[1]}/overlay.safetensors", *SMOKE)
     aside.rename(overlay)
     assert planned(done.stdout) == {
         "unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "gather_tables": 1, "gather_measures": 1,
         "analyse_weights": 1, "render_report": 6, "render_index": 1,
     }  # fmt: skip
     assert re.search(r"Unlearning .*seed=1", done.stdout) and not re.search(r"(ing|of) .*seed=0$", done.stdout, re.M)
-    assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
+    assert "Nothing to be done" in dry_run(study, *SMOKE).stdout
 
 
-def test_comments_in_the_library_and_in_scripts_run_nothing_again(study):
+def test_comments_in_the_library_and_in_scripts_run_nothing_again(dry_run, study):
     library, script = study / "src/overpaint/junk/directions.py", study / "workflow/scripts/unlearn.py"
     with edited(library, library.read_text() + "# a remark\n"), edited(script, "# so\n" + script.read_text()):
-        assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE).stdout
+        assert "Nothing to be done" in dry_run(study, *SMOKE).stdout
 
 
-def test_an_entry_that_the_study_does_not_use_runs_nothing_again(study, tmp_path):
+def test_an_entry_that_the_study_does_not_use_runs_nothing_again(dry_run, study, tmp_path):
     more = {"clearings": {"unused": {"direction": "ones"}}, "corpora": {"unused": {"source": "file", "path": "x"}}}
     more["corpora"]["unused"]["topic"] = "unused"
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
-    assert "Nothing to be done" in snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout
+    assert "Nothing to be done" in dry_run(study, *SMOKE, str(tmp_path / "more.yaml")).stdout
 
 
-def test_an_own_model_or_file_that_is_replaced_in_its_place_runs_its_jobs_again(tmp_path, make_model, tokenizer):
+def test_an_own_model_or_file_that_is_replaced_in_its_place_runs_its_jobs_again(
+    dry_run, tmp_path, make_model, tokenizer
+):
     folder, model, corpus = copy_checkout(tmp_path / "copy"), tmp_path / "model", tmp_path / "own.jsonl"
     make_model("llama").save_pretrained(model)
     tokenizer.save_pretrained(model)
@@ -425,20 +431,20 @@ def test_an_own_model_or_file_that_is_replaced_in_its_place_runs_its_jobs_again(
             content, times = path.read_bytes(), path.stat()
             path.write_bytes(content[:-4] + (turned if path == corpus else bytes([content[-4] ^ 1])) + content[-3:])
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync leaves it
-        assert planned(snakemake(folder, "--dry-run", *given).stdout) == jobs
+        assert planned(dry_run(folder, *given).stdout) == jobs
 
 
-def test_code_that_changed_runs_again_what_uses_it_and_what_follows(study):
+def test_code_that_changed_runs_again_what_uses_it_and_what_follows(dry_run, study):
     path = study / "src/overpaint/tables/statistics.py"
     with edited(path, path.read_text().replace("REPEATS = 2000", "REPEATS = 1000")):
-        done = snakemake(study, "--dry-run", *SMOKE)
+        done = dry_run(study, *SMOKE)
     assert planned(done.stdout) == {"gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1}
 
 
-def test_another_run_adds_its_jobs_and_leaves_the_others(study, tmp_path):
+def test_another_run_adds_its_jobs_and_leaves_the_others(dry_run, study, tmp_path):
     more = {"study": {"runs": [{"method": "rmu_smoke", "layer": 1, "c": [4, 8], "seed": [0, 1]}]}}
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
-    jobs = planned(snakemake(study, "--dry-run", *SMOKE, str(tmp_path / "more.yaml")).stdout)
+    jobs = planned(dry_run(study, *SMOKE, str(tmp_path / "more.yaml")).stdout)
     assert jobs["unlearn"] == jobs["evaluate"] == jobs["fit_junk"] == 2 and jobs["collect_activations"] == 4
     assert not {"pretrain_model", "compute_prefix"} & set(jobs) and jobs["complete_prompts"] == 1
 

@@ -1,7 +1,9 @@
 """Base models that were trained before: those in bases/, and whether they are what a configuration says."""
 
 import hashlib
+import json
 import sys
+from functools import cache
 from pathlib import Path
 from shutil import copytree, ignore_patterns, rmtree
 from typing import Any
@@ -41,12 +43,17 @@ def check(name: str, model: dict[str, Any], facts: dict[str, Any], checkout: Pat
                 f"models.{name}.{key} is {model[key]!r}, and the model in {folder.parent} was trained with "
                 f"{before[key]!r}: put that back, {anew}."
             )
-    text = world.taught(world.generate(**facts))
-    if hashlib.sha256(text.encode()).hexdigest() not in record["inputs"].values():
+    if _taught(json.dumps(facts)) not in record["inputs"].values():
         raise UserError(
             f"worlds.{model['world']} is not the world that the model in {folder.parent} (models.{name}) was trained "
             f"on: put its settings back, {anew}."
         )
+
+
+@cache
+def _taught(facts: str) -> str:
+    """SHA-256 of what base models of a world are taught; facts: its settings as JSON."""
+    return hashlib.sha256(world.taught(world.generate(**json.loads(facts))).encode()).hexdigest()
 
 
 def keep(output: Path, bases: Path = Path(FOLDER)) -> list[Path]:

@@ -21,7 +21,7 @@ def fingerprint(script: str | Path, *others: str | Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(files(script, *others), key=lambda p: (p.name, relpath(p, PACKAGE))):
-        digest.update(path.name.encode() + _code(path).encode())
+        digest.update(path.name.encode() + _read(path)[0].encode())
     return digest.hexdigest()[:16]
 
 
@@ -34,7 +34,7 @@ def files(script: str | Path, *others: str | Path) -> set[Path]:
         path = waiting.pop()
         if path not in paths:
             paths.add(path)
-            waiting += _imports(path)
+            waiting += _read(path)[1]
     return paths
 
 
@@ -48,26 +48,22 @@ def _tree(path: Path) -> ast.Module:
 
 
 @cache
-def _code(path: Path) -> str:
-    """The syntax tree of a file without docstrings."""
-    tree = _tree(path)
+def _read(path: Path) -> tuple[str, tuple[Path, ...]]:
+    """The syntax tree of a file without docstrings, and files of the modules that it imports.
+
+    With those come the packages that they lie in.
+    """
+    tree, names = _tree(path), []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
-
-
-@cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of the overpaint modules that a file imports, and of the packages that these lie in."""
-    names = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     places = {place for name in names if name.split(".")[0] == "overpaint" for place in _places(name)}
-    return tuple(sorted(place for place in places if place.is_file()))
+    return ast.dump(tree), tuple(sorted(place for place in places if place.is_file()))
 
 
 def _places(name: str) -> Iterator[Path]:
