@@ -1,5 +1,7 @@
 """What was changed in the weights: planted ranks and directions are found, and none where nothing was planted."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,11 @@ def test_the_stream_runs_along_the_axis_that_is_named():
     assert across["north", "cos_r"]["value"] == pytest.approx(1, abs=1e-4)
     experts = torch.stack([planted(control(), seed) for seed in range(3)])
     assert analysed(experts, control(), axis=1)["all", "removed_share"]["value"] == pytest.approx(1, abs=1e-4)
+
+
+def test_what_was_zero_has_no_relative_change():
+    change = random(WIDTH, WIDTH)
+    assert math.isnan(weights.relative(change, torch.zeros_like(change))) and weights.relative(change, change) == 1
 
 
 def test_a_tensor_that_does_not_write_to_the_stream_has_its_size_told_alone_and_so_has_one_that_did_not_change():

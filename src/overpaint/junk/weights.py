@@ -59,8 +59,8 @@ def stream_axes(model: nn.Module) -> dict[str, int]:
 
 
 def relative(change: Tensor, before: Tensor) -> float:
-    """Frobenius norm of the change over that of what was there."""
-    return float(change.norm() / before.norm())
+    """Frobenius norm of the change over that of what was there; NaN where that was zero."""
+    return float(change.norm() / before.norm()) if before.any() else float("nan")
 
 
 def effective_rank(squares: Tensor) -> float:
