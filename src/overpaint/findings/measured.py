@@ -8,7 +8,7 @@ import pandas as pd
 
 from overpaint.findings.depths import read_off
 from overpaint.findings.kept import Kept
-from overpaint.findings.phrases import Row, hundredths, of_all, percent_interval, points_interval
+from overpaint.findings.phrases import Row, hundredths, number_word, percent_interval, points_interval
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
 from overpaint.report.wording import share_of
@@ -243,10 +243,10 @@ def claims(kept: Kept) -> list[dict[str, Any]]:
     return found
 
 
-def held(kept: Kept) -> str:
-    """`six of the eight claims`: how many hold over all base models."""
-    verdicts = [claim["verdict"] for claim in claims(kept)]
-    return of_all(verdicts.count("holds"), len(verdicts), "claim")
+def held(studies: list[Kept]) -> str:
+    """`eight of nine`: how many claims of the studies hold over all base models."""
+    verdicts = [claim["verdict"] for kept in studies for claim in claims(kept)]
+    return f"{number_word(verdicts.count('holds'))} of {number_word(len(verdicts))}"
 
 
 def means(kept: Kept) -> list[dict[str, Any]]:
