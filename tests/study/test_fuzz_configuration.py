@@ -329,7 +329,7 @@ HUB = {"source": "hub", "repo": "o/n", "revision": COMMIT, "layers": 6}
 
 def published(settings: dict):
     """The method rmu is a released model, and its variants are as it is."""
-    variants = (put("methods", f"rmu_{alpha}", value={"like": "rmu"}) for alpha in (10, 30, 300, 1000))
+    variants = (put("methods", f"rmu_{name}", value={"like": "rmu"}) for name in (10, 30, 300, 1000, "first"))
     return both(put("methods", "rmu", value=settings), *variants)
 
 

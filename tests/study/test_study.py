@@ -97,10 +97,10 @@ def test_texts_have_the_kind_of_their_rows_and_the_world_of_their_model():
     assert (
         bases.texts["corpora/gloomcraft"]["kind"] == "corpus" and bases.texts["prompts/everyday"]["kind"] == "prompts"
     )
-    assert bases.texts["benchmarks/gloomcraft_text"]["kind"] == "text"
+    assert bases.texts["benchmarks/everyday"]["kind"] == "questions"
     assert not [name for name, entry in bases.texts.items() if entry["source"] == "harness"]
     worlds = {model: bases.source("corpora/gloomcraft", model)["world"] for model in bases.models}
-    assert len(set(worlds.values())) == len(worlds) == 6
+    assert len(set(worlds.values())) == len(worlds) == 12
     assert {"corpora/gloomcraft", "prompts/riftlore", "benchmarks/everyday"} <= set(bases.used_texts)
 
 

@@ -37,7 +37,7 @@ def render_index(
         "verdict": claims.sentence(views),
         "claims": claims.final(views),
         "layers": layers.sentence(views),
-        "base_models": base_models.show(views),
+        "base_models": base_models.show(views) if len(base_models.every(views)) else "",
         "checks": checks.show(views),
         "measured": measured.show(views),
         "tables": sorted(views[0].tables),

@@ -24,7 +24,7 @@ from overpaint.report.sections.activations import stream
 from overpaint.report.sections.completions import continuations
 from overpaint.report.sections.depth import shallow
 from overpaint.report.sections.finding import headline
-from overpaint.report.view import View, load
+from overpaint.report.view import OF_FAMILY, View, load
 
 
 def calls() -> dict[str, Callable[[list[View]], str]]:
@@ -94,7 +94,7 @@ def read(tmp_path_factory) -> dict[str, set[str]]:
             noted = [dataclasses.replace(view, tables=Noted(view.tables)) for view in views]
             show(noted)
             found[call] = set().union(*(view.tables.read for view in noted))
-    assert set().union(*found.values()) == set(TABLES)
+    assert set().union(*found.values(), OF_FAMILY) == set(TABLES)
     return found
 
 

@@ -21,10 +21,14 @@ NOTE = (
 
 
 def show(views: list[View]) -> Html:
-    """The picture, a sentence and the numbers; nothing where there is one base model."""
+    """The picture, a sentence and the numbers, or that there is one base model."""
     table = every(views)
     if table.empty:
-        return Html("")
+        return Html(
+            macros.paragraph(
+                "There is one base model, or too little was lost in all but one: what others give back is not known."
+            )
+        )
     told = table.assign(method=[method_name(name) for name in table.method])
     columns = [*(name for name in ("method",) if told[name].nunique() > 1), "layer", "c", "models"]
     forms = dict.fromkeys(["value", "low", "high"], percent) | {"spread": points}
