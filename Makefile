@@ -95,6 +95,7 @@ bench: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@test ! -L .venv || { echo '.venv is a link, and what it leads to would be cleared: remove the link.' >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv   # what was cut off in between is not built upon
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@

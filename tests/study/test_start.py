@@ -267,3 +267,14 @@ def test_the_default_study_is_read_alone(monkeypatch):
     assert start.results("") == Path("results")
     with pytest.raises(UserError, match="no file"):
         start.results("absent.yaml")
+
+
+def test_an_environment_that_is_linked_to_is_not_cleared(tmp_path):
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/kept").touch()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / "checkout")
+    (tmp_path / "checkout/.venv").symlink_to(tmp_path / "shared")
+    done = subprocess.run(["make", ".venv/ready"], cwd=tmp_path / "checkout", capture_output=True, text=True)
+    assert done.returncode == 2 and ".venv is a link" in done.stderr and (tmp_path / "shared/kept").exists()

@@ -8,6 +8,7 @@ import pandas as pd
 
 from overpaint.findings.depths import read_off
 from overpaint.findings.kept import Kept
+from overpaint.findings.making import layers_of
 from overpaint.findings.phrases import Row, hundredths, number_word, percent_interval, points_interval
 from overpaint.report.sections.finding import clearings
 from overpaint.report.select import Cell, ceiling, cells, first_or_none, first_where, in_cell, null_draws, overall
@@ -183,7 +184,7 @@ def best(kept: Kept, names: dict[float, str]) -> float:
 def readable(kept: Kept) -> dict[str, list[float]]:
     """{model: shares of the answers that a probe reads off the base before the first block edited for each layer}."""
     method = kept.cells.method.iloc[0]
-    layers = sorted(kept.cells.layer[kept.cells.method == method].unique())
+    layers = layers_of(kept, method)
     first = min(kept.config["methods"][method]["updated"])
     found = {}
     for model in kept.models:
@@ -202,8 +203,8 @@ def known_and_back(kept: Kept, layer: int) -> tuple[float, float, int]:
         values(kept, f"{name}_accuracy", marked=False, method=method, layer=layer).set_index("model").value
         for name in ("recovered", "forgotten")
     )
-    place = sorted(kept.cells.layer[kept.cells.method == method].unique()).index(layer)
-    known = [readable(kept)[model][place] for model in back.index]
+    known, place = readable(kept), layers_of(kept, method).index(layer)
+    known = [known[model][place] for model in back.index]
     rho, p = statistics.partial_rank_correlation(np.array(known), back.to_numpy(), lost[back.index].to_numpy())
     return rho, p, len(back)
 

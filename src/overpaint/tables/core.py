@@ -14,7 +14,6 @@ from overpaint.jobs.provenance import RECORD, read_record
 RUN = ["study", "model", "method", "layer", "c", "seed"]
 APPLIED = ["clearing", "kind", "draw", "other_topic"]  # the columns that tell how a model was cleared
 COSTS = ("seconds", "cpu_seconds", "startup_cpu_seconds", "peak_mb")  # what a job's record says of them
-BUDGETS = {"damage_budget": "budget", "perplexity_budget": "perplexity_budget"}  # keys of a study
 TOGETHER = -1  # instead of the number of a draw or refit: all of them together
 # Columns of the tables that are gathered from files of jobs, so that names are text, whatever they look like.
 RANGES = {f"{name}{end}": float for name in ("norm", "cosine") for end in ("", "_low", "_high")}
@@ -79,7 +78,7 @@ class Study:
         study = config["study"]
         model = study["model"] if isinstance(study["model"], str) else study["model"][0]
         clearings, primary = config["clearings"], study["headline"]["clearing"]
-        budgets = [study.get(key, getattr(cls, of)) for key, of in BUDGETS.items()]
+        budgets = study.get("damage_budget", cls.budget), study.get("perplexity_budget", cls.perplexity_budget)
         return cls(
             study["name"], model, runs, hazardous, clearings, primary, nulls, study["split"], families or {}, *budgets
         )

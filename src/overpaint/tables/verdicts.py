@@ -12,8 +12,9 @@ OF_JUNK = ("attained", "attained_held", "rank1_share", "rank1_share_held", "c_in
 CELL = ["model", "method", "layer", "c"]
 CELLS = [*core.RUN, "family", "topic", "mark", "choice", "quantity", "value", "low", "high", "note"]
 CHOSEN, OVER = "chosen", "over budget"
-HYPOTHESES = [*core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "low", "high"]
-HYPOTHESES += ["needed", "verdict"]
+HYPOTHESES = [
+    *core.RUN, "hypothesis", "claim", "test", "confirmatory", "cells", "value", "low", "high", "needed", "verdict",
+]  # fmt: skip
 HOLDS, FAILS, FEW, UNDECIDED = "holds", "fails", "too few cells", "undecided"
 
 Judgement = tuple[int, float, float, bool]  # cells, value, needed, whether it is so
