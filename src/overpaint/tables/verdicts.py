@@ -142,6 +142,7 @@ def judge(table: pd.DataFrame, nulls: pd.DataFrame, mcnemar: pd.DataFrame, plan:
         wide = cells[cells.mark == ""].pivot(index=["layer", "c"], columns="quantity", values=["value", "high"])
         tests = {name: _tests_of(part, cells) for name, part in (("nulls", nulls), ("mcnemar", mcnemar))}
         planned = study in plan["studies"] and model in plan.get("models", [model])
+        planned = planned and method == cells.family.iloc[0]  # variants of it are beside what was planned
         for name, rule in plan["hypotheses"].items():
             if rule["test"] not in TESTS:  # those of `models`
                 continue

@@ -36,6 +36,19 @@ def test_variants_are_named_at_their_damage_and_the_chosen_one_with_its_interval
     assert len(table) == 2 * len(shown.cells.drop_duplicates(["layer", "c"]))
 
 
+def test_the_map_at_the_budget_shows_what_is_chosen_in_each_cell_and_leaves_others_out(view):
+    assert not damage.draw_at_budget(view).axes
+    shown = with_variant(view)
+    cells = shown.family["cells"]
+    texts = [text.get_text() for axes in damage.draw_at_budget(shown).axes for text in axes.texts]
+    assert str(damage.show([shown])).count("<svg") == 2
+    assert texts and all(text.endswith("\n30") for text in texts)
+    one = cells.layer.eq(cells.layer.iloc[0]) & cells.c.eq(cells.c.iloc[0])
+    over = shown.family | {"cells": cells.assign(choice=cells.choice.mask(one & cells.choice.ne(""), "over budget"))}
+    kept = [text.get_text() for axes in damage.draw_at_budget(replace(shown, family=over)).axes for text in axes.texts]
+    assert sum(text.endswith("\n30") for text in kept) < len(texts)
+
+
 def test_a_choice_over_the_budget_is_told(view):
     shown = with_variant(view)
     cells = shown.family["cells"]

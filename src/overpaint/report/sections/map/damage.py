@@ -8,10 +8,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overpaint.report import markup
+from overpaint.report import markup, select
 from overpaint.report.drawing import COLOURS, draw_key, figure, nothing, panel_grid, plain
 from overpaint.report.markup import macros
 from overpaint.report.section import section
+from overpaint.report.sections.map import heatmap
 from overpaint.report.select import Cell, overall
 from overpaint.report.view import View
 from overpaint.report.wording import count, number, points
@@ -31,6 +32,7 @@ COLUMNS = {
     "recovered_accuracy": "recovered",
     "beneath": "beneath",
 }
+AT_BUDGET = ("forgotten_accuracy", "recovered_accuracy", "damage", "beneath")
 STYLES = ("-", "--", ":", "-.")
 VALUES = ["value", "low", "high"]
 
@@ -47,7 +49,19 @@ def show(view: View) -> Markup:
         "'fit', as the variant that forgets most within the budget of benign damage, or that damages least where none "
         "is within it. Where the recovered fraction is undefined there is no mark."
     )
-    return markup.figure(draw(view), note) + macros.paragraph(sentence(view)) + markup.table(numbers(view), "damage")
+    curves = markup.figure(draw(view), note) + macros.paragraph(sentence(view))
+    return curves + _at_budget(view) + markup.table(numbers(view), "damage")
+
+
+def _at_budget(view: View) -> Markup:
+    """The map of what is chosen, where that is in several cells."""
+    if len(select.cells(_chosen(view))) < 2:
+        return Markup()
+    return markup.figure(
+        draw_at_budget(view),
+        "Over layer and c at equal damage: of each cell the variant that forgets most of those within the budget of "
+        "benign damage on the split 'fit', with the end of its name below the number. Cells without one are left out.",
+    )
 
 
 def sentence(view: View) -> str:
@@ -66,7 +80,7 @@ def sentence(view: View) -> str:
 def numbers(view: View) -> pd.DataFrame:
     """A row per layer, c and variant: points lost by part, and per cent given back."""
     rows = []
-    for (layer, c, method, choice), cell in _quantities(view).groupby(["layer", "c", "method", "choice"], sort=False):
+    for (layer, c, method, choice), cell in quantities(view).groupby(["layer", "c", "method", "choice"], sort=False):
         named = cell.set_index("quantity")
         row = {"layer": layer, "c": f"{c:g}", "method": method, "choice": choice}
         rows.append(
@@ -75,21 +89,21 @@ def numbers(view: View) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["layer", "c"], kind="stable")
 
 
-def _quantities(view: View) -> pd.DataFrame:
-    """Rows of the table of cells of the method and its variants, and of what is beneath in them."""
+def quantities(view: View) -> pd.DataFrame:
+    """Rows of the table of cells of the method and its variants, and as `beneath` of what the depth score misses."""
     cells, uds = view.family["cells"], view.family["uds"]
     keys = ["layer", "c", "method"]
     beneath = uds[uds.quantity.eq("beneath") & uds.part.eq("all") & uds.seed.eq("all")]
-    choices = cells[[*keys, "choice"]].drop_duplicates()
-    beneath = overall(beneath, "hazardous").merge(choices, on=keys)
-    columns = [*keys, "choice", "quantity", *VALUES]
+    choices = cells[[*keys, "choice", "mark"]].drop_duplicates()
+    beneath = overall(beneath, "hazardous").merge(choices, on=keys).assign(note="")
+    columns = [*keys, "choice", "mark", "quantity", *VALUES, "note"]
     return pd.concat([part[columns] for part in (cells, beneath) if len(part)] or [cells[columns]], ignore_index=True)
 
 
 def _curves(view: View) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """(layer and c, a row per variant with its quantities, the least damage first) where there are several variants."""
     keys = ["layer", "c", "method", "choice"]
-    wide = _quantities(view).set_index([*keys, "quantity"])[VALUES].unstack("quantity")
+    wide = quantities(view).set_index([*keys, "quantity"])[VALUES].unstack("quantity")
     for (layer, c), rows in wide.groupby(["layer", "c"]):
         if len(rows) > 1 and rows["value"].get("damage", pd.Series()).notna().any():
             yield Cell(int(layer), c), rows.sort_values(("value", "damage")).reset_index()
@@ -110,6 +124,23 @@ def draw(view: View) -> Figure:
         axes.set(title=PANELS[quantity][0], xlabel="benign accuracy lost, points")
     draw_key(drawn, [(plain(cell), "base", style) for cell, style in styles.items()])
     return drawn
+
+
+@figure("map_at_budget")
+def draw_at_budget(view: View) -> Figure:
+    """Heat maps over c and layer of the variant that is chosen in each cell within the budget of damage."""
+    chosen = _chosen(view)
+    if chosen.empty:
+        return nothing("The study has no variants of a method within the budget of damage.")
+    shown = [name for name in AT_BUDGET if name in set(chosen.quantity)]
+    return heatmap.panels(chosen, chosen, shown, view.method)
+
+
+def _chosen(view: View) -> pd.DataFrame:
+    """Rows of what is chosen, in the cells of layer and c that had several variants to choose from."""
+    rows = quantities(view)
+    several = rows.groupby(["layer", "c"]).method.transform("nunique") > 1
+    return rows[several & rows.choice.eq(CHOSEN)]
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, quantity: str, style: str) -> None:

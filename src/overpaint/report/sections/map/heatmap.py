@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from overpaint.report import markup, select
-from overpaint.report.drawing import COLOURS, figure, nothing, panel_grid
+from overpaint.report.drawing import COLOURS, figure, nothing, panel_grid, plain
 from overpaint.report.markup import Html
 from overpaint.report.section import lead, section
 from overpaint.report.select import Cell
@@ -22,6 +22,7 @@ MAPS = {
     "forgotten_accuracy": ("Forgetting, points", COLOURS["unlearned"], 100, 80),
     "recovered_accuracy": ("Recovered, % of lost", COLOURS["cleared"], 100, 100),
     "damage": ("Benign damage, points", COLOURS["base"], 100, 40),
+    "beneath": ("Missing beneath the paint\n(UDS of the cleared), %", COLOURS["alternative"], 100, 100),
     "attained_held": ("Attained magnitude,\nheld-out prompts, % of c", COLOURS["unlearned"], 100, 100),
     "rank1_share_held": ("Rank-1 share of the\nshift, held-out, %", COLOURS["unlearned"], 100, 100),
     "c_in_norms": ("c in units of the\nbase's norm", COLOURS["null"], 1, None),
@@ -79,21 +80,30 @@ def draw(view: View, all_cells: pd.DataFrame | None = None) -> Figure:
 
     all_cells: cells of all base models, whose largest value sets a scale that has no top of its own.
     """
-    cells = view.cells
-    if cells.empty:
+    if view.cells.empty:
         return nothing("The table of cells holds no unlearned model.")
-    everything = cells if all_cells is None else all_cells
-    quantities = [name for name in MAPS if name in set(cells.quantity)]
+    everything = view.cells if all_cells is None else all_cells
+    return panels(view.cells, everything, [name for name in MAPS if name in set(view.cells.quantity)])
+
+
+def panels(cells: pd.DataFrame, everything: pd.DataFrame, quantities: list[str], method: str | None = None) -> Figure:
+    """A panel per quantity of `MAPS`; with a method, what its variants' names add to its own stands in the cells."""
     layers, sizes = (sorted({getattr(cell, axis) for cell in select.cells(cells)}) for axis in ("layer", "c"))
     drawn, grid = panel_grid(len(quantities), 0.95 + 0.46 * len(layers), columns=2 if len(sizes) > 4 else 3)
     for axes, quantity in zip(grid, quantities, strict=True):
         largest = everything[everything.quantity == quantity].value.max()
-        _panel(axes, cells[cells.quantity == quantity], layers, sizes, quantity, largest)
+        _panel(axes, cells[cells.quantity == quantity], layers, sizes, quantity, largest, method)
     return drawn
 
 
 def _panel(
-    axes: Axes, rows: pd.DataFrame, layers: list[int], sizes: list[float], quantity: str, largest: float
+    axes: Axes,
+    rows: pd.DataFrame,
+    layers: list[int],
+    sizes: list[float],
+    quantity: str,
+    largest: float,
+    method: str | None,
 ) -> None:
     title, colour, factor, top = MAPS[quantity]
     values = np.full((len(layers), len(sizes)), np.nan)
@@ -101,7 +111,7 @@ def _panel(
     for row in rows.itertuples():
         place = layers.index(row.layer), sizes.index(row.c)
         values[place] = np.nan if row.mark else factor * row.value
-        texts[place] = _text(row, factor)
+        texts[place] = _text(row, factor) + ("" if method is None else f"\n{_variant(row.method, method)}")
         if row.mark:
             _hatch(axes, *place, row.mark)
     top = top or (largest if largest > 0 else 1)
@@ -113,6 +123,11 @@ def _panel(
     axes.set_xticklabels([f"{size:g}" for size in sizes])
     axes.set_yticklabels([f"{layer:g}" for layer in layers], rotation=0)
     axes.tick_params(length=0)
+
+
+def _variant(name: str, method: str) -> str:
+    """What a variant's name adds to its method's: `300` of `rmu_300`; nothing of the method itself."""
+    return "" if name == method else plain(name.removeprefix(f"{method}_"))
 
 
 def _hatch(axes: Axes, i: int, j: int, mark: str) -> None:
