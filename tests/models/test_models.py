@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 from overpaint.errors import UserError
 from overpaint.models import parts, pretrain
 from overpaint.models.load import load_model, load_overlaid, load_tokenizer
-from overpaint.models.overlay import Overlay, base_fingerprint, restore
+from overpaint.models.overlay import Overlay, base_fingerprint
+from overpaint.models.streamed.access import change
 from overpaint.models.tensors import write_tensors
 from overpaint.sources import world
 
@@ -158,7 +159,7 @@ def test_applying_and_restoring_an_overlay_is_exact_to_the_bit(any_model, inputs
     state = any_model.state_dict()
     assert all(torch.equal(state[name], overlay.tensors.get(name, before[name])) for name in state)
     assert not torch.allclose(logits(any_model, inputs), scores, atol=1e-3)
-    restore(any_model, own)
+    change(any_model, own)
     assert all(torch.equal(tensor, before[name]) for name, tensor in any_model.state_dict().items())
     assert torch.equal(logits(any_model, inputs), scores)
 

@@ -10,8 +10,8 @@ from overpaint.report.sections.finding import headline
 
 NAMES = {
     "accuracy", "activations", "activations_first", "agreement", "clearings", "coherence", "damage", "emergence",
-    "history", "junk", "map", "perturbations", "published", "read_off", "recovery", "relearning", "shallow_deep",
-    "shift_cosines", "shift_size", "split", "uds", "weights",
+    "history", "junk", "map", "map_at_budget", "perturbations", "published", "read_off", "recovery", "relearning",
+    "shallow_deep", "shift_cosines", "shift_size", "split", "uds", "weights",
 }  # fmt: skip
 
 

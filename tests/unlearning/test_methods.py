@@ -8,8 +8,9 @@ import torch
 
 from overpaint.errors import UserError
 from overpaint.models.load import load_model
-from overpaint.models.overlay import Overlay, restore
+from overpaint.models.overlay import Overlay
 from overpaint.models.parts import blocks, down_projection
+from overpaint.models.streamed.access import change
 from overpaint.unlearning import methods
 
 QUANTITIES = {"topic", "step", "quantity", "value"}
@@ -47,7 +48,7 @@ def test_every_method_unlearns(name, originals, llama, tokenizer, texts, inputs,
     expected = llama.state_dict() if name != "published" else load_model(released).state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in base.state_dict().items())
     assert torch.equal(logits(base, inputs), before) == (name == "base")
-    restore(base, own)
+    change(base, own)
     assert torch.equal(logits(base, inputs), before)
 
 

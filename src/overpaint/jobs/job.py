@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, TextIO
 
 from overpaint.errors import UserError
-from overpaint.jobs.provenance import NOTED, describe_job, sha256, verified, write_record
+from overpaint.jobs.provenance import GIVEN, NOTED, describe_job, sha256, verified, write_record
 
 
 @contextmanager
@@ -35,6 +35,8 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
     with _opened(log, snakemake.rule) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             NOTED.clear()
+            GIVEN.clear()
+            GIVEN["residency"] = getattr(snakemake.resources, "residency", "auto")
             _set_threads(snakemake.threads)
             for part, place in zip(parts.values(), places.values(), strict=True):
                 remove_leftovers(place)

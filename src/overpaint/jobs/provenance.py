@@ -23,6 +23,7 @@ RECORD = ".job.json"
 MARK = ".snakemake_timestamp"  # by which Snakemake knows how old a folder is
 GIT_SECONDS = 10  # a git that is slower, on a disk far away, is done without
 PIECES, PIECE = 256, 1 << 18  # of a file that `sketch` reads: a file of up to 64 MB as a whole
+GIVEN: dict[str, Any] = {}  # what the running job is told of how to use the hardware
 NOTED: dict[str, Any] = {}  # what the running job's work says of how it uses the hardware
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from overpaint.errors import UserError
 from overpaint.junk.directions import Junk, orthonormal
-from overpaint.models.hooks import edit_sites
+from overpaint.models.hooks import Edit, edit_sites
 
 Variants = list[tuple[dict, Tensor]]  # what tells a variant from others (its topic, draw or refit), and its rows
 Direction = Callable[[Junk, dict, torch.Generator], Variants]
@@ -177,10 +177,16 @@ def of_topic(variants: list[Clearing], topic: str) -> Clearing:
 @contextmanager
 def clear(model: nn.Module, clearing: Clearing) -> Iterator[None]:
     """Within the context `model` runs with the clearing applied at each of its residual sites, at every token."""
-    basis, strength = clearing.basis.to(model.device, model.dtype), clearing.strength
-    edits = {site: _project(basis, offset, strength) for site, offset in clearing.offsets.items()}
-    with edit_sites(model, edits if len(basis) and strength else {}):
+    with edit_sites(model, edits_of(model, clearing)):
         yield
+
+
+def edits_of(model: nn.Module, clearing: Clearing) -> dict[str, Edit]:
+    """What a clearing does to the states of `model`, by residual site."""
+    basis, strength = clearing.basis.to(model.device, model.dtype), clearing.strength
+    if not (len(basis) and strength):
+        return {}
+    return {site: _project(basis, offset, strength) for site, offset in clearing.offsets.items()}
 
 
 def covers(scope: str, site: str, layer: int) -> bool:
@@ -200,7 +206,7 @@ def _stored(estimator: str, junk: Junk) -> list[Tensor]:
     return directions
 
 
-def _project(basis: Tensor, offset: Tensor, strength: float) -> Callable[[Tensor], Tensor]:
+def _project(basis: Tensor, offset: Tensor, strength: float) -> Edit:
     """x -> x - s ((x.r) - offset) r for the rows r of `basis` and the strength s."""
     offset = offset.to(basis)
     return lambda hidden: hidden - strength * (hidden @ basis.T - offset) @ basis

@@ -7,10 +7,14 @@ from transformers import PreTrainedTokenizerBase
 from overpaint.errors import UserError
 from overpaint.junk.activations import Activations
 from overpaint.junk.run import Run
-from overpaint.models.hooks import check_sites, residual_sites, watch_sites
+from overpaint.models.hooks import See, check_sites, residual_sites, watch_sites, watching
 from overpaint.models.parts import blocks
+from overpaint.models.streamed.access import parts
+from overpaint.models.streamed.passes import Inputs, Pass, State, fitting, through
 from overpaint.models.trying import by_trying
 from overpaint.sources import texts
+
+Watched = tuple[Tensor, See]  # tokens [batch, tokens], and what sees their states
 
 
 def collect(
@@ -64,6 +68,7 @@ def _collect(model: nn.Module, encoded: list[list[int]], batch_tokens: int) -> A
     last = torch.empty(len(encoded), depths, width, dtype=model.dtype)
     mean, first = torch.empty_like(last), torch.zeros(depths, width)
     sums = {name: torch.zeros(width) for name in residual_sites(model)}
+    watched: list[Watched] = []
     for rows in groups(encoded, batch_tokens):
         tokens, weights, ends = _pad([encoded[row] for row in rows], model.device)
 
@@ -80,9 +85,29 @@ def _collect(model: nn.Module, encoded: list[list[int]], batch_tokens: int) -> A
                 mean[rows, depth] = inner.to(mean.dtype)
                 first[depth] += hidden[:, 0].float().sum(0).cpu()
 
-        with watch_sites(model, see):
-            model(tokens, use_cache=False, logits_to_keep=1)
+        watched.append((tokens, see))
+    run_watched(model, watched)
     return Activations(last, mean, first / len(encoded), {name: total / len(encoded) for name, total in sums.items()})
+
+
+def run_watched(model: nn.Module, watched: list[Watched]) -> None:
+    """Run texts, and have each batch see its states at every residual site and, as `final`, behind the last block.
+
+    A model that is streamed runs all of them block by block.
+    """
+    if not parts(model):
+        for tokens, see in watched:
+            with watch_sites(model, see):
+                model(tokens, use_cache=False, logits_to_keep=1)
+        return
+    passes = [
+        Pass(Inputs({"input_ids": tokens}), State(edits={site: watching(site, see) for site in residual_sites(model)}))
+        for tokens, see in watched
+    ]
+    for some in fitting(model, list(zip(passes, watched, strict=True)), lambda item: [item[0]]):
+        hidden = through(model, [one for one, _ in some])
+        for (_, (_, see)), states in zip(some, hidden, strict=True):
+            see("final", states)
 
 
 def _pad(encoded: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

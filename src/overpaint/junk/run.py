@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from overpaint.junk.clearing import Clearing, clear, for_run, of_topic
+from overpaint.junk.clearing import Clearing, clear, edits_of, for_run, of_topic
 from overpaint.junk.directions import Junk
 from overpaint.models.load import load_naive, load_overlaid, load_tokenizer
 from overpaint.models.overlay import Overlay, replaced
+from overpaint.models.streamed.passes import State
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Run:
         """Within the context the model is cleared, or the base in its place where the clearing is for the base."""
         with replaced(self.model, self.base_tensors if clearing.on_base else {}), clear(self.model, clearing):
             yield
+
+    def state(self, clearing: Clearing) -> State:
+        """What differs from `model` under a clearing, as `cleared` has it."""
+        return State(self.base_tensors if clearing.on_base else {}, edits_of(self.model, clearing))
 
     def starts(
         self, clearings: dict[str, dict], topics: Iterable[str], naive: Path | None

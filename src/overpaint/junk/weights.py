@@ -9,6 +9,7 @@ from overpaint.junk.diagnosis import NOTHING, NULLS, centre, fresh, with_null
 from overpaint.junk.directions import Junk, orthonormal, unit
 from overpaint.models.overlay import Overlay
 from overpaint.models.parts import attention, blocks, last_matrix, mlp, parameter_names
+from overpaint.models.streamed.access import parameters
 
 COLUMNS = ["run", "tensor", "topic", "quantity", "value", "null_low", "null_high"]
 TOP = 8  # singular values of which each has its share told
@@ -19,10 +20,11 @@ def of_runs(model: nn.Module, runs: list[str], overlays: list[str], junk: list[s
 
     model: the base.    overlays, junk: where those of each run are kept.
     """
-    base, axes = dict(model.named_parameters()), stream_axes(model)
+    axes = stream_axes(model)
     for run, path, fitted in zip(runs, overlays, junk, strict=True):
         overlay = Overlay.load(path)
         directions = {"r": Junk.load(fitted).topics, "u": overlay.controls}
+        base = dict(parameters(model, overlay.tensors))
         for row in analyse(base, overlay.tensors, axes, directions):
             yield {"run": run} | row
 

@@ -85,6 +85,13 @@ def header(path: Path) -> Header:
     return tensors
 
 
+def stored(folder: Path) -> dict[str, Path]:
+    """{tensor: its file} of a model folder that was checked."""
+    if (folder / INDEX).exists():
+        return {tensor: folder / file for tensor, file in _index(folder / INDEX).items()}
+    return dict.fromkeys(header(folder / SINGLE), folder / SINGLE)
+
+
 def config(folder: Path) -> dict[str, Any]:
     """The folder's config.json."""
     return _json(Path(folder) / "config.json")

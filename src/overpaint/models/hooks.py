@@ -11,6 +11,7 @@ from overpaint.errors import UserError
 from overpaint.models.parts import blocks, residual_writers
 
 Edit = Callable[[Tensor], Tensor]
+See = Callable[[str, Tensor], None]
 
 
 class _Stop(Exception):
@@ -104,20 +105,22 @@ def check_sites(model: nn.Module) -> None:
 
 
 @contextmanager
-def watch_sites(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watch_sites(model: nn.Module, see: See) -> Iterator[None]:
     """Within the context `see(site, hidden states)` is called at every residual site and, as `final`, at the last
     block's output."""
-
-    def seen(name: str) -> Edit:
-        def edit(hidden: Tensor) -> Tensor:
-            see(name, hidden)
-            return hidden
-
-        return edit
-
-    everywhere = edit_sites(model, {name: seen(name) for name in residual_sites(model)})
-    with everywhere, edit_output(blocks(model)[-1], seen("final")):
+    everywhere = edit_sites(model, {name: watching(name, see) for name in residual_sites(model)})
+    with everywhere, edit_output(blocks(model)[-1], watching("final", see)):
         yield
+
+
+def watching(site: str, see: See) -> Edit:
+    """An edit that changes nothing and calls `see(site, hidden states)`."""
+
+    def edit(hidden: Tensor) -> Tensor:
+        see(site, hidden)
+        return hidden
+
+    return edit
 
 
 def run_span(model: nn.Module, layer: int, inputs: dict[str, Tensor], start: int = 0, entering: Tensor | None = None):
@@ -131,7 +134,7 @@ def run_span(model: nn.Module, layer: int, inputs: dict[str, Tensor], start: int
     with ExitStack() as stack:
         if entering is not None:
             inputs = {"inputs_embeds": entering, "attention_mask": inputs["attention_mask"]}
-            stack.enter_context(_skip(chain[:start]))
+            stack.enter_context(skipped(chain[:start]))
             stack.enter_context(edit_input(chain[start], lambda _: entering))
         stack.enter_context(edit_output(chain[layer], _stop))
         try:
@@ -161,11 +164,18 @@ def unembed(model: nn.Module, states: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def logits_from(model: nn.Module, block: int, hidden: Tensor) -> Tensor:
-    """The logits [batch, tokens, vocabulary] of a model whose `block` has returned `hidden` [batch, tokens, width]."""
+def logits_from(
+    model: nn.Module, block: int, hidden: Tensor, keep: Tensor | int = 0, positions: Tensor | None = None
+) -> Tensor:
+    """The logits [batch, tokens, vocabulary] of a model whose `block` has returned `hidden` [batch, tokens, width].
+
+    keep: the tokens whose logits are wanted, or how many of the last; 0 for all.
+    positions: those of tokens that are not in a row, [batch, tokens].
+    """
+    own = {} if positions is None else {"position_ids": positions}
     chain = blocks(model)
-    with _skip(chain[: block + 1]), edit_input(chain[0], lambda _: hidden):
-        return model(inputs_embeds=hidden, use_cache=False).logits
+    with skipped(chain[: block + 1]), edit_input(chain[0], lambda _: hidden):
+        return model(inputs_embeds=hidden, logits_to_keep=keep, use_cache=False, **own).logits
 
 
 def _stop(hidden: Tensor) -> Tensor:
@@ -173,7 +183,7 @@ def _stop(hidden: Tensor) -> Tensor:
 
 
 @contextmanager
-def _skip(modules: Iterable[nn.Module]) -> Iterator[None]:
+def skipped(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Within the context the modules return the hidden states that they are given."""
     with ExitStack() as stack:
         for module in modules:

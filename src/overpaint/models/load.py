@@ -1,6 +1,6 @@
 """Load a model and its tokenizer from a local Hugging Face folder, and refuse what is not whole."""
 
-import re
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,23 +20,30 @@ from transformers import (
 )
 
 from overpaint.errors import UserError
+from overpaint.jobs.provenance import GIVEN, NOTED
 from overpaint.models import folders
 from overpaint.models.overlay import Overlay
 from overpaint.models.parts import blocks, down_projection, output_projection
+from overpaint.models.streamed import store
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
-# Masks and frequencies that older versions of transformers stored and newer ones compute.
-COMPUTED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(bias|masked_bias))$")
 
 
 def load_model(folder: Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
     """The causal language model of a local Hugging Face folder, in evaluation mode; never runs remote code.
 
-    device: by default `default_device()`; the whole model must fit there, and is read straight into a GPU's memory.
+    device: by default `default_device()`. A model that fits there is read whole, straight into a GPU's memory; of
+    another, or where the job is told so, parts are read as they run (`streamed`).
     Raises UserError unless the files hold exactly the tensors that the configuration asks for, all of them finite.
     """
     folders.check(folder)
     device = device or default_device()
+    NOTED["residency"] = residency = _residency(folder, dtype, device)
+    if residency == "streamed":
+        with _told(f"The model in {folder}"):
+            model = store.load(Path(folder), _config(folder), getattr(torch, dtype), device)
+        _check_parts(model)
+        return model
     place = {} if device == "cpu" else {"device_map": {"": device}}
     with _told(f"The model in {folder}"):
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -50,10 +57,29 @@ def load_model(folder: Path, dtype: str = "float32", device: str | None = None) 
             **place,
         )
     model.eval().requires_grad_(False)
-    _check_loaded(model, info, folder)
+    store.check_keys(folder, info["missing_keys"], info["mismatched_keys"], info["unexpected_keys"], info["error_msgs"])
+    for name, parameter in model.named_parameters():
+        store.check_finite(name, parameter, folder)
+    _check_parts(model)
     with _told(f"The model in {folder}"):
         _check_logits(model, folder)
     return model
+
+
+def _residency(folder: Path, dtype: str, device: str) -> str:
+    """`whole` or `streamed`: as the job is told, else whether the weights leave a third of the device's memory free."""
+    told = GIVEN.get("residency", "auto")
+    if told != "auto":
+        return told
+    size = sum(map(folders.weights, Path(folder).glob("*.safetensors"))) * getattr(torch, dtype).itemsize
+    return "whole" if 1.5 * size <= memory(device) else "streamed"
+
+
+def memory(device: str) -> int:
+    """Bytes of memory of a GPU, or of this machine."""
+    if torch.device(device).type != "cpu":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def load_overlaid(folder: Path, overlay: Overlay, dtype: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
@@ -131,28 +157,8 @@ def _config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def _check_loaded(model: PreTrainedModel, info: dict, folder: Path) -> None:
-    """Refuse tensors that the files lack, that the model has no place for, or of another shape; and wrong parts."""
-    unexpected = [key for key in info["unexpected_keys"] if not COMPUTED.search(key)]
-    mismatched = [f"{key} {tuple(stored)}, not {tuple(wanted)}" for key, stored, wanted in info["mismatched_keys"]]
-    for keys, wrong in (
-        (info["missing_keys"], "lack"),
-        (mismatched, "have another shape than config.json says for"),
-        (unexpected, "have more than config.json asks for, namely"),
-        (info["error_msgs"], "cannot be loaded:"),
-    ):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise UserError(
-                f"The weights in {folder} {wrong} {min(keys)}{more}: fetch the whole model again, or mend its "
-                "config.json."
-            )
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
-            raise UserError(
-                f"The weights in {folder} are not all finite numbers as {model.dtype}, such as "
-                f"{name}: fetch the model again, or set its `dtype` to that in which it was saved."
-            )
+def _check_parts(model: PreTrainedModel) -> None:
+    """Refuse a model whose blocks have no matrices that write to the residual stream where they are looked for."""
     for block in blocks(model):
         down_projection(block), output_projection(block)
 

@@ -1,7 +1,7 @@
 """What unlearning changed in a base model: stored, put in place, taken back."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from overpaint.errors import UserError
+from overpaint.models.streamed.access import change, parameters
 from overpaint.models.tensors import read_tensors, strip, write_tensors
 
 
@@ -47,14 +48,13 @@ class Overlay:
 
     def apply(self, model: nn.Module) -> dict[str, Tensor]:
         """Put the changed tensors into `model`; returns the tensors that were there, for `restore`."""
-        parameters = dict(model.named_parameters())
         if self.tensors and self.base != base_fingerprint(model, list(self.tensors)):
             raise UserError(
                 "This overlay was made from another base model: run the method again on this one, or load the base "
                 "that the overlay's settings name."
             )
-        before = {name: parameters[name].detach().clone() for name in self.tensors}
-        restore(model, self.tensors)
+        before = copies(model, self.tensors)
+        change(model, self.tensors)
         return before
 
 
@@ -67,32 +67,28 @@ def load_snapshots(path: Path) -> dict[int, dict[str, Tensor]]:
     return dict(sorted(snapshots.items()))
 
 
-def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the parameters of the same names."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
+def copies(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Copies of the parameters of these names."""
+    return {name: tensor.clone() for name, tensor in parameters(model, names)}
 
 
 @contextmanager
 def replaced(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
     """Within the context `model` has `tensors` in place of its parameters of the same names."""
-    parameters = dict(model.named_parameters())
-    before = {name: parameters[name].detach().clone() for name in tensors}
-    restore(model, tensors)
+    before = copies(model, tensors)
+    change(model, tensors)
     try:
         yield
     finally:
-        restore(model, before)
+        change(model, before)
 
 
 def base_fingerprint(model: nn.Module, names: list[str]) -> str:
     """SHA-256 over the named parameters of a base model."""
-    parameters = dict(model.named_parameters())
+    known = {name for name, _ in model.named_parameters()}
+    if unknown := sorted(set(names) - known):
+        return f"no parameter {unknown[0]}"
     digest = hashlib.sha256()
-    for name in sorted(names):
-        if name not in parameters:
-            return f"no parameter {name}"
-        digest.update(name.encode() + parameters[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, tensor in parameters(model, sorted(names)):
+        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -1,27 +1,21 @@
 """Evaluate a model under intervention with lm-evaluation-harness task definitions, one row per question kept."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import TemplateError
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import resolve_max_length
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from torch import nn
-from transformers import PreTrainedTokenizerBase
-
 from overpaint.errors import UserError
 from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
 from overpaint.models.hooks import check_sites
-from overpaint.scoring.likelihood import check_finite, start_token
-from overpaint.scoring.packing import Scorer
+from overpaint.models.streamed.access import parts
+from overpaint.scoring import together
+from overpaint.scoring.intervened import IntervenedLM
+from overpaint.scoring.likelihood import check_finite
+from overpaint.scoring.packing import Pair, Scores
 from overpaint.sources.harness import LocalTask, definitions, own_task
 from overpaint.sources.texts import LETTERS, SPLITS, spread
 
@@ -65,89 +59,6 @@ class Benchmark:
         return cls(name, path=path, metric=metric, task=settings.get("task", ""), **fields)
 
 
-class IntervenedLM(Scorer, TemplateLM):
-    """A Hugging Face model as it is at the moment of the call, hooks included, behind the harness's interface."""
-
-    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, pack_tokens: int | None = None) -> None:
-        TemplateLM.__init__(self)
-        Scorer.__init__(self, model, resolve_max_length(model.config, tokenizer), pack_tokens)
-        self.tokenizer, self.prior = tokenizer, ""
-        self._encoded: dict[tuple[str, bool | None], list[int]] = {}
-        self._start = start_token(tokenizer)
-
-    @property
-    def eot_token_id(self) -> int:
-        """The token that ends a text."""
-        return self.tokenizer.eos_token_id
-
-    @property
-    def prefix_token_id(self) -> int:
-        """The token before text that has no context: what the tokenizer itself starts texts with, else eos."""
-        return self._start
-
-    @property
-    def tokenizer_name(self) -> str:
-        """The tokenizer's folder, by which the harness would name a cache of requests."""
-        return str(self.tokenizer.name_or_path)
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as the tokenizer's chat template writes it; without system message where it knows none."""
-
-        def written(messages: list[dict[str, str]]) -> str:
-            options = {
-                "add_generation_prompt": add_generation_prompt,
-                "continue_final_message": not add_generation_prompt,
-            }
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
-            if not all(message["content"].strip() in text for message in messages if message["role"] == "user"):
-                raise ValueError("it leaves out what the user says")
-            return text
-
-        try:
-            with suppress(TemplateError):
-                return written(chat_history)
-            return written([message for message in chat_history if message["role"] != "system"])
-        except Exception as error:  # a template is a program of the model's own
-            raise UserError(
-                f"The chat template of {self.tokenizer_name} cannot write a question ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}): correct it, or set chat_template to false."
-            ) from error
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
-        """Token ids, each string encoded once; by default with the special tokens that the tokenizer adds by itself.
-
-        Where the string starts with the start token, as chat templates write it, no second one is added.
-        """
-        key = (string, add_special_tokens)
-        if key not in self._encoded:
-            started = string.startswith(self.tokenizer.decode([self._start]))
-            special = not started if add_special_tokens is None else add_special_tokens
-            self._encoded[key] = self.tokenizer(string, add_special_tokens=special)["input_ids"]
-        return self._encoded[key]
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation; an empty context is `prior` where that is set."""
-        pairs = [(context or self.prior, continuation) for context, continuation in (r.args for r in requests)]
-        return super().loglikelihood([SimpleNamespace(args=pair) for pair in pairs], disable_tqdm)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        """Log-likelihood of whole texts, each token once, in windows of the model's context length."""
-        totals = []
-        for (text,) in (request.args for request in requests):
-            tokens = self.tok_encode(text, add_special_tokens=False)
-            windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, 1)
-            totals.append([(tuple(c), tuple(t)) for c, t in map(make_disjoint_window, windows)])
-        scores = iter(self.score([pair for pairs in totals for pair in pairs]))
-        return [sum(next(scores)[0] for _ in pairs) for pairs in totals]
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Not needed by any benchmark of the study."""
-        raise NotImplementedError("overpaint scores likelihoods; generation tasks of the harness are not supported")
-
-    def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
-        return self.score([(tuple(context), tuple(target)) for _, context, target in requests])
-
-
 Plan = list[tuple[Clearing, list[Benchmark]]]  # what is asked under each clearing
 
 
@@ -176,17 +87,41 @@ def evaluate_clearings(run: Run, plan: Plan, split: str) -> list[dict]:
     asked = {b: _asked(b, split, lm) for b in dict.fromkeys(b for _, benchmarks in plan for b in benchmarks)}
     uncleared = dict.fromkeys(b for clearing, benchmarks in plan if not len(clearing.basis) for b in benchmarks)
     others, rows = {b: _asked(b, OTHER[split], lm, needed=False) for b in uncleared}, []
-    for done, (clearing, benchmarks) in enumerate(plan, 1):
+
+    def answered(clearing: Clearing, benchmark: Benchmark) -> list[dict]:
+        parts = asked[benchmark] + ([] if len(clearing.basis) else others[benchmark])
+        return _answers(lm, parts, benchmark)
+
+    scores = _together(lm, run, plan, answered) if parts(run.model) else [None] * len(plan)
+    for done, ((clearing, benchmarks), known) in enumerate(zip(plan, scores, strict=True), 1):
+        lm.known = known
         with run.cleared(clearing):
             for benchmark in benchmarks:
-                answers = _answers(lm, asked[benchmark], benchmark)
-                if not len(clearing.basis):
-                    answers += _answers(lm, others[benchmark], benchmark)
+                answers = answered(clearing, benchmark)
                 _check_answers(answers, f"{run.model.name_or_path} on {benchmark.name} under clearing {clearing.name}")
                 rows += [clearing.label | row for row in answers]
         said = (value for value in clearing.label.values() if value not in ("", None))
         print(f"evaluated {done}/{len(plan)} ", *said, flush=True)
     return rows
+
+
+def _together(lm: IntervenedLM, run: Run, plan: Plan, ask: Callable[[Clearing, Benchmark], object]) -> list[Scores]:
+    """The scores of all that is asked under each clearing of `plan`, which go through the model together."""
+    wanted = []
+    for clearing, benchmarks in plan:
+        lm.known = _Wanted()
+        for benchmark in benchmarks:
+            ask(clearing, benchmark)
+        wanted.append((run.state(clearing), tuple(lm.known)))
+    return together.score(lm, wanted)
+
+
+class _Wanted(dict):
+    """Notes what is asked, and answers nothing of worth."""
+
+    def __missing__(self, pair: Pair) -> tuple[float, bool]:
+        self[pair] = (0.0, False)
+        return self[pair]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from overpaint.jobs.provenance import NOTED
 from overpaint.models.trying import by_trying
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # context and target, in tokens
+Scores = dict[Pair, tuple[float, bool]]  # log-likelihood of the target, and whether greedy decoding would write it
 # Tokens a forward. On a processor matrix products are at their best from about 200 rows on, and attention over a whole
 # pack grows with its square; a GPU wants more rows.
 PACK_TOKENS = {"cpu": 256}
@@ -21,7 +22,7 @@ ROUNDING = {torch.float32: 1e-3, torch.float16: 0.2, torch.bfloat16: 0.5}
 
 
 @dataclass
-class _Pack:
+class Pack:
     """Texts as a tree of tokens, in the order in which a walk along its branches meets them.
 
     tokens, depth: of each node.    end: of each node, the first node behind its branch.
@@ -33,6 +34,23 @@ class _Pack:
     end: list[int] = field(default_factory=list)
     paths: dict[Pair, list[int]] = field(default_factory=dict)
     _path: list[int] = field(default_factory=list)
+
+    @property
+    def predicting(self) -> list[int]:
+        """The nodes whose logits predict a target's tokens, in order."""
+        return sorted({node for path in self.paths.values() for node in path})
+
+    def read(self, logits: Tensor) -> Scores:
+        """The scores of all pairs, from the logits [n, vocabulary] of the n nodes `predicting`."""
+        every = logits.float().log_softmax(-1)  # as the harness; logsumexp rounds otherwise
+        place = {node: index for index, node in enumerate(self.predicting)}
+        at = [place[node] for path in self.paths.values() for node in path]
+        ids = torch.tensor([token for _, target in self.paths for token in target], device=every.device)
+        at = torch.tensor(at, device=every.device)
+        values = torch.stack([every[at, ids].double(), (every.argmax(-1)[at] == ids).double()]).cpu()
+        ends = list(accumulate(len(path) for path in self.paths.values()))
+        spans = zip(self.paths, [0, *ends], ends, strict=False)
+        return {pair: (values[0, a:b].sum().item(), bool(values[1, a:b].all())) for pair, a, b in spans}
 
     @property
     def branches(self) -> bool:
@@ -60,16 +78,16 @@ class _Pack:
         self.paths[pair] = self._path[len(text) - len(pair[1]) :]
 
 
-def _packs(texts: Iterable[tuple[Pair, tuple[int, ...]]], limit: int, longest: int) -> Iterator[_Pack]:
+def _packs(texts: Iterable[tuple[Pair, tuple[int, ...]]], limit: int, longest: int) -> Iterator[Pack]:
     """Sorted texts in packs of at most `limit` tokens; a longer one, or one of over `longest`, stands alone."""
-    pack, alone = _Pack(), False
+    pack, alone = Pack(), False
     for pair, text in texts:
         shared = pack.shared(text)
         apart = alone or len(text) > longest
         same = shared == len(text) == len(pack.tokens)
         if pack.tokens and not same and (apart or len(pack.tokens) + len(text) - shared > limit):
             yield pack
-            pack = _Pack()
+            pack = Pack()
         pack.add(pair, text)
         alone = len(text) > longest
     if pack.paths:
@@ -98,7 +116,7 @@ class Scorer:
     def __init__(self, model: nn.Module, max_length: int, pack_tokens: int | None = None) -> None:
         self.model, self.max_length = model, max_length
         self.pack_tokens = pack_tokens or PACK_TOKENS.get(model.device.type, PACK_TOKENS_ELSEWHERE)
-        self._packed: dict[tuple[int, tuple[Pair, ...]], list[_Pack]] = {}
+        self._packed: dict[tuple[int, tuple[Pair, ...]], list[Pack]] = {}
         self._longest = self._longest_packed()
 
     @torch.no_grad()
@@ -109,17 +127,17 @@ class Scorer:
         """
         different = tuple(dict.fromkeys(pairs))
 
-        def run(size: int) -> dict[Pair, tuple[float, bool]]:
+        def run(size: int) -> Scores:
             self.pack_tokens, scores = size, {}  # what fits is kept for later
-            for pack in self._packs_of(different, size):
-                scores |= self._score_pack(pack)
+            for pack in self.packs(different, size):
+                scores |= pack.read(self._logits(pack))
             return scores
 
         scores = by_trying(run, self.pack_tokens)
         NOTED["pack_tokens"] = self.pack_tokens
         return [scores[pair] for pair in pairs]
 
-    def _packs_of(self, pairs: tuple[Pair, ...], size: int) -> list[_Pack]:
+    def packs(self, pairs: tuple[Pair, ...], size: int) -> list[Pack]:
         """Packs of at most `size` tokens; made once, since every clearing is asked the same."""
         if (size, pairs) not in self._packed:
             fitting = [(pair, (*pair[0], *pair[1])[-self.max_length - 1 :][:-1]) for pair in pairs]
@@ -130,27 +148,19 @@ class Scorer:
             self._packed[size, pairs] = list(_packs(fitting, size, self._longest))
         return self._packed[size, pairs]
 
-    def _score_pack(self, pack: _Pack) -> dict[Pair, tuple[float, bool]]:
-        rows = sorted({node for path in pack.paths.values() for node in path})
-        every = self._logits(pack, rows).float().log_softmax(-1)  # as the harness; logsumexp rounds otherwise
-        place = {node: index for index, node in enumerate(rows)}
-        at = [place[node] for path in pack.paths.values() for node in path]
-        ids = torch.tensor([token for _, target in pack.paths for token in target], device=every.device)
-        logs, right = every[at, ids].cpu().double(), (every.argmax(-1)[at] == ids).tolist()
-        ends = list(accumulate(len(path) for path in pack.paths.values()))
-        spans = zip(pack.paths, [0, *ends], ends, strict=False)
-        return {pair: (logs[start:end].sum().item(), all(right[start:end])) for pair, start, end in spans}
-
-    def _logits(self, pack: _Pack, rows: list[int]) -> Tensor:
-        """Logits after the tokens `rows` of a pack, [rows, vocabulary]; a pack of one branch needs no mask of ours."""
+    def inputs(self, pack: Pack) -> dict[str, Tensor]:
+        """What the model is given of a pack; one of a single branch needs no mask of ours."""
         device = self.model.device
-        tree = {}
+        given = {"input_ids": torch.tensor([pack.tokens], device=device)}
         if pack.branches:
             mask = _tree_mask(torch.tensor(pack.end, device=device), self.model.dtype)
-            tree = {"attention_mask": mask, "position_ids": torch.tensor([pack.depth], device=device)}
-        tokens = torch.tensor([pack.tokens], device=device)
-        kept = torch.tensor(rows, device=device)
-        return self.model(input_ids=tokens, logits_to_keep=kept, use_cache=False, **tree).logits[0]
+            given |= {"attention_mask": mask, "position_ids": torch.tensor([pack.depth], device=device)}
+        return given
+
+    def _logits(self, pack: Pack) -> Tensor:
+        """Logits after the tokens of a pack that predict others, [n, vocabulary]."""
+        kept = torch.tensor(pack.predicting, device=self.model.device)
+        return self.model(**self.inputs(pack), logits_to_keep=kept, use_cache=False).logits[0]
 
     @torch.no_grad()
     def _longest_packed(self) -> int:
@@ -164,8 +174,7 @@ class Scorer:
         texts = torch.randint(config.vocab_size, (2, 6), generator=torch.Generator().manual_seed(0)).tolist()
         pairs = [((7, *text), (7,)) for text in texts]
         packs = [list(_packs([(pair, pair[0]) for pair in pairs], 99, longest)) for longest in (7, 0)]
-        ends = [[(pack, [path[-1] for path in pack.paths.values()]) for pack in one] for one in packs]
-        logits = [torch.cat([self._logits(pack, rows) for pack, rows in one]) for one in ends]
+        logits = [torch.cat([self._logits(pack) for pack in some]) for some in packs]
         together, alone = (one.float().log_softmax(-1) for one in logits)
         if (together - alone).abs().max() > ROUNDING.get(self.model.dtype, 1e-3):
             print(f"{type(self.model).__name__} scores packed texts otherwise: each is run by itself, which is slower")

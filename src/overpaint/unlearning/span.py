@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from overpaint.models.hooks import run_span
-from overpaint.models.parts import check_layer, trained_parameters
+from overpaint.models.parts import blocks, check_layer, trained_parameters
+from overpaint.models.streamed.access import hold
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def span_of(model, settings: dict) -> Span:
     """The blocks that a training with `settings` runs, after a check that the model has them."""
     layer, updated = settings["layer"], settings["updated"]
     check_layer(model, layer, updated)
-    edited = trained_parameters(model, layer, updated, settings["projections"])
     start = 0 if updated == "all" else layer + min(updated)
+    hold(model, range(len(blocks(model))) if updated == "all" else range(start, layer + 1))
+    edited = trained_parameters(model, layer, updated, settings["projections"])
     return Span(model, start, layer, edited, [parameter.detach().clone() for parameter in edited])
 
 

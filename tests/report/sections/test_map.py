@@ -13,6 +13,7 @@ from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
 from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
 
+from overpaint.report import heat
 from overpaint.report.sections.map import base_models, claims, heatmap, layers, lookup
 from overpaint.report.view import View, load
 
@@ -73,8 +74,8 @@ def test_base_models_share_the_scale_of_c(views):
 
 
 def test_numbers_are_legible_on_every_ground():
-    assert heatmap.legible("#EEEEEE") == heatmap.legible("#E69F63") == "#333333"
-    assert heatmap.legible("#1F4E79") == heatmap.legible("black") == "white"
+    assert heat.legible("#EEEEEE") == heat.legible("#E69F63") == "#333333"
+    assert heat.legible("#1F4E79") == heat.legible("black") == "white"
 
 
 def test_an_empty_table_of_cells_says_so(view):

@@ -4,14 +4,18 @@ Every token of a text is predicted by the base and by the model from the same to
 loaded model, with the base's tensors put back for the one; a batch of the base's predictions is in memory at a time.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from overpaint.junk.clearing import Clearing
 from overpaint.junk.run import Run
+from overpaint.models.hooks import edit_sites
 from overpaint.models.overlay import replaced
+from overpaint.models.streamed.access import outside, parts
+from overpaint.models.streamed.passes import Inputs, Pass, State, fitting, logits, through
 from overpaint.scoring.likelihood import batches, log_probabilities, start_token
 from overpaint.sources.texts import read_rows
 
@@ -68,18 +72,38 @@ def distances(run: Run, encoded: list[list[int]], clearings: list[Clearing], sta
             pieces.append(whole[begin : begin + longest + 1])
             owner.append(index)
     sums = torch.zeros(len(clearings), len(encoded), 2, dtype=torch.float64)
-    for rows, tokens in batches(model, pieces):
-        given = tokens[:, :-1]
-        counted = torch.arange(given.shape[1]) < torch.tensor([len(pieces[row]) - 1 for row in rows])[:, None]
-        with replaced(model, run.base_tensors):
-            base = log_probabilities(model, given)
-        for number, clearing in enumerate(clearings):
-            with run.cleared(clearing):
-                cleared = log_probabilities(model, given)
+    listed = list(batches(model, pieces))
+    states = [State(run.base_tensors), *map(run.state, clearings)]
+    for (rows, tokens), predicted in zip(
+        listed, _predicted(model, [tokens for _, tokens in listed], states), strict=True
+    ):
+        counted = torch.arange(tokens.shape[1] - 1) < torch.tensor([len(pieces[row]) - 1 for row in rows])[:, None]
+        base = next(predicted)
+        for number, cleared in enumerate(predicted):
             for column, values in enumerate((divergence(base, cleared), base.argmax(-1) == cleared.argmax(-1))):
                 totals = (values.double().cpu() * counted).sum(1)
                 sums[number, :, column].index_add_(0, torch.tensor([owner[row] for row in rows]), totals)
     return sums
+
+
+def _predicted(model: nn.Module, tokens: list[Tensor], states: list[State]) -> Iterator[Iterator[Tensor]]:
+    """Of each batch of tokens, the log-probabilities of all that follows a token, in each of the model's states."""
+    given = [batch[:, :-1] for batch in tokens]
+    if not parts(model):
+        yield from ((_in_state(model, state, batch) for state in states) for batch in given)
+        return
+    inputs = [Inputs({"input_ids": batch}) for batch in given]
+    with outside(model):
+        for some in fitting(model, inputs, lambda one: [Pass(one, state) for state in states]):
+            passes = [Pass(one, state) for one in some for state in states]
+            ended = iter(zip(passes, through(model, passes), strict=True))
+            for _ in some:
+                yield (logits(model, *next(ended)).float().log_softmax(-1) for _ in states)
+
+
+def _in_state(model: nn.Module, state: State, given: Tensor) -> Tensor:
+    with replaced(model, state.tensors), edit_sites(model, state.edits):
+        return log_probabilities(model, given)
 
 
 def divergence(base: Tensor, other: Tensor) -> Tensor:

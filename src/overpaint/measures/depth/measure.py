@@ -17,6 +17,7 @@ from overpaint.junk.collection import collect_tokens
 from overpaint.junk.run import Run
 from overpaint.measures.depth.probe import Asked, accuracies, centred, correct, folds_of, shuffles
 from overpaint.models.hooks import unembed
+from overpaint.models.streamed.access import weight
 from overpaint.scoring.likelihood import LOGITS
 from overpaint.scoring.questions import Question, read
 from overpaint.sources.texts import SPLITS
@@ -137,7 +138,7 @@ def _probes(
     """How often probes with true, with shuffled and with benign answers alone find each shown question's answer."""
     benign, folds = torch.tensor([topic not in hazardous for topic in topics]), folds_of(units)
     orders = shuffles([topic for topic, ours in zip(topics, shown, strict=True) if not ours])
-    embedding = model.get_output_embeddings().weight.detach().cpu().double()
+    embedding = weight(model, model.get_output_embeddings()).cpu().double()
     values: ByDepth = defaultdict(list)
     for centring, groups in {"global": [""] * len(topics), "topic": topics}.items():
         for name, fit in {"accuracy": ~shown, "benign": ~shown & benign}.items():

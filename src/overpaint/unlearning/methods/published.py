@@ -8,6 +8,7 @@ import torch
 from overpaint.errors import UserError
 from overpaint.models.load import load_model
 from overpaint.models.overlay import Overlay, base_fingerprint
+from overpaint.models.streamed.access import parameters
 from overpaint.unlearning.methods import Task
 
 NEEDS = ("released",)
@@ -16,16 +17,17 @@ GIVES_U = False
 
 def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     """The tensors of the released model that differ from the base's, bit by bit."""
-    ours = dict(model.named_parameters())
-    theirs = dict(load_model(task.released, str(model.dtype).removeprefix("torch."), "cpu").named_parameters())
-    unlike = [name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)]
+    released = load_model(task.released, str(model.dtype).removeprefix("torch."), "cpu")
+    ours, theirs = ({name: tuple(p.shape) for name, p in m.named_parameters()} for m in (model, released))
+    unlike = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
     if unlike:
         raise UserError(
             f"The released model in {task.released} is no version of the base: {len(unlike)} tensors are missing in "
             f"one of them or have another shape, such as {min(unlike)}. Name the base that it "
             "was made from as study.model."
         )
-    changed = {name: tensor for name, tensor in theirs.items() if not torch.equal(tensor, ours[name].cpu())}
+    pairs = zip(parameters(model, ours), parameters(released, ours), strict=True)
+    changed = {name: tensor for (name, own), (_, tensor) in pairs if not torch.equal(tensor, own.cpu())}
     if not changed:
         raise UserError(
             f"0 tensors of the released model in {task.released} differ from the base's: it is the base itself, so "
@@ -34,7 +36,3 @@ def unlearn(model, task: Task) -> tuple[Overlay, list[dict]]:
     print(f"{len(changed)} of {len(ours)} tensors differ from the base's:", *sorted(changed), sep="\n", flush=True)
     settings = task.settings | {"dtype": str(model.dtype).removeprefix("torch.")}
     return Overlay(changed, {}, settings, base_fingerprint(model, list(changed))), []
-
-
-def _shape(parameters: dict, name: str) -> tuple | None:
-    return tuple(parameters[name].shape) if name in parameters else None

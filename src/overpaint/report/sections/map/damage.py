@@ -8,11 +8,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overpaint.report import markup, select
+from overpaint.report import heat, markup, select
 from overpaint.report.drawing import COLOURS, draw_key, figure, nothing, panel_grid, plain
 from overpaint.report.markup import macros
 from overpaint.report.section import section
-from overpaint.report.sections.map import heatmap
 from overpaint.report.select import Cell, overall
 from overpaint.report.view import View
 from overpaint.report.wording import count, number, points
@@ -133,7 +132,7 @@ def draw_at_budget(view: View) -> Figure:
     if chosen.empty:
         return nothing("The study has no variants of a method within the budget of damage.")
     shown = [name for name in AT_BUDGET if name in set(chosen.quantity)]
-    return heatmap.panels(chosen, chosen, shown, view.method)
+    return heat.panels(chosen, chosen, shown, view.method)
 
 
 def _chosen(view: View) -> pd.DataFrame:
