@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, Glm4Config, MambaConfig, OPTConfi
 from overpaint.errors import UserError
 from overpaint.models import hooks
 from overpaint.models.parts import attention, blocks, down_projection, parameter_names
+from overpaint.models.streamed.passes import Inputs, Pass, through
 
 SITES = [f"{index}/{place}" for index in range(4) for place in ("input", "attention", "mlp")]
 
@@ -200,10 +201,9 @@ def test_the_final_residual_is_what_the_final_norm_reads(llama, inputs):
 @pytest.mark.parametrize("start", [0, 1, 3])
 def test_running_up_to_a_block_gives_its_input_and_runs_nothing_from_it_on(any_model, inputs, residuals, start):
     expected = residuals(any_model, inputs)[start]
-    calls = count_calls(any_model)
-    with torch.no_grad():
-        assert torch.equal(hooks.run_up_to(any_model, start, inputs), expected)
-    assert calls == [1] * start + [0] * (4 - start)
+    ran = count_runs(any_model)
+    assert torch.equal(through(any_model, [Pass(Inputs(inputs))], stop=start)[0], expected)
+    assert ran == [1] * start + [0] * (4 - start)
 
 
 @pytest.mark.parametrize(("start", "layer"), [(0, 0), (1, 1), (0, 2), (1, 2), (2, 3)])
@@ -230,8 +230,8 @@ def test_gradients_reach_the_blocks_of_a_span_and_no_other(llama, inputs, residu
 
 def test_a_stopped_forward_leaves_no_trace(any_model, inputs, logits):
     before = logits(any_model, inputs)
+    [entering] = through(any_model, [Pass(Inputs(inputs))], stop=2)
     with torch.no_grad():
-        entering = hooks.run_up_to(any_model, 2, inputs)
         hooks.run_span(any_model, 2, {"attention_mask": inputs["attention_mask"]}, 2, entering)
     assert hook_count(any_model) == 0
     assert torch.equal(logits(any_model, inputs), before)

@@ -25,6 +25,7 @@ def sizes(hub: Hub) -> dict:
     zephyr = yaml.safe_load((ROOT / "studies/zephyr.yaml").read_text())
     return {
         "study": {
+            "residency": "streamed",
             "runs": [zephyr["study"]["runs"][0], {"method": "rmu_zephyr", "layer": [7, 5], "c": 6.5, "seed": 0}],
             "measures": {"coherence": {"prompts": 2, "nulls": ["rand"], "shown": 1}},
         },
@@ -104,6 +105,13 @@ def test_hazardous_prompts_are_no_reported_questions(zephyr):
         fitted, reported = prompts[prompts.split == "fit"], questions[questions.split == "test"]
         assert len(fitted) and len(reported) and not set(fitted.unit) & set(reported.unit)
         assert set(prompts[prompts.split == "test"].unit) & set(reported.unit), "units are not comparable"
+
+
+def test_jobs_held_parts_of_their_models_alone(zephyr):
+    folder, _ = zephyr
+    for job in ("overlay", "answers", "activations/none", "completions", "junk"):
+        record = provenance.read_record(folder / f"{OWN[0]}/{job}.job.json")
+        assert record["hardware"].get("residency") == (None if job == "junk" else "streamed"), job
 
 
 def test_nothing_that_was_downloaded_can_run_or_was_changed(zephyr):

@@ -36,7 +36,7 @@ def job(snakemake: Any) -> Iterator[SimpleNamespace]:
         try:
             NOTED.clear()
             GIVEN.clear()
-            GIVEN["residency"] = getattr(snakemake.resources, "residency", "auto")
+            GIVEN["residency"] = getattr(getattr(snakemake, "resources", None), "residency", "whole")
             _set_threads(snakemake.threads)
             for part, place in zip(parts.values(), places.values(), strict=True):
                 remove_leftovers(place)

@@ -144,16 +144,6 @@ def run_span(model: nn.Module, layer: int, inputs: dict[str, Tensor], start: int
     raise AssertionError(f"block {layer} did not run")
 
 
-def run_up_to(model: nn.Module, start: int, inputs: dict[str, Tensor]) -> Tensor:
-    """Hidden states that enter block `start` [batch, tokens, width]; neither it nor any block above it runs."""
-    with edit_input(blocks(model)[start], _stop):
-        try:
-            model(**inputs, use_cache=False)
-        except _Stop as stopped:
-            return stopped.hidden
-    raise AssertionError(f"block {start} did not run")
-
-
 @torch.no_grad()
 def unembed(model: nn.Module, states: Tensor) -> Tensor:
     """The logits [n, vocabulary] that `model` makes of final residuals [n, width]: its own last norm and head.

@@ -59,6 +59,11 @@ NEEDS = {
     "render_report": Need(1000),  # 271 MB, and its notebook in a process of its own
     "render_index": Need(500),  # 296 MB
 }
+# Rules whose jobs can hold a model in parts; others change all of its weights, or run no model.
+STREAMED = {
+    "compute_prefix", "unlearn", "collect_activations", "analyse_weights", "evaluate", "complete_prompts",
+    "measure_depth", "score_depth", "trace_emergence",
+}  # fmt: skip
 OTHERS = Need(700, copies=1.5, minutes_per_gb=10)  # as of a rule that runs the model over some texts
 
 

@@ -119,7 +119,8 @@ class Study:
     def needs(self, rule: str, **more: Any) -> dict[str, Callable | int]:
         """Resources of a rule, as functions of wildcards and attempt: MB and minutes of a job; and `more`.
 
-        They follow the size of the job's model; of a job of all models that of the largest.
+        They follow the size of the job's model; of a job of all models that of the largest. How a job holds its model
+        is told as a resource, since results are the same: no job runs again for it.
         """
 
         def size(wildcards: Any) -> float:
@@ -133,7 +134,8 @@ class Study:
         def runtime(wildcards: Any, attempt: int) -> int:
             return resources.minutes(rule, size(wildcards), attempt)
 
-        return {"mem_mb": mem_mb, "runtime": runtime} | more
+        how = {"residency": self.settings["residency"]} if rule in resources.STREAMED else {}
+        return {"mem_mb": mem_mb, "runtime": runtime} | how | more
 
     @property
     def own(self) -> set[str]:

@@ -50,7 +50,10 @@ def descend(model, task: Task, forget_loss: ForgetLoss, reference: bool = False)
     span = span_of(model, task.settings)
     task.tokenizer.padding_side, task.tokenizer.truncation_side = "right", "right"
 
-    def make(texts: list[str], length: int, kept: bool) -> Texts:
+    def make(batches: list[list[str]], length: int, kept: bool) -> list[Texts]:
+        return [made(texts, length, kept) for texts in batches]
+
+    def made(texts: list[str], length: int, kept: bool) -> Texts:
         encoded = task.tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=length)
         ids, mask = (encoded[name].to(model.device) for name in ("input_ids", "attention_mask"))
         if kept or not reference:

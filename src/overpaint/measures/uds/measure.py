@@ -10,19 +10,19 @@ States that hold the answer under junk score as states without it, since junk fl
 model. So the cleared model is scored beside it: what clearing takes off the score was painted over.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from overpaint.junk.run import Run
-from overpaint.models.hooks import edit_output, logits_from
 from overpaint.models.load import load_naive
 from overpaint.models.overlay import replaced
 from overpaint.models.parts import blocks
+from overpaint.models.streamed.access import outside
+from overpaint.models.streamed.passes import Inputs, Pass, fitting, logits, through
 from overpaint.scoring.likelihood import batches
 from overpaint.scoring.questions import Question, read
 
@@ -66,18 +66,16 @@ def asked(model: nn.Module, questions: list[Question]) -> list[Batch]:
 @torch.no_grad()
 def states(model: nn.Module, asked: list[Batch]) -> list[Tensor]:
     """What every block of the model as it is now returns at the answers' positions: by batch, [blocks, p, width]."""
-    return [outputs[:, batch.row, batch.place].cpu() for batch, outputs, _ in _run(model, asked)]
+    return [
+        torch.stack([hidden[batch.row, batch.place] for hidden in _outputs(model, batch)[1]]).cpu() for batch in asked
+    ]
 
 
-def _run(model: nn.Module, asked: list[Batch]) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-    """(batch, outputs of every block [blocks, n, tokens, width], logits)."""
-    for batch in asked:
-        seen: list[Tensor] = []
-        with ExitStack() as stack:
-            for block in blocks(model):
-                stack.enter_context(edit_output(block, lambda hidden, seen=seen: seen.append(hidden) or hidden))
-            logits = model(batch.tokens, use_cache=False).logits
-        yield batch, torch.stack(seen), logits
+def _outputs(model: nn.Module, batch: Batch) -> tuple[Pass, list[Tensor]]:
+    """The pass of a batch, and what every block returns in it, [n, tokens, width] each."""
+    one, outputs = Pass(Inputs({"input_ids": batch.tokens})), []
+    through(model, [one], lambda _, block, hidden: outputs.append(hidden))
+    return one, outputs
 
 
 @torch.no_grad()
@@ -87,14 +85,18 @@ def losses(base: nn.Module, asked: list[Batch], sources: dict[str, list[Tensor]]
     sources: {name: `states` of a model}.    count: number of questions.
     """
     lost = {name: torch.zeros(count, len(blocks(base)), dtype=torch.double) for name in sources}
-    for number, (batch, outputs, logits) in enumerate(_run(base, asked)):
-        own = batch.score(logits)
-        for name, given in sources.items():
-            for block, hidden in enumerate(outputs):
-                patched = hidden.clone()
-                patched[batch.row, batch.place] = given[number][block].to(hidden)
-                left = batch.score(logits_from(base, block, patched))
-                lost[name][batch.questions, block] = (own - left).cpu()
+    for number, batch in enumerate(asked):
+        whole, outputs = _outputs(base, batch)
+        with outside(base):
+            own = batch.score(logits(base, whole, outputs[-1]))
+            for some in fitting(base, list(product(sources, range(len(outputs)))), lambda _, one=whole: [one]):
+                patched = []
+                for name, block in some:
+                    hidden = outputs[block].clone()
+                    hidden[batch.row, batch.place] = sources[name][number][block].to(hidden)
+                    patched.append(whole._replace(start=block + 1, entering=hidden))
+                for (name, block), one, hidden in zip(some, patched, through(base, patched), strict=True):
+                    lost[name][batch.questions, block] = (own - batch.score(logits(base, one, hidden))).cpu()
     return lost
 
 

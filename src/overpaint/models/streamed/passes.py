@@ -72,9 +72,12 @@ class _Stop(Exception):
 
 @torch.no_grad()
 def through(
-    model: nn.Module, passes: Sequence[Pass], see: Callable[[int, int, Tensor], None] | None = None
+    model: nn.Module,
+    passes: Sequence[Pass],
+    see: Callable[[int, int, Tensor], None] | None = None,
+    stop: int | None = None,
 ) -> list[Tensor]:
-    """States behind the last block of every pass, [batch, tokens, width].
+    """States behind the last block of every pass, or those that enter the block `stop`, [batch, tokens, width].
 
     see: is given the number of a pass, that of a block, and the states behind it.
     """
@@ -87,7 +90,7 @@ def through(
     order = sorted(range(len(passes)), key=lambda number: first[id(passes[number].state.tensors)])
     with outside(model):
         hidden, calls = _entering(model, passes, parts)
-    for index, block in enumerate(chain):
+    for index, block in enumerate(chain[:stop]):
         shared: dict[int, Tensor] = {}
         with held(model, [index]):
             for number in order:
