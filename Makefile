@@ -92,6 +92,7 @@ lint: .venv/ready
 	python -m ruff format --check .
 	python -m snakefmt --check --no-sort Snakefile workflow
 	python -m snakemake --lint
+	hadolint Containerfile
 
 bench: .venv/ready
 	python -m snakemake --logger overpaint --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
