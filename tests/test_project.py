@@ -1,8 +1,10 @@
 """Files of the checkout that other tools read say what the project itself does."""
 
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +21,18 @@ def linted(command: str) -> bool:
     """Whether `make lint` checks what a command mends."""
     checks = [line.replace(" --check", "").removesuffix(" .") for line in LINT.splitlines()]
     return any(line.strip().startswith(command.replace(" --fix", "").replace(" --check", "")) for line in checks)
+
+
+def broken(text: str, folder: Path) -> list[str]:
+    """Links of a page to nothing in the checkout, as on GitHub."""
+    links = re.findall(r"\]\(([^)#\s:]+)(?:#[\w-]*)?\)", text)
+    return [link for link in links if not (folder / link).exists()]
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda path: path.name)
+def test_no_link_in_the_checkout_is_broken(path):
+    assert broken(path.read_text(encoding="utf-8"), path.parent) == []
+    assert broken("[a](absent.md#b) [c](https://example.org)", ROOT) == ["absent.md"]
 
 
 def test_hooks_before_a_commit_are_what_make_lint_checks():

@@ -76,8 +76,9 @@ def _line(name: str) -> str:
     """What a name at the top of the package is, and where."""
     thing = getattr(overpaint, name)
     folder = thing.__module__.split(".")[1]
+    page = folder if folder in FOLDERS else "index"
     first = inspect.getdoc(thing).partition("\n\n")[0].replace("\n", " ")
-    return f"- [`overpaint.{name}`]({folder}.md#{thing.__module__}.{name}): {first}"
+    return f"- [`overpaint.{name}`]({page}.md#{thing.__module__}.{name}): {first}"
 
 
 def _targets(file: File) -> Iterator[Path]:

@@ -104,6 +104,7 @@ def test_every_public_name_is_in_the_api(site):
     wanted, there = public(), anchors(site)
     assert len(wanted) > 400 and wanted - there == set()
     assert public() | {"overpaint.absent.name"} - there, "one that is missing is noticed"
+    assert "<code>basis</code>: orthonormal rows to project out" in (site / "api/junk.html").read_text(), "of a field"
     first = (site / "api/index.html").read_text()
     for name in overpaint.__all__:
         thing = getattr(overpaint, name)
