@@ -4,8 +4,9 @@
 # `make verify` says whether the results of a study are as its jobs wrote them, from what is there.
 # `make crate` writes a study and how it was made as an RO-Crate, CRATE=crate.zip; `make release` what a DOI would hold.
 # `make findings` takes over the tables of the studies that ended here, and writes README.md and docs/findings.md from them.
+# `make docs` builds the site of docs/ in site/; a warning is an error.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
-# `make test-browser` opens the reports in Chromium.
+# `make test-browser` opens the reports and the site in Chromium.
 # `make cluster` adds the executors of cluster profiles to .venv; `make test-cluster` runs jobs of it through SLURM.
 # `make test-all` also kills each rule's job, fills its disk, and runs the whole smoke study in conda and through SLURM.
 PYTHON ?= python3
@@ -30,7 +31,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify crate release findings bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify crate release findings docs bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -62,10 +63,13 @@ findings: .venv/ready
 	@python -m overpaint.findings.writing
 
 # Two processes, each with files of its own: some tests run studies on two cores themselves.
+docs: .venv/docs
+	python -m mkdocs build
+
 test: .venv/archive lint
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: test .venv/browser .venv/cluster
+test-all: test .venv/browser .venv/docs .venv/cluster
 	python -m pytest -m "browser or conda or cluster or long"
 
 test-conda: .venv/ready
@@ -74,7 +78,7 @@ test-conda: .venv/ready
 test-cluster: cluster
 	python -m pytest -m "cluster and not long"
 
-test-browser: .venv/browser
+test-browser: .venv/browser .venv/docs
 	python -m pytest -m browser
 
 cluster: .venv/cluster
@@ -88,6 +92,7 @@ lint: .venv/ready
 	python -m ruff format --check .
 	python -m snakefmt --check --no-sort Snakefile workflow
 	python -m snakemake --lint
+	hadolint Containerfile
 
 bench: .venv/ready
 	python -m snakemake --logger overpaint --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
@@ -100,9 +105,9 @@ bench: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-.venv/cluster .venv/browser .venv/archive: .venv/ready
+.venv/cluster .venv/browser .venv/docs .venv/archive: .venv/ready
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(@F)]"
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake logs results
+	rm -rf .venv .snakemake logs results site

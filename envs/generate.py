@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-OTHERS = {"archive", "browser", "cluster", "dev"}  # extras that are no rule's
+OTHERS = {"archive", "browser", "cluster", "dev", "docs"}  # extras that are no rule's
 FILE = """\
 # Made by `make envs` from the extra {rule} of pyproject.toml.
 channels:

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import Any
 
 READING = ("Results", "load")  # names of overpaint.archive.reading, which needs pandas: imported once asked for
+__all__ = [*READING]
 
 
 def __getattr__(name: str) -> Any:

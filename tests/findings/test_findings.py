@@ -89,11 +89,12 @@ def test_what_is_committed_is_what_the_tables_say():
         )
 
 
-def test_the_figure_shows_the_table_that_is_there(checkout):
-    assert Image.open(ROOT / writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
-    table = checkout / writing.DATA / "bases/relearning.csv"
-    table.write_text(table.read_text().replace("painted_over", "other"))
-    assert writing.shown(checkout) != writing.shown(ROOT)
+@pytest.mark.parametrize("name", writing.FIGURES)
+def test_a_figure_shows_the_table_that_is_there(checkout, name):
+    assert Image.open(ROOT / f"docs/{name}.png").text[writing.KEY] == writing.shown(ROOT, name)
+    table = checkout / writing.DATA / f"{writing.FIGURES[name]}.csv"
+    table.write_text(table.read_text() + "\n")
+    assert writing.shown(checkout, name) != writing.shown(ROOT, name)
 
 
 def test_the_figure_has_every_layer_at_the_headlines_c_and_its_parts_come_to_all():
@@ -214,7 +215,9 @@ def test_make_findings_takes_over_what_ended_and_writes_all(checkout, maps, monk
     monkeypatch.setattr(writing.release, "finished", lambda files: {[*files][1]: maps})
     assert writing.main() == 0 and "map: its tables are kept in docs/data/map" in capsys.readouterr().out
     assert "| `map_1` | 2 |" in Path("docs/findings.md").read_text() and Path("README.md").is_file()
-    assert Image.open(writing.FIGURE).text[writing.KEY] == writing.shown(ROOT)
+    for name in writing.FIGURES:
+        assert Image.open(f"docs/{name}.png").text[writing.KEY] == writing.shown(Path(), name)
+    assert writing.shown(Path(), "map") != writing.shown(ROOT, "map")
     Path("docs/data/map/cells.csv").unlink()
     monkeypatch.setattr(writing.release, "finished", lambda files: {})
     assert writing.main() == 1 and "docs/data/map/cells.csv is not there" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is added in the files that docs/methods.md names is used without a change anywhere else.
+"""What is added in the files that docs/extending.md names is used without a change anywhere else.
 
 In one copy of the checkout: a direction, a method, a source of texts, a measure and a page.
 """

@@ -32,15 +32,18 @@ def relearned(kept: Kept, state: str) -> list[tuple[int, pd.Series]]:
 
 def over_models(kept: Kept) -> dict[Cell, dict[str, pd.Series]]:
     """{cell: {painted_over, displaced, gone: its row}} at the headline's c; means over several base models."""
-    method, views = kept.relearning.method[kept.relearning.method != "base"].iloc[0], []
-    for model in kept.models:
-        tables = {
-            name: table[table.model.eq(model) & table.method.isin(["base", method])]
-            for name, table in kept.tables.items()
-            if name in ("relearning", "cells")
-        }
-        views.append(View(model, method, kept.primary, kept.cell, True, Path(), {}, tables))
-    return split.over_models(views)
+    method = kept.relearning.method[kept.relearning.method != "base"].iloc[0]
+    return split.over_models([view_of(kept, model, method) for model in kept.models])
+
+
+def view_of(kept: Kept, model: str, method: str) -> View:
+    """What figures show of one base model and method, as far as its tables are kept."""
+    tables = {
+        name: table[table.model.eq(model) & table.method.isin(["base", method])]
+        for name, table in kept.tables.items()
+        if "method" in table
+    }
+    return View(model, method, kept.primary, kept.cell, True, Path(), kept.config["clearings"], tables)
 
 
 def depth_split(kept: Kept) -> dict[int, dict[str, pd.Series]]:

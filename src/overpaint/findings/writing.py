@@ -1,4 +1,4 @@
-"""Write README.md, docs/findings.md and its figure from docs/data, after taking over the studies that ended here."""
+"""Write README.md, docs/findings.md and figures from docs/data, after taking over the studies that ended here."""
 
 import hashlib
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from overpaint.archive import release
 from overpaint.errors import program
@@ -16,14 +17,19 @@ from overpaint.models.trained import place
 from overpaint.report import wording
 from overpaint.report.drawing import STYLE
 from overpaint.report.sections import split
+from overpaint.report.sections.depth import shallow
+from overpaint.report.sections.finding import clearings
+from overpaint.report.sections.map import heatmap
 
 STUDIES = {"miniature": ""} | {
     name: f"studies/{name}.yaml" for name in ("map", "bases", "lookup", "contrast", "smollm2")
 }
-DATA, TEMPLATES, FIGURE = Path("docs/data"), Path("docs/templates"), Path("docs/split.png")
+DATA, TEMPLATES = Path("docs/data"), Path("docs/templates")
 WRITTEN = {"README.md.j2": Path("README.md"), "findings.md.j2": Path("docs/findings.md")}
 PENDING = ("smollm2",)  # of these studies tables may be missing: then no number of theirs is told
-KEY = "Source"  # of the figure's metadata: the hash of the table that it shows
+# The table that each figure shows; its hash is in the figure's metadata.
+FIGURES = {"split": "bases/relearning", "cell": "miniature/scores", "clearings": "miniature/scores", "map": "map/cells"}
+KEY = "Source"
 
 
 def studies(root: Path) -> dict[str, Kept | None]:
@@ -50,15 +56,24 @@ def texts(root: Path) -> dict[Path, str]:
 
 
 def draw(root: Path) -> None:
-    """Write the figure of the layers, means over base models, with the hash of the table that it shows."""
-    with matplotlib.rc_context(STYLE):
-        drawn = split.bars(depths.over_models(studies(root)["bases"]))
-        drawn.savefig(root / FIGURE, metadata={KEY: shown(root), "Software": None})
+    """Write the figures, each with the hash of the table that it shows."""
+    for name, drawn in figures(root).items():
+        with matplotlib.rc_context(STYLE):
+            drawn.savefig(root / f"docs/{name}.png", metadata={KEY: shown(root, name), "Software": None})
 
 
-def shown(root: Path) -> str:
-    """The SHA-256 of the table that the figure shows."""
-    return hashlib.sha256((root / DATA / "bases/relearning.csv").read_bytes()).hexdigest()
+def figures(root: Path) -> dict[str, Figure]:
+    """Means of the layers over base models; each cell of the default study, and clearings in its main one; a map."""
+    found = studies(root)
+    default, first = (depths.view_of(found[name], found[name].models[0], "rmu") for name in ("miniature", "map"))
+    layers = split.bars(depths.over_models(found["bases"]))
+    drawn = (layers, shallow.draw(default), clearings.draw(default), heatmap.draw(first))
+    return dict(zip(FIGURES, drawn, strict=True))
+
+
+def shown(root: Path, name: str) -> str:
+    """The SHA-256 of the table that a figure shows."""
+    return hashlib.sha256((root / DATA / f"{FIGURES[name]}.csv").read_bytes()).hexdigest()
 
 
 @program
