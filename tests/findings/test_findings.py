@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from helpers.synthetic import Tables
 from PIL import Image
 
 from overpaint.errors import UserError
-from overpaint.findings import depths, kept, making, measured, phrases, writing
+from overpaint.findings import depths, kept, making, matrices, measured, phrases, writing
 from overpaint.report.select import Cell
 from overpaint.tables import models as tables_models
 from overpaint.tables import verdicts
@@ -46,6 +47,7 @@ def run_of(folder: Path, name: str, models: list[str], dirty: bool = False, **se
     for table, frame in whole.items():
         frame.to_parquet(folder / f"tables/{table}.parquet")
     study = {"name": name, "headline": {"clearing": "span", "layer": 3, "c": 4}, "runs": [{"seed": [0]}]}
+    study["damage_budget"] = 1
     span = {"direction": "span", "scope": "from_layer", "target": "base_mean"}
     (folder / "tables/config.json").write_text(
         json.dumps({"study": study, "clearings": {"span": span}, "methods": {"rmu": {"updated": [-1, 0]}}})
@@ -241,3 +243,27 @@ def test_phrases():
     assert phrases.p_value(1e-9) == "below 0.0001" and phrases.p_value(0.0042) == "0.0042"
     row = pd.Series({"value": 0.63, "low": 0.54, "high": 0.72})
     assert phrases.with_interval(row) == "0.63 (0.54–0.72)" and phrases.told(row) == "63 % (54 to 72)"
+
+
+def test_subsets_of_matrices_are_averaged_over_base_models_by_their_number():
+    study = writing.studies(ROOT)["matrices"]
+    rows = matrices.subsets(study)
+    assert [row["blocks"] for row in rows] == [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]
+    cells = study.family[study.family.quantity.eq("recovered_accuracy")]
+    alone = cells[cells.method.isin(["rmu_first", "rmu_second", "rmu_third"])]
+    assert matrices.by_number(rows)[1].mean() == pytest.approx(alone.value.mean())
+    assert matrices.by_number(rows)[3].mean() == pytest.approx(cells[cells.method.eq("rmu_10")].value.mean())
+
+
+def test_the_variant_within_the_budget_is_named_with_what_it_does(checkout, maps):
+    kept.keep(maps, checkout / writing.DATA / "map")
+    found = kept.load(checkout / writing.DATA / "map", "")
+    row = found.family.iloc[0]
+    place = {"model": row.model, "layer": row.layer, "c": row.c}
+    none = replace(found, tables=found.tables | {"family": found.family.assign(choice="")})
+    assert measured.at_budget(none, **place) == "none"
+    here = found.family.assign(choice="chosen")
+    own = replace(found, tables=found.tables | {"family": here})
+    assert measured.at_budget(own, **place) == f"as above: {measured.lost_to_back(found, **place)}"
+    other = replace(found, tables=found.tables | {"family": here.assign(method=f"{row.method}_300")})
+    assert measured.at_budget(other, **place).startswith("300: ")

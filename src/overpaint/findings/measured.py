@@ -70,10 +70,24 @@ def cell_of(kept: Kept, quantity: str, **wanted: Any) -> Row:
     return first_where(rows, **wanted)
 
 
-def lost_to_back(kept: Kept, **wanted: Any) -> str:
-    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names; `9 → 5 points (1–9)` of one not defined."""
+def at_budget(kept: Kept, **wanted: Any) -> str:
+    """`300: 26 → 96 (90–100)`: how the chosen variant of the one cell that `wanted` names ends, and what it does."""
+    cells = kept.family[kept.family.choice.eq("chosen")]
+    here = first_where(cells, **wanted)
+    if here is None:
+        return "none"
+    name = here.method.removeprefix(kept.cells.method.iloc[0]).removeprefix("_")
+    return f"{name or 'as above'}: {lost_to_back(kept, cells, **wanted)}"
+
+
+def lost_to_back(kept: Kept, cells: pd.DataFrame | None = None, **wanted: Any) -> str:
+    """`52 → 36 (19–50) *collapsed*` of the one cell that `wanted` names; `9 → 5 points (1–9)` of one not defined.
+
+    cells: rows of that table in place of those of the methods that are no variants.
+    """
     names = ("forgotten", "recovered", "gained")
-    lost, back, gained = (cell_of(kept, f"{name}_accuracy", **wanted) for name in names)
+    rows = kept.cells if cells is None else cells
+    lost, back, gained = (first_where(rows[rows.quantity.eq(f"{name}_accuracy")], **wanted) for name in names)
     if lost is None or back is None:
         return "–"
     text = points_interval(gained) if np.isnan(back.value) else percent_interval(back)

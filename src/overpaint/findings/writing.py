@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from overpaint.archive import release
 from overpaint.errors import program
-from overpaint.findings import depths, kept, making, measured, phrases
+from overpaint.findings import depths, kept, making, matrices, measured, phrases
 from overpaint.findings.kept import Kept
 from overpaint.models.trained import place
 from overpaint.report import wording
@@ -22,7 +22,7 @@ from overpaint.report.sections.finding import clearings
 from overpaint.report.sections.map import heatmap
 
 STUDIES = {"miniature": ""} | {
-    name: f"studies/{name}.yaml" for name in ("map", "bases", "lookup", "contrast", "smollm2")
+    name: f"studies/{name}.yaml" for name in ("map", "bases", "lookup", "matrices", "contrast", "smollm2")
 }
 DATA, TEMPLATES = Path("docs/data"), Path("docs/templates")
 WRITTEN = {"README.md.j2": Path("README.md"), "findings.md.j2": Path("docs/findings.md")}
@@ -50,7 +50,14 @@ def texts(root: Path) -> dict[Path, str]:
     )  # fmt: skip
     environment.filters |= phrases.FILTERS
     names: dict[str, Any] = studies(root)
-    names |= {"m": measured, "d": depths, "s": making, "of_all": phrases.of_all, "limit": wording.DAMAGE_LIMIT}
+    names |= {
+        "m": measured,
+        "d": depths,
+        "s": making,
+        "which": matrices,
+        "of_all": phrases.of_all,
+        "limit": wording.DAMAGE_LIMIT,
+    }
     names |= {"weights": making.weights(root / place("miniature"))}
     return {path: phrases.filled(environment.get_template(name).render(names)) for name, path in WRITTEN.items()}
 
