@@ -101,7 +101,7 @@ def train(arm: str, model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: 
         trained = span.span_of(model, settings)
         prefix.write(prefix.compute(trained, tokenizer, forget, retain, settings, norms=False), Path(folder))
         for run in range(SWEEP):
-            for parameter, original in zip(span.edited, span.original, strict=True):
+            for parameter, original in zip(trained.edited, trained.original, strict=True):
                 parameter.data.copy_(original)
             rmu.unlearn(model, Task(settings | {"c": 2.0 + run}, tokenizer, forget, retain, prefix=Path(folder)))
     return SWEEP * steps

@@ -5,6 +5,7 @@ What a block is given beside the states (masks, positions) is what the model its
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -82,8 +83,9 @@ def through(
     see: is given the number of a pass, that of a block, and the states behind it.
     """
     chain, sites, names = blocks(model), residual_sites(model), _block_names(model)
-    parts = {id(state): _by_block(state, names) for state in {id(one.state): one.state for one in passes}.values()}
-    differ = [min(parts[id(one.state)], default=len(chain)) for one in passes]
+    states = {id(one.state): one.state for one in passes}
+    parts = {key: _by_block(state, names) for key, state in states.items()}
+    alike = {key: _alike(state, parts[key]) for key, state in states.items()}
     first: dict[int, int] = {}
     for number, one in enumerate(passes):
         first.setdefault(id(one.state.tensors), number)
@@ -91,20 +93,17 @@ def through(
     with outside(model):
         hidden, calls = _entering(model, passes, parts)
     for index, block in enumerate(chain[:stop]):
-        shared: dict[int, Tensor] = {}
+        shared: dict[tuple, Tensor] = {}
         with held(model, [index]):
             for number in order:
                 inputs, state, start, entering = passes[number]
                 if index < start:
                     continue
-                alike = index < differ[number] and entering is None
-                if not alike or id(inputs) not in shared:
+                key = (id(inputs), number if entering is not None else -1, *alike[id(state)](index))
+                if key not in shared:
                     with _as(model, sites, parts[id(state)].get(index)):
-                        hidden[number] = _run(block, hidden[number], calls[number][index])
-                    if alike:
-                        shared[id(inputs)] = hidden[number]
-                else:
-                    hidden[number] = shared[id(inputs)]
+                        shared[key] = _run(block, hidden[number], calls[number][index])
+                hidden[number] = shared[key]
                 if see:
                     see(number, index, hidden[number])
     return hidden
@@ -156,6 +155,15 @@ def _by_block(state: State, names: list[str]) -> dict[int, State]:
     for site, edit in state.edits.items():
         found.setdefault(int(site.partition("/")[0]), State()).edits[site] = edit
     return found
+
+
+def _alike(state: State, parts: dict[int, State]) -> Callable[[int], tuple[int, int]]:
+    """What passes on the same inputs have in common whose states behind a block are the same."""
+    changed, edited = (
+        min((index for index, part in parts.items() if getattr(part, kind)), default=sys.maxsize)
+        for kind in ("tensors", "edits")
+    )
+    return lambda index: (id(state.tensors) if index >= changed else 0, id(state) if index >= edited else 0)
 
 
 def _entering(
