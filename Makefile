@@ -86,6 +86,7 @@ lint: .venv/ready
 	python envs/generate.py --check
 	python -m ruff check .
 	python -m ruff format --check .
+	python -m mypy
 	python -m snakefmt --check --no-sort Snakefile workflow
 	python -m snakemake --lint
 

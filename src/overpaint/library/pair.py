@@ -126,7 +126,7 @@ class Pair:
             answers["base"] = _answers(Run(self.run.model, self.run.tokenizer), [(none[0], asked)], split)
         runs = {"base": {"method": "base"}, "unlearned": {"method": "unlearned"} | self._cell()}
         settings = {name: self._settings(entry) for name, entry in entries.items()}
-        name = Path(self.run.model.name_or_path).name
+        name = Path(str(self.run.model.name_or_path)).name
         return Scored(answers, core.Study("", name, runs, list(self.topics), settings, primary, NULLS, split))
 
     def _collect(self, prompts: Mapping[str, list[str]]) -> dict[str, Activations]:
