@@ -39,10 +39,10 @@ study: .venv/ready
 	printf '\nNext: open %s/index.html in a browser; README.md says how to make a study of your own.\n' "$$reports"
 
 pack: .venv/ready
-	@set -f; results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle pack "$$results" "$$BUNDLE" $$RULES
+	@set -f; python -m overpaint.commands pack "--study=$$STUDY" -- "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle unpack "$$BUNDLE" "$$results"
+	@python -m overpaint.commands unpack "--study=$$STUDY" -- "$$BUNDLE"
 
 bases: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -50,7 +50,7 @@ bases: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.models.trained "$$results"
 
 verify: .venv/ready
-	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"
+	@python -m overpaint.commands verify "--study=$$STUDY"
 
 crate: .venv/archive
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.archive.crate "$$results" "$$CRATE"

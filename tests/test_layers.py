@@ -34,8 +34,8 @@ def folder(name: str) -> str:
 
 
 def kind(name: str) -> str:
-    """Whether a module is `plain`, `torch` or `tabular`; the `library` alone is both."""
-    if folder(name) == "library":
+    """Whether a module is `plain`, `torch` or `tabular`; `library` and `commands` alone are both."""
+    if folder(name) in ("library", "commands"):
         return "plain" if FILES[name].name == "__init__.py" else "both"
     if name in ("report", "tables") or folder(name) in ("", "jobs", "downloads", "study", "archive"):
         return {"downloads.gguf": "torch", "archive.reading": "tabular"}.get(name, "plain")

@@ -16,6 +16,7 @@ study       what a study says, read before anything runs
 archive     what is kept of a finished study: data frames to read, an RO-Crate, a release
 library     a pair of models by hand: what a notebook does without a workflow
 findings    README.md and docs/findings.md, written from what docs/data keeps of finished studies
+commands    the command `overpaint`: what is done with a study beside running it
 """
 
 from importlib import import_module
