@@ -122,12 +122,12 @@ def test_an_export_is_asked_of_snakemake(said, monkeypatch):
 
 MISTAKES = {
     ("shw",): "No such command 'shw'",
-    ("show",): "Missing argument 'RUN'",
+    ("show",): "Missing argument 'run'",
     ("check", "nope.yaml"): "There is no file nope.yaml",
     ("summary", "studies/map.yaml"): "run the study first",
     ("show", "rmu", STUDY): f"There is no run 'rmu' of 'smoke' in {OUT}: its base models are smoke and the runs {RUN}",
     ("show", RUN, "nobody", STUDY): "The run has no question 'nobody': ids are like",
-    ("export", RUN, "spam", STUDY): "There is no clearing 'spam' in this study: name one of none",
+    ("export", RUN, "spam", STUDY): "There is no clearing 'spam' in this study: name one of benign, ",
     ("new", "mine", "--model", "nowhere", "--texts", "."): "There is no folder nowhere",
 }
 
