@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 from helpers.checkout import MODEL, OUT, RUNS, planned
+from helpers.downloads import hub_content, loopback_hub
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from overpaint.commands import app, showing
@@ -49,8 +51,9 @@ def test_a_new_study_is_one_that_snakemake_plans(said, mine, study, dry_run):
     assert status == 0 and "Wrote studies/mine.yaml: layer 2" in text and "make study STUDY=studies/mine.yaml" in text
     jobs = planned(dry_run(study, "--configfile", "studies/mine.yaml").stdout)
     assert jobs["unlearn"] == 10 and jobs["evaluate"] == 10 and jobs["prepare_texts"] == 6
-    norm = float(text.partition("mean norm of ")[2].partition(";")[0])
-    assert f"4 ({4 * norm:.3g}"[:5] in text and norm > 0
+    norm = float(text.partition("prompts have one of ")[2].partition(",")[0])
+    length = float(text.partition(" 4 (")[2].partition(" long")[0])
+    assert length == pytest.approx(4 * norm, rel=0.01) and norm > 0
     written = yaml.safe_load((study / "studies/mine.yaml").read_text())
     assert said("check", "studies/mine.yaml")[0].startswith("Study 'mine' is right") and written["study"]["runs"]
     assert said("new", "mine", *mine) == ("There is a studies/mine.yaml already: choose another name, or edit it.\n", 1)
@@ -69,6 +72,21 @@ def test_a_new_study_of_bad_rows_is_a_sentence_and_no_file(said, mine, study, tm
     text, status = said("new", "mine", *mine)
     assert status == 1 and sentence in text and len(text.splitlines()) == 1
     assert not (study / "studies/mine.yaml").exists()
+
+
+def test_a_model_of_the_hub_is_looked_up_at_its_newest_commit(said, mine, study, tmp_path, monkeypatch):
+    hub_content.write_all(tmp_path / "hub")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with loopback_hub.serve(tmp_path / "hub", gated=set()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        text, status = said("new", "mine", "--model", hub_content.BASE, *mine[2:])
+        assert status == 0 and "measured when the study runs" in text
+        entry = yaml.safe_load((study / "studies/mine.yaml").read_text())["models"]["mine"]
+        assert entry["revision"] == hub.revision(f"models/{hub_content.BASE}") and entry["layers"] == 9
+        (study / "studies/mine.yaml").unlink()
+        text, status = said("new", "mine", "--model", "nobody/nothing", *mine[2:])
+    assert status == 1 and "/nobody/nothing cannot be read" in text and not (study / "studies/mine.yaml").exists()
 
 
 def test_one_question_is_shown_under_every_state(said, study):

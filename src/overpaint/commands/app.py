@@ -21,7 +21,7 @@ Study = Annotated[str, typer.Option("--study", "-s", help="The study's file; by 
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the study, whose file is studies/NAME.yaml.")],
-    model: Annotated[Path, typer.Option(help="A local Hugging Face folder.")],
+    model: Annotated[str, typer.Option(help="A local Hugging Face folder, or owner/name on the hub.")],
     texts: Annotated[Path, typer.Option(help="A folder of forget, retain, prompts, plain_prompts, ... .jsonl.")],
     layer: Annotated[int | None, typer.Option(help="Block to aim at; by default at a fifth of them.")] = None,
 ) -> None:

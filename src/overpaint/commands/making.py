@@ -1,5 +1,6 @@
 """Studies written and checked: what planning knows of one, and a first file for a model and texts of one's own."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,29 +53,41 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def new(name: str, model: Path, texts: Path, layer: int | None = None) -> str:
-    """Write studies/`name`.yaml and say what it runs.
+def new(name: str, model: str, texts: Path, layer: int | None = None) -> str:
+    """Write studies/`name`.yaml and say what it runs; `model` is a folder, or `owner/name` on the hub.
 
     Raises UserError, and writes nothing, where the model or a row of the texts is not as the study needs it.
     """
     path = Path("studies") / f"{name}.yaml"
     if path.exists():
         raise UserError(f"There is a {path} already: choose another name, or edit it.")
-    if not model.is_dir():
-        raise UserError(f"There is no folder {model}: give a local Hugging Face folder; docs/own-data.md has the hub.")
-    folders.check(model)
-    entry = {"source": "folder", "path": str(model), "dtype": _dtype(model)}
+    entry = _entry(model)
     if layer is None:
         layer = max(2, round(DEPTH * (folders.blocks(entry) or 0)))  # below it lie two more blocks that RMU trains
     content = _content(name, entry, texts, layer)
     study = planned(start.over(start.merged(""), content))
-    norm = _norm(model, entry["dtype"], texts / "prompts.jsonl", layer)
-    lengths = ", ".join(f"{factor} ({factor * norm:.3g} long)" for factor in FACTORS)
+    measured = "of a model of the hub it is measured when the study runs"
+    if "path" in entry:
+        norm = _norm(Path(model), entry["dtype"], texts / "prompts.jsonl", layer)
+        lengths = ", ".join(f"{factor} ({factor * norm:.3g} long)" for factor in FACTORS)
+        measured = f"last tokens of hazardous prompts have one of {norm:.3g}, which makes it {lengths}"
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return (
-        f"{told(study)}\nWrote {path}: layer {layer}, after which last tokens of hazardous prompts have a mean "
-        f"norm of {norm:.3g}; c in multiples of the mean norm: {lengths}.\nNext: make study STUDY={path}"
+        f"{told(study)}\nWrote {path}: layer {layer}, and c of {', '.join(map(str, FACTORS))} times the mean norm "
+        f"after it; {measured}.\nNext: make study STUDY={path}"
     )
+
+
+def _entry(model: str) -> dict[str, Any]:
+    """The catalogue's entry of a folder or of a repository of the hub."""
+    from overpaint.commands import remote
+
+    if Path(model).is_dir():
+        folders.check(Path(model))
+        return {"source": "folder", "path": model, "dtype": remote.dtype(folders.config(Path(model)))}
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise UserError(f"There is no folder {model}: give a local Hugging Face folder, or owner/name on the hub.")
+    return remote.entry(model)
 
 
 def _content(name: str, model: dict[str, Any], texts: Path, layer: int) -> dict[str, Any]:
@@ -100,12 +113,6 @@ def _content(name: str, model: dict[str, Any], texts: Path, layer: int) -> dict[
     methods = {"rmu_mine": {"like": "rmu_zephyr", "c_unit": "mean_norm", "forget_max_tokens": 512}}
     nulls = {"rand": {"rank": 1}, "randn": {"rank": 1}}  # as many directions as one topic has
     return {"study": study, "models": {"mine": model}, "methods": methods, **catalogues, "clearings": nulls}
-
-
-def _dtype(model: Path) -> str:
-    """bfloat16 for a folder that was saved so; float16, whose largest number a training passes, becomes float32."""
-    settings = folders.config(model)
-    return "bfloat16" if "bfloat16" in (settings.get("dtype"), settings.get("torch_dtype")) else "float32"
 
 
 def _norm(model: Path, dtype: str, prompts: Path, layer: int) -> float:
