@@ -157,7 +157,7 @@ def test_make_packs_and_unpacks(plan, study, elsewhere):
             [*make, target, "STUDY=studies/smoke.yaml", "BUNDLE=x.tar"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
-        assert "python -m overpaint.jobs.bundle" in rule
+        assert f"python -m overpaint.commands {target}" in rule
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         given = {"PATH": path, "STUDY": "studies/smoke.yaml", "BUNDLE": "x.tar", "RULES": ""}
         environment = os.environ | {"PYTHONPATH": str(folder / "src")} | given
