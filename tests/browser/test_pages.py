@@ -172,11 +172,13 @@ def test_the_explorer_opens_questions_by_keyboard_and_shows_hostile_text_as_text
     page.locator("#list summary").first.focus()
     page.keyboard.press("Enter")
     shown = page.locator("#list details[open]")
+    shown.locator("table").wait_for()  # it is filled once it is open
     assert "fire 0 ?" in shown.inner_text() and "cleared 0" in shown.inner_text()
     for piece in ("<script>alert(1)</script>", "[link](javascript:alert(1))", "שלום"):
         assert piece in shown.inner_text()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert page.locator("#list details[open]").count() == 2
+    shown.nth(1).locator("table").wait_for()
+    assert shown.count() == 2
     assert page.locator("main img, main b, main a").count() == 0 and complaints == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
