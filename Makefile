@@ -31,7 +31,7 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify crate release findings docs bases test test-all test-conda test-cluster test-browser cluster lint envs bench clean
+.PHONY: study pack unpack verify crate release findings docs bases test test-all test-conda test-cluster test-browser cluster lint envs bench bench-memory clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -40,10 +40,10 @@ study: .venv/ready
 	printf '\nNext: open %s/index.html in a browser; README.md says how to make a study of your own.\n' "$$reports"
 
 pack: .venv/ready
-	@set -f; results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle pack "$$results" "$$BUNDLE" $$RULES
+	@set -f; python -m overpaint.commands pack "--study=$$STUDY" -- "$$BUNDLE" $$RULES
 
 unpack: .venv/ready
-	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle unpack "$$BUNDLE" "$$results"
+	@python -m overpaint.commands unpack "--study=$$STUDY" -- "$$BUNDLE"
 
 bases: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
@@ -51,7 +51,7 @@ bases: .venv/ready
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.models.trained "$$results"
 
 verify: .venv/ready
-	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.jobs.bundle verify "$$results"
+	@python -m overpaint.commands verify "--study=$$STUDY"
 
 crate: .venv/archive
 	@results="$$(python -m overpaint.study.start results "$$STUDY")" && python -m overpaint.archive.crate "$$results" "$$CRATE"
@@ -62,10 +62,10 @@ release: .venv/archive
 findings: .venv/ready
 	@python -m overpaint.findings.writing
 
-# Two processes, each with files of its own: some tests run studies on two cores themselves.
 docs: .venv/docs
 	python -m mkdocs build
 
+# Two processes, each with files of its own: some tests run studies on two cores themselves.
 test: .venv/archive lint
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -90,6 +90,7 @@ lint: .venv/ready
 	python envs/generate.py --check
 	python -m ruff check .
 	python -m ruff format --check .
+	python -m mypy
 	python -m snakefmt --check --no-sort Snakefile workflow
 	python -m snakemake --lint
 	hadolint Containerfile
@@ -97,6 +98,9 @@ lint: .venv/ready
 bench: .venv/ready
 	python -m snakemake --logger overpaint --cores "$$CORES" --configfile studies/smollm2.yaml -- results/smollm2/smollm2-135m/checkpoint results/smollm2/downloads/wikipedia
 	python tests/bench.py --smollm2 results/smollm2/smollm2-135m/checkpoint
+
+bench-memory: .venv/ready
+	python tests/bench_memory.py
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -16,7 +16,7 @@
 #   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables
-#   reports/index.html                       start here
+#   reports/index.html                       start here; explorer.html has single questions
 # Every rule also writes provenance to a .json file beside its output, and logs to logs/.
 
 from snakemake.utils import min_version
@@ -48,7 +48,7 @@ rule all:
     """The whole study: every report, and every run even where the reports have it (a deleted run is run again)."""
     default_target: True
     input:
-        pages=expand("<out>/reports/{report}.html", report=["index", *PAGES]),
+        pages=expand("<out>/reports/{report}.html", report=["index", "explorer", *PAGES]),
         runs=per_run("overlay.safetensors") + per_run("answers.parquet"),
 
 

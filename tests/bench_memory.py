@@ -67,7 +67,8 @@ def write(folder: Path, name: str) -> None:
         named = {f"model.layers.{number - 1}.{key}" if number else key: value for key, value in tensors.items()}
         save_file(named, folder / file, {"format": "pt"})
         index |= dict.fromkeys(named, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    listed = json.dumps({"metadata": {}, "weight_map": index})
+    (folder / "model.safetensors.index.json").write_text(listed, encoding="utf-8")
 
 
 def clearings(model: nn.Module, count: int, scopes: tuple[str, ...] = ("all",)) -> list[Clearing]:

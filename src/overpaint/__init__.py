@@ -14,17 +14,28 @@ report      what the tables say, as pages
 measures    what is measured beside the scores: a folder each, from the rows to its part of a page
 study       what a study says, read before anything runs
 archive     what is kept of a finished study: data frames to read, an RO-Crate, a release
+library     a pair of models by hand: what a notebook does without a workflow
 findings    README.md and docs/findings.md, written from what docs/data keeps of finished studies
+commands    the command `overpaint`: what is done with a study beside running it
 """
 
 from importlib import import_module
 from typing import Any
 
-READING = ("Results", "load")  # names of overpaint.archive.reading, which needs pandas: imported once asked for
-__all__ = [*READING]
+# Where the names for notebooks are; pandas and torch, which they need, are imported once a name is asked for.
+PLACES = {
+    **dict.fromkeys(("Results", "load"), "overpaint.archive.reading"),
+    **dict.fromkeys(("Pair", "Scored"), "overpaint.library.pair"),
+    "UserError": "overpaint.errors",
+}
+__all__ = sorted(PLACES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in READING:
+    if name not in PLACES:
         raise AttributeError(f"module 'overpaint' has no attribute {name!r}")
-    return getattr(import_module("overpaint.archive.reading"), name)
+    return getattr(import_module(PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

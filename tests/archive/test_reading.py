@@ -54,7 +54,7 @@ def test_what_is_not_there_is_one_sentence(study, results, tmp_path):
 def test_the_example_of_the_page_runs(study, tmp_path, monkeypatch, capsys):
     (tmp_path / "results").symlink_to(study / OUT)
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    example, _ = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     names: dict = {}
     exec(example, names)
     assert len(names["accuracy"]) > 10 and len(names["one"]) < len(names["anew"])

@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.answers import explored
 from helpers.synthetic import HOSTILE, Tables
 
+from overpaint.report import explorer
 from overpaint.report.index import render_index
 from overpaint.report.notebooks import execute_report
 
@@ -42,6 +44,8 @@ def pages(tmp_path_factory) -> Path:
         page = reports / f"{notebook.stem}.html"
         execute_report(notebook, values, folder / f"logs/{notebook.name}", page, notebook.stem.title())
     render_index(tables, "topic", "synthetic", reports / "index.html", reports / "summary.txt")
+    explorer.render(*explored(folder, 40, HOSTILE), reports / "explorer.html")
+    explorer.render(*explored(folder, 3333), reports / "many.html")
     return reports
 
 

@@ -1,5 +1,6 @@
 """The reports in a real browser: nothing fails, nothing is asked of a network, everything can be seen and read."""
 
+import pandas as pd
 import pytest
 from helpers.synthetic import HOSTILE
 
@@ -58,7 +59,7 @@ def test_a_complaint_and_a_request_would_be_seen(opened, pages):
 def test_every_figure_is_seen(opened, name, width):
     page, _, _ = opened(name, width)
     figures = page.locator("figure svg[role=img]").all()
-    assert figures or name in ("completions.html", "provenance.html")
+    assert figures or name in ("completions.html", "provenance.html", "explorer.html")
     for figure in figures:
         figure.scroll_into_view_if_needed()
         box = figure.bounding_box()
@@ -115,3 +116,69 @@ def test_a_printed_page_leaves_out_the_navigation(opened):
     assert page.locator("nav").is_visible()
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible() and page.locator("figure svg").first.is_visible()
+
+
+def counted(page) -> int:
+    """How many questions the explorer says that it shows."""
+    return int(page.locator("#count").inner_text().split()[0].replace(",", ""))
+
+
+def test_the_explorer_filters_and_sorts_as_the_answers_say(opened, pages):
+    page, complaints, _ = opened("explorer.html", 1200)
+    files = [pd.read_parquet(pages.parent / f"{n}.parquet") for n in (0, 3)]  # read below; `many` is of the same files
+    page.goto((pages / "many.html").as_uri())
+    base, run = (rows[(rows.clearing == "none")].set_index(["benchmark", "id"]) for rows in files)
+    cleared = files[1][files[1].clearing == "span"].set_index(["benchmark", "id"]).correct
+    shown = base.split.eq("test")
+    assert counted(page) == shown.sum()
+    page.select_option("#base-0", "1")
+    page.select_option("#unlearned-0", "0")
+    page.select_option("#cleared-0", "1")
+    found = shown & base.correct & ~run.correct & cleared
+    assert counted(page) == found.sum() > 100
+    page.select_option("#topic", label="calm (benign)")
+    page.select_option("#part", label="unseen")
+    assert counted(page) == (found & base.topic.eq("calm") & base.part.eq("unseen")).sum() > 10
+    page.fill("#search", "calm 7 ?")
+    assert counted(page) <= 1
+    page.fill("#search", "")
+    page.select_option("#sort", "base")
+    rows = base[found & base.topic.eq("calm") & base.part.eq("unseen")]
+    right = pd.Series([scores[answer] for scores, answer in zip(rows.scores, rows.answer, strict=True)], rows.index)
+    first = page.locator("#list summary small").first.inner_text()
+    assert first.endswith(f"\u00b7 {right.idxmax()[1]}") or right.eq(right.max()).sum() > 1
+    assert complaints == []
+
+
+def test_the_explorer_filters_ten_thousand_questions_at_once(opened):
+    page, _, _ = opened("many.html", 1200)
+    page.select_option("#split", "")
+    assert counted(page) == 9999
+    took = page.evaluate("""() => ["#unlearned-0", "#cleared-0", "#sort", "#search"].map(id => {
+        const control = document.querySelector(id), start = performance.now();
+        control.value = {"#sort": "back", "#search": "7"}[id] ?? "1";
+        control.dispatchEvent(new Event("input", {bubbles: true}));
+        document.body.offsetHeight;  // laid out
+        return performance.now() - start;
+    })""")
+    assert 100 < counted(page) < 9999 and max(took) <= 200, took
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_explorer_opens_questions_by_keyboard_and_shows_hostile_text_as_text(opened, width):
+    page, complaints, _ = opened("explorer.html", width)
+    page.select_option("#beside", index=2)
+    page.select_option("#split", label="fit")
+    page.locator("#list summary").first.focus()
+    page.keyboard.press("Enter")
+    shown = page.locator("#list details[open]")
+    shown.locator("table").wait_for()  # it is filled once it is open
+    assert "fire 0 ?" in shown.inner_text() and "cleared 0" in shown.inner_text()
+    for piece in ("<script>alert(1)</script>", "[link](javascript:alert(1))", "שלום"):
+        assert piece in shown.inner_text()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    shown.nth(1).locator("table").wait_for()
+    assert shown.count() == 2
+    assert page.locator("main img, main b, main a").count() == 0 and complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

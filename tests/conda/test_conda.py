@@ -101,7 +101,7 @@ def test_a_version_makes_one_environment_and_reruns_its_rule_under_the_strict_pr
     assert jobs == {
         "fit_junk": 2, "collect_activations": 2, "evaluate": 2, "complete_prompts": 1, "measure_depth": 1,
         "relearn": 1, "measure_perturbations": 1, "score_depth": 1, "analyse_weights": 1, "gather_tables": 1,
-        "gather_measures": 1, "render_report": 6, "render_index": 1,
+        "gather_measures": 1, "render_report": 6, "render_index": 1, "render_explorer": 1,
     }  # fmt: skip
 
 

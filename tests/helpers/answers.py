@@ -1,10 +1,15 @@
 """Answers of runs that are known to be right or wrong, as evaluation writes them."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 
 from overpaint.junk.clearing import LABEL_TYPES
+from overpaint.report import explorer
 from overpaint.sources import PARTS
+from overpaint.sources.texts import write_rows
 from overpaint.tables.core import Study
 
 RUN = ["study", "model", "method", "layer", "c", "seed"]
@@ -80,3 +85,55 @@ def pick(
     rows = scores[run & scores.part.eq("all") & (scores.metric == metric) & (scores.benchmark == benchmark) & how]
     assert len(rows) == 1, f"{len(rows)} rows"
     return rows.iloc[0]
+
+
+def explored(folder: Path, questions: int = 24, more: str = "") -> tuple[SimpleNamespace, explorer.Asked]:
+    """Files of a base and three runs that answered so many questions of each of three benchmarks, one of a data set.
+
+    more: what every text ends with.
+    """
+    rng, benchmarks = np.random.default_rng(0), {"fire": True, "secret": False, "calm": True}
+    given = SimpleNamespace(answers=[], completions=[], questions=[], prompts=[folder / "prompts.jsonl"])
+    for name in benchmarks:
+        given.questions.append(folder / f"{name}.jsonl")
+        rows = [
+            {"id": str(n), "question": f"{name} {n} ?{more}", "choices": [f"yes {n}{more}", f"no {n}{more}"]}
+            for n in range(questions)
+        ]
+        write_rows(rows, given.questions[-1])
+    write_rows([{"text": f"fire {n}{more}", "unit": f"fire/{n}"} for n in range(2)], given.prompts[0])
+    for number, run in enumerate(RUNS):
+        given.answers.append(folder / f"{number}.parquet")
+        given.completions.append(folder / f"{number}.jsonl")
+        clearings = ["none"] if run == "base" else ["none", "span", "topic", *["rand"] * 3]
+        parts = [
+            _explored(rng, name, clearing, draw, questions)
+            for draw, clearing in enumerate(clearings)
+            for name in benchmarks
+        ]
+        pd.concat(parts, ignore_index=True).to_parquet(given.answers[-1])
+        written = [("none", "written"), ("span", "cleared")][: 1 if run == "base" else 2]
+        rows = [
+            {"topic": "fire", "clearing": clearing, "prompt": f"fire {n}{more}", "answer": f"{n}{more}"}
+            | {"completion": f"{run} {text} {n}{more}"}
+            for clearing, text in written
+            for n in range(2)
+        ]
+        write_rows(rows, given.completions[-1])
+    return given, explorer.Asked(STUDY, ["model"], benchmarks, {"fire": "fire"})
+
+
+def _explored(rng: np.random.Generator, name: str, clearing: str, draw: int, questions: int) -> pd.DataFrame:
+    scores = np.round(-5 * rng.random((questions, 2)), 2)
+    answer = np.arange(questions) % 2
+    topic = "calm" if name == "calm" else "fire"
+    return pd.DataFrame(
+        {
+            "benchmark": name, "id": [str(n) for n in range(questions)], "topic": topic,
+            "unit": [f"{topic}/{n // 2}" for n in range(questions)],
+            "split": ["fit" if n % 3 == 0 else "test" for n in range(questions)],
+            "part": [PARTS[n % 2] for n in range(questions)], "kind": "question", "answer": answer,
+            "correct": scores.argmax(1) == answer, "scores": list(scores), "clearing": clearing,
+            "direction_of": "ice" if clearing == "topic" else "", "draw": float(draw),
+        }
+    )  # fmt: skip

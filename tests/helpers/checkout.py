@@ -30,6 +30,7 @@ JOBS = {
     "compute_prefix": 1, "unlearn": 3, "collect_activations": 5, "fit_junk": 2, "evaluate": 3, "complete_prompts": 2,
     "measure_depth": 2, "relearn": 2, "measure_perturbations": 2, "score_depth": 1, "trace_emergence": 1,
     "gather_tables": 1, "gather_measures": 1, "analyse_weights": 1, "render_report": 6, "render_index": 1,
+    "render_explorer": 1,
 }  # fmt: skip
 # Rules that Snakemake's cache between studies may be given: they have no benchmark.
 CACHED = [

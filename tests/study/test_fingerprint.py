@@ -85,7 +85,7 @@ def test_cosmetics_of_the_script_itself_change_nothing(package, script):
         ("sources/world.py", '"home": 12', '"home": 11'),
         ("sources/datafiles.py", "import csv\n", "import csv\n\nEXTRA = 1\n"),
         ("errors.py", "class UserError(Exception)", "class UserError(ValueError)"),
-        ("__init__.py", "READING = (", "EXTRA = 1\nREADING = ("),
+        ("__init__.py", "PLACES = {", "EXTRA = 1\nPLACES = {"),
     ],
 )
 def test_code_that_is_imported_at_any_remove_changes_it(package, script, name, old, new):

@@ -278,3 +278,9 @@ def test_an_environment_that_is_linked_to_is_not_cleared(tmp_path):
     (tmp_path / "checkout/.venv").symlink_to(tmp_path / "shared")
     done = subprocess.run(["make", ".venv/ready"], cwd=tmp_path / "checkout", capture_output=True, text=True)
     assert done.returncode == 2 and ".venv is a link" in done.stderr and (tmp_path / "shared/kept").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_study_is_merged_as_snakemake_does(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert start.merged(str(path)) == merged(ROOT / "config.yaml", path)

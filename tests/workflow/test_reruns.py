@@ -344,7 +344,7 @@ def test_a_finished_study_has_nothing_to_do_and_modules_with_the_same_users_run_
 
 def test_a_value_of_c_added_to_a_finished_sweep_trains_its_runs_alone(table):
     new = {"unlearn": 1, "collect_activations": 2, "fit_junk": 1, "evaluate": 1, "complete_prompts": 1}
-    new["analyse_weights"] = 1  # one quick job for all runs
+    new |= {"analyse_weights": 1, "render_explorer": 1}  # one quick job for all runs
     planned = table["The sweep"]["a value of c added, with one seed"]
     assert planned == words(new | TOGETHER["all tables and reports"])
 

@@ -66,6 +66,7 @@ def test_what_some_rules_made_leaves_only_what_comes_after(plan, dry_run, there,
         "measure_depth": 2,
         "relearn": 2, "measure_perturbations": 2, "score_depth": 1, "analyse_weights": 1, "trace_emergence": 1,
         "gather_tables": 1, "gather_measures": 1, "render_report": 6, "render_index": 1,
+        "render_explorer": 1,
     }  # fmt: skip
     (elsewhere / "edit.yaml").write_text(yaml.safe_dump({"methods": {"rmu_smoke": {"alpha": 6}}}))
     done = dry_run(elsewhere, *SMOKE, "edit.yaml")
@@ -156,7 +157,7 @@ def test_make_packs_and_unpacks(plan, study, elsewhere):
             [*make, target, "STUDY=studies/smoke.yaml", "BUNDLE=x.tar"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
-        assert "python -m overpaint.jobs.bundle" in rule
+        assert f"python -m overpaint.commands {target}" in rule
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         given = {"PATH": path, "STUDY": "studies/smoke.yaml", "BUNDLE": "x.tar", "RULES": ""}
         environment = os.environ | {"PYTHONPATH": str(folder / "src")} | given

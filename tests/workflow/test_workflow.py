@@ -212,7 +212,7 @@ def test_nothing_of_a_study_ends_a_script_of_snakemakes_report(study, tmp_path):
 
 
 def test_the_study_leaves_every_table_page_and_figure(study):
-    expected = [f"{OUT}/reports/{page}.html" for page in ["index", *PAGES]]
+    expected = [f"{OUT}/reports/{page}.html" for page in ["index", "explorer", *PAGES]]
     expected += [f"{OUT}/tables/{table}.{kind}" for table in TABLES + MEASURES for kind in ("parquet", "csv")]
     assert [name for name in [*expected, f"{OUT}/reports/summary.txt"] if not (study / name).stat().st_size] == []
     assert list((study / OUT / "figures").iterdir()) != []
@@ -225,7 +225,7 @@ def test_waiting_jobs_are_looked_at_when_a_job_has_ended_and_not_every_second(st
 
 
 def test_pages_link_to_each_other_and_to_no_other_place(study):
-    for page in ["index", *PAGES]:
+    for page in ["index", "explorer", *PAGES]:
         links = re.findall(r'href="([^"#]+)', (study / OUT / f"reports/{page}.html").read_text())
         local = {link for link in links if "://" not in link and not link.startswith("data:")}
         assert {f"{other}.html" for other in PAGES} <= local | {f"{page}.html"}
@@ -236,7 +236,8 @@ def test_snakemakes_own_report_holds_pages_figures_and_tables_with_captions(stud
     done = snakemake(study, *SMOKE, "--report", str(tmp_path / "report.html"))
     assert done.returncode == 0, done.stdout
     text = (tmp_path / "report.html").read_text()
-    shown = [*(f"reports/{page}.html" for page in [*PAGES, "index"]), *(f"tables/{name}.csv" for name in TABLES)]
+    shown = [f"reports/{page}.html" for page in [*PAGES, "index", "explorer"]]
+    shown += [f"tables/{name}.csv" for name in TABLES]
     shown += [f"figures/{path.name}" for path in (study / OUT / "figures").glob("*.svg")]
     assert len(shown) > 15 and all(f"{OUT}/{name}" in text for name in shown)
     for caption in (ROOT / "workflow/report").glob("*.rst"):

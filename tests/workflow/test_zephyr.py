@@ -1,5 +1,6 @@
 """studies/zephyr.yaml as it is shipped, from a hub on this machine to its last page: only sizes and commits differ."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,8 +65,15 @@ def test_the_study_runs_from_the_hub_to_its_last_page(zephyr):
     plan = planned(said)
     assert plan["download_model"] == 2 and plan["download_dataset"] == 5 and plan["prepare_task"] == 3
     assert plan["unlearn"] == 4 and plan["evaluate"] == 4
-    for page in [*PAGES, "index"]:
+    for page in [*PAGES, "index", "explorer"]:
         assert "zephyr" in (folder / f"{OUT}/reports/{page}.html").read_text()
+
+
+def test_the_explorer_has_no_text_of_a_question_of_the_hub(zephyr):
+    folder, _ = zephyr
+    page = (folder / f"{OUT}/reports/explorer.html").read_text()
+    rows = [json.loads(line) for line in (folder / f"{OUT}/zephyr/benchmarks/wmdp_bio.jsonl").open()]
+    assert rows and all(f'"{row["id"]}"' in page and row["document"]["question"] not in page for row in rows)
 
 
 def test_the_published_model_is_three_matrices_and_our_own_are_as_many(zephyr):

@@ -1,7 +1,7 @@
 """Reports for readers.
 
-Needs: the tables, the notebooks in reports/, the templates of the package.
-Makes: {out}/reports/{report}.html, index.html, summary.txt and {out}/figures/.
+Needs: the tables, the notebooks in reports/, the templates of the package; answers and completions of single runs.
+Makes: {out}/reports/{report}.html, explorer.html, index.html, summary.txt and {out}/figures/.
 """
 
 from overpaint.report import PAGES
@@ -13,7 +13,7 @@ rule render_report:
     """Execute one notebook with papermill and render it as a page."""
     input:
         notebook="reports/{report}.ipynb",
-        templates=[path for path in TEMPLATES if "index" not in path],
+        templates=[path for path in TEMPLATES if "index" not in path and "explorer" not in path],
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
         preregistration="<out>/tables/preregistration.yaml",
@@ -47,7 +47,7 @@ rule render_report:
 rule render_index:
     """Render the landing page and the summary for the terminal."""
     input:
-        templates=TEMPLATES,
+        templates=[path for path in TEMPLATES if "explorer" not in path],
         tables=expand("<out>/tables/{table}.parquet", table=[*TABLES, *MEASURES]),
         config="<out>/tables/config.json",
         preregistration="<out>/tables/preregistration.yaml",
@@ -82,3 +82,40 @@ rule render_index:
         "Rendering the landing page"
     script:
         "../scripts/render_index.py"
+
+
+rule render_explorer:
+    """Put single questions and their answers on a page that filters and sorts them."""
+    input:
+        templates=[path for path in TEMPLATES if "index" not in path],
+        answers=per_run("answers.parquet", STUDY.completed),
+        completions=per_run("completions.jsonl", STUDY.completed),
+        questions=expand(texts("benchmarks", STUDY.asked), model=STUDY.models),
+        prompts=expand(texts("prompts", STUDY.prompt_topics), model=STUDY.models),
+    output:
+        page=report(
+            "<out>/reports/explorer.html",
+            caption="../report/explorer.rst",
+            category="Reports",
+            labels={"report": "explorer"},
+        ),
+        job="<out>/reports/explorer.job.json",
+    log:
+        "logs/<out>/reports/render_explorer.log",
+    conda:
+        "../../envs/render_explorer.yaml"
+    resources:
+        **needs("render_explorer"),
+    params:
+        config=as_text({"study": LABELS | {"headline": SETTINGS["headline"]}, "clearings": STUDY.chosen["clearings"]}),
+        models=STUDY.models,
+        runs={run: STUDY.runs[run] for run in STUDY.completed},
+        hazardous=STUDY.topics,
+        nulls=sweep.NULLS,
+        texts={name: "dataset" not in entry for name, entry in STUDY.asked.items()},  # whether texts are shown
+        prompts=STUDY.prompt_topics,
+        code=code("render_explorer.py"),
+    message:
+        "Rendering the explorer"
+    script:
+        "../scripts/render_explorer.py"

@@ -33,7 +33,7 @@ class Results:
     def answers(self) -> pd.DataFrame:
         """A row per question or text, clearing and run, which `run` and the columns that every table has name.
 
-        answer: number of the likeliest option.    correct: whether it is the right one.    nll: nats of the right one,
+        answer: number of the right option.    correct: whether it was chosen.    nll: nats of the right one,
         of a text all its nats, and tokens: how many tokens these are of.    scores: that of each option.
         """
         study = Study(self.config)

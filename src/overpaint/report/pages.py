@@ -1,7 +1,7 @@
 """Pages that load nothing.
 
-A page has its styles and figures inside and a content policy that forbids requests and every script but the one that
-sorts tables.
+A page has its styles and figures inside and a content policy that forbids requests and every script but its own: the
+one that sorts tables, or that of the explorer.
 """
 
 import base64
@@ -13,14 +13,14 @@ from markupsafe import Markup
 from overpaint.report import PAGES
 from overpaint.report.markup import ENVIRONMENT, TEMPLATES
 
-NAV = {"Overview": "index.html"} | {name.title(): f"{name}.html" for name in PAGES}
+NAV = {"Overview": "index.html"} | {name.title(): f"{name}.html" for name in (*PAGES, "explorer")}
 STYLE, SCRIPT = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "sort.js"))
-SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 
 
-def page_html(title: str, here: str, template: str = "page.html.j2", **values: object) -> str:
+def page_html(title: str, here: str, template: str = "page.html.j2", script: str = SCRIPT, **values: object) -> str:
     """A whole page; `here` is its file name, `values` are what its template shows, of `page.html.j2` the `body`."""
-    shell = {"title": title, "here": here, "nav": NAV, "style": STYLE, "script": SCRIPT, "hash": SCRIPT_HASH}
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    shell = {"title": title, "here": here, "nav": NAV, "style": STYLE, "script": Markup(script), "hash": digest}
     return ENVIRONMENT.get_template(template).render(shell | values)
 
 

@@ -103,7 +103,7 @@ def _config(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _fixed_cell(config: dict) -> Cell | None:
+def fixed_cell(config: dict) -> Cell | None:
     """The cell that the study's configuration names as its main one, None where it names none."""
     named = config.get("study", {}).get("headline", {})
     return Cell(named["layer"], float(named["c"])) if named.get("c") else None
@@ -138,7 +138,7 @@ def _view(
         name: frames[name][frames[name].model.isin([model, "all"]) & frames[name].method.isin(methods)]
         for name in OF_FAMILY
     }
-    main, clearings = _fixed_cell(config), config.get("clearings", {})
+    main, clearings = fixed_cell(config), config.get("clearings", {})
     cell = main if main in cells(mine["scores"]) else main_cell(mine["scores"])
     updated = config.get("methods", {}).get(method, {}).get("updated", [0])
     return View(

@@ -58,6 +58,7 @@ NEEDS = {
     "gather_tables": Need(500),  # 187 MB, of 7 runs
     "render_report": Need(1000),  # 271 MB, and its notebook in a process of its own
     "render_index": Need(500),  # 296 MB
+    "render_explorer": Need(700),  # 610 MB, of 10,000 questions and 3 runs under 48 clearings each
 }
 # Rules whose jobs can hold a model in parts; others change all of its weights, or run no model.
 STREAMED = {

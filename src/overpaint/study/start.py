@@ -28,6 +28,21 @@ def results(study: str) -> Path:
     return Path(os.path.expanduser(output))
 
 
+def merged(study: str) -> dict[str, Any]:
+    """The configuration of a study's file over config.yaml, as Snakemake merges them; "" for the default study."""
+    return over(_read(DEFAULT), _read(Path(study))) if study else _read(DEFAULT)
+
+
+def over(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with changes: mappings are merged, all else is replaced."""
+    both = {key: over(config[key], value) for key, value in changes.items() if _mappings(config.get(key), value)}
+    return config | changes | both
+
+
+def _mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
 def check_cache() -> None:
     """Raise UserError where Snakemake could not make the folder in which it keeps the sources that it reads."""
     cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))

@@ -90,6 +90,11 @@ class Study:
         return {name: self.config["benchmarks"][name] for name in sweep.plain_questions(self.config, topics)}
 
     @property
+    def asked(self) -> dict[str, dict]:
+        """{benchmark: settings} of all the study's questions, those of tasks of the harness too."""
+        return {name: entry for name, entry in self.chosen["benchmarks"].items() if entry["kind"] == "questions"}
+
+    @property
     def prompt_topics(self) -> dict[str, str]:
         """{prompt set: topic}."""
         return {name: self.config["prompts"][name]["topic"] for name in self.settings["prompts"]}

@@ -13,7 +13,7 @@ from helpers.synthetic import HOSTILE, ONE, PLAN, TABLES, Tables
 from helpers.views import STUDIES, changed, replace, views_of, without
 from matplotlib.figure import Figure
 
-from overpaint.report import heat
+from overpaint.report.charts import heat
 from overpaint.report.sections.map import base_models, claims, heatmap, layers, lookup
 from overpaint.report.view import View, load
 

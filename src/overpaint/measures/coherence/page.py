@@ -5,7 +5,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from overpaint.report import markup
-from overpaint.report.dotplot import by_role
+from overpaint.report.charts.dotplot import by_role
 from overpaint.report.drawing import figure, nothing
 from overpaint.report.markup import macros
 from overpaint.report.section import Shown, looked_at

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overpaint.report import markup
-from overpaint.report.dotplot import Line, draw_line, lines_of
+from overpaint.report.charts.dotplot import Line, draw_line, lines_of
 from overpaint.report.drawing import CHANCE, figure, name_rows, nothing, panel_grid, plain
 from overpaint.report.section import section
 from overpaint.report.select import hazardous_topics, overall, with_base

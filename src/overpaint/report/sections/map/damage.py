@@ -8,7 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overpaint.report import heat, markup, select
+from overpaint.report import markup, select
+from overpaint.report.charts import heat
 from overpaint.report.drawing import COLOURS, draw_key, figure, nothing, panel_grid, plain
 from overpaint.report.markup import macros
 from overpaint.report.section import section

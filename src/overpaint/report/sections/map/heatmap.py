@@ -5,8 +5,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from overpaint.report import markup, select
+from overpaint.report.charts.heat import MAPS, MARKS, panels
 from overpaint.report.drawing import figure, nothing
-from overpaint.report.heat import MAPS, MARKS, panels
 from overpaint.report.markup import Html
 from overpaint.report.section import lead, section
 from overpaint.report.select import Cell

@@ -1,0 +1,1 @@
+"""What a notebook does with a pair of models of its own."""

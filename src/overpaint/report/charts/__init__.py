@@ -1,0 +1,1 @@
+"""Kinds of chart that several sections draw of the tables."""
