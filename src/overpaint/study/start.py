@@ -28,6 +28,15 @@ def results(study: str) -> Path:
     return Path(os.path.expanduser(output))
 
 
+def check_tuned(study: str) -> None:
+    """Raise UserError where a study names no settings to try."""
+    config = _read(Path(study or DEFAULT))
+    if not config.get("study", {}).get("tune", {}).get("runs"):
+        raise UserError(
+            f"{study or DEFAULT} has no study.tune.runs: list settings to try, as [{{method: rmu, layer: [2, 3]}}]."
+        )
+
+
 def check_cache() -> None:
     """Raise UserError where Snakemake could not make the folder in which it keeps the sources that it reads."""
     cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
@@ -71,9 +80,12 @@ def _output(config: dict[str, Any], inherited: Any) -> Any:
 
 @program
 def main(what: str, study: str = "") -> None:
-    """`results STUDY` prints the folder of its results; `check STUDY` only whether Snakemake can start with it."""
+    """`results STUDY` prints the folder of its results; `check STUDY` tells only whether Snakemake can start with it,
+    `tune STUDY` whether it names settings to try, too."""
     folder = results(study)
-    check_cache() if what == "check" else print(folder)
+    if what == "tune":
+        check_tuned(study)
+    print(folder) if what == "results" else check_cache()
 
 
 if __name__ == "__main__":
