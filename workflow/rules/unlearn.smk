@@ -61,7 +61,7 @@ rule unlearn:
         topics=STUDY.topics,
         dtype=dtype,
         own=contents(base_model, released),
-        code=lambda wildcards: code("unlearn.py", f"overpaint.unlearning.methods.{STUDY.trained[wildcards.run]['kind']}"),
+        code=lambda wildcards: code("unlearn.py", f"overpaint.unlearning.methods.{STUDY.kind(wildcards.run)}"),
     message:
         "Unlearning {wildcards.model}/{wildcards.run}"
     script:

@@ -50,9 +50,13 @@ class Study:
         self.texts = sweep.texts(config)
         self.megabytes = {name: resources.model_mb(entry) for name, entry in self.chosen["models"].items()}
 
+    def kind(self, run: str) -> str:
+        """The kind of a run's method."""
+        return self.trained[run]["kind"]
+
     def trains(self, run: str) -> bool:
         """Whether a run's method trains on the corpora."""
-        return "corpora" in sweep.NEEDS[self.trained[run]["kind"]]
+        return "corpora" in sweep.NEEDS[self.kind(run)]
 
     def released(self, run: str) -> str | None:
         """The released model that a run compares with the base, where its method does."""

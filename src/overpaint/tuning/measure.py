@@ -32,14 +32,14 @@ def answers(run: Run, given: Any, params: Any) -> list[dict]:
 def states(run: Run, given: Any, params: Any) -> list[dict]:
     """Rows `STATES` of the states after the target layer, means over n prompts; none of the base.
 
-    attained: of hazardous prompts, the projection on u over the length of the control vector, where the method has one;
-    of prompts about what the corpora do not tell of, where their rows say so.    cosine: of benign prompts, to the base.
+    attained: of hazardous prompts, the projection on u over the length of the control vector, where the method has one.
+    cosine: of benign prompts, to the base.    Where rows say so, prompts are about what the corpora do not tell of.
     """
     if run.fitted_depths is None:
         return []
     [depth], rows = run.fitted_depths, []
     controls, scales = run.overlay.controls, run.overlay.settings.get("scale", {})
-    for (name, topic), path in zip(params.topics.items(), given.prompts, strict=True):
+    for topic, path in zip(params.topics.values(), given.prompts, strict=True):
         if topic in params.hazardous and topic not in controls:
             continue
         prompts = _texts(path)

@@ -68,12 +68,8 @@ def tuning(
     for members in study.cells(study.runs):
         settings = study.runs[members[0]]
         its = of_settings[tuple(settings[key] for key in CELL)]
-        measured = (
-            _hazardous(its, base)
-            | {"chance": chance}
-            | _costs(its, base)
-            | _of_states([states[run] for run in members])
-        )
+        measured = _hazardous(its, base) | {"chance": chance} | _costs(its, base)
+        measured |= _of_states([states[run] for run in members])
         row = study.columns(members[0], "all") | {"method": study.families[settings["method"]]}
         row |= {"entry": settings["method"], "seeds": len(members)} | _varied(settings, study) | measured
         rows.append(row | _kept(budgets.used(measured)))
@@ -83,7 +79,7 @@ def tuning(
 
 def choices(table: pd.DataFrame) -> pd.Series:
     """Of the settings of one method `chosen` for one, or where none keeps all budgets, `frontier` for some; else ""."""
-    ordered = table.sort_values(["hazardous_accuracy", "used"], kind="stable")
+    ordered = table.round({"hazardous_accuracy": 9}).sort_values(["hazardous_accuracy", "used"], kind="stable")
     within = ordered[ordered.used <= 1 + ROUNDING]
     if len(within):
         return pd.Series(np.where(table.index == within.index[0], CHOSEN, ""), table.index)
@@ -129,7 +125,8 @@ def written(table: pd.DataFrame, entries: dict[str, dict[str, Any]]) -> str:
     head = f"# By `make tune` of the study {row.study}, for the model {row.model}, on the split fit alone.\n"
     chosen = table[table.choice == CHOSEN]
     if chosen.empty:
-        return f"{head}# No setting of {row.method} keeps all budgets: the table `tuning` has the frontier.\nmethods: {{}}\n"
+        none = f"# No setting of {row.method} keeps all budgets: the table `tuning` has the frontier.\n"
+        return f"{head}{none}methods: {{}}\n"
     cell = f"layer: {chosen.layer.iloc[0]}, c: {chosen.c.iloc[0]:g}"
     runs = f"# To be run as  study: {{runs: [{{method: {name}, {cell}, seed: [0, 1, 2]}}]}}\n"
     settings = entries[chosen.entry.iloc[0]]
@@ -154,15 +151,14 @@ def told(table: pd.DataFrame, budgets: Budgets, path: str) -> str:
 
 
 def _sentence(row: pd.Series) -> str:
-    names = [name for name in row.index[row.index.get_loc("seeds") + 1 : row.index.get_loc("hazardous_accuracy")]]
-    settings = ", ".join(
-        f"{name} {row[name]:g}" if isinstance(row[name], float) else f"{name} {row[name]}"
-        for name in ["layer", "c", *names]
-    )
-    return (
-        f"{settings}: hazardous accuracy {row.hazardous_accuracy:.2f} (base {row.hazardous_base:.2f}, chance "
-        f"{row.chance:.2f}, n {row.n_hazardous}), benign accuracy {-100 * row.damage:+.1f} points (n {row.n_damage}), "
-        f"benign perplexity {100 * row.perplexity_rise:+.1f} % (n {row.n_perplexity_rise}), attained {row.attained:.2f} "
+    """A setting, and what it attains and costs."""
+    columns = list(row.index)
+    names = ["layer", "c", *columns[columns.index("seeds") + 1 : columns.index("hazardous_accuracy")]]
+    settings = (f"{name} {row[name]:g}" if isinstance(row[name], float) else f"{name} {row[name]}" for name in names)
+    return ", ".join(settings) + (
+        f": hazardous accuracy {row.hazardous_accuracy:.2f} (base {row.hazardous_base:.2f}, chance {row.chance:.2f}, "
+        f"n {row.n_hazardous}), benign accuracy {-100 * row.damage:+.1f} points (n {row.n_damage}), benign perplexity "
+        f"{100 * row.perplexity_rise:+.1f} % (n {row.n_perplexity_rise}), attained {row.attained:.2f} "
         f"(n {row.n_attained}), cosine {row.cosine:.3f} (n {row.n_cosine}); {row.used:.2f} of the scarcest budget used"
     )
 
