@@ -30,8 +30,8 @@ def results(study: str) -> Path:
 
 def check_tuned(study: str) -> None:
     """Raise UserError where a study names no settings to try."""
-    config = _read(Path(study or DEFAULT))
-    if not config.get("study", {}).get("tune", {}).get("runs"):
+    tune = _read(Path(study or DEFAULT)).get("study", {}).get("tune")
+    if not isinstance(tune, dict) or not tune.get("runs"):
         raise UserError(
             f"{study or DEFAULT} has no study.tune.runs: list settings to try, as [{{method: rmu, layer: [2, 3]}}]."
         )
