@@ -9,7 +9,7 @@ from overpaint.errors import UserError
 
 AXES = ("method", "layer", "c", "seed")  # of a run; other keys of a grid are settings of its method
 NORMS = (4, 8)  # c in norms of the base's states where a grid says none; the published run on Zephyr-7B has 3.2
-TIMES = (0.3, 1, 3)  # of the alpha and
+TIMES = (0.3, 0.6, 1.2)  # of `proposed_alpha`; 0.6 is what a point allows in the default world and SmolLM2-135M
 RATES = (1, 2)  # of the method's own lr, where a grid says none
 NEEDS, GIVES_U = (declared("unlearning/methods", name) for name in ("NEEDS", "GIVES_U"))  # by kind of method
 
