@@ -133,11 +133,15 @@ def test_what_is_chosen_is_an_entry_that_a_study_can_run(landscape, tmp_path):
     )
 
 
-def test_what_a_method_cannot_measure_is_not_asked_of_it(landscape):
+def test_what_a_method_cannot_measure_is_not_asked_of_it(landscape, tmp_path):
     without = {key: value for key, value in KEPT.items() if key != "attained"}
-    found = table.gather(*landscape(without, BREACHES["keeps_cosine"] | {"attained": None}))
+    given, params = landscape(without, BREACHES["keeps_cosine"] | {"attained": None})
+    found = table.gather(given, params)
     assert found.choice.tolist() == ["chosen", ""] and found.keeps_attained.isna().all()
     assert (found.n_attained == 0).all()
+    table.save(found, params, tmp_path / "tuned", "tuned")
+    said = (tmp_path / "tuned/summary.txt").read_text()
+    assert "benign accuracy +0.0 points (n 100)" in said and "nan" not in said and "attained 0.4, " in said
 
 
 def test_seeds_are_pooled_and_the_worst_topic_counts(landscape):

@@ -155,11 +155,16 @@ def _sentence(row: pd.Series) -> str:
     columns = list(row.index)
     names = ["layer", "c", *columns[columns.index("seeds") + 1 : columns.index("hazardous_accuracy")]]
     settings = (f"{name} {row[name]:g}" if isinstance(row[name], float) else f"{name} {row[name]}" for name in names)
-    return ", ".join(settings) + (
-        f": hazardous accuracy {row.hazardous_accuracy:.2f} (base {row.hazardous_base:.2f}, chance {row.chance:.2f}, "
-        f"n {row.n_hazardous}), benign accuracy {-100 * row.damage:+.1f} points (n {row.n_damage}), benign perplexity "
-        f"{100 * row.perplexity_rise:+.1f} % (n {row.n_perplexity_rise}), attained {row.attained:.2f} "
-        f"(n {row.n_attained}), cosine {row.cosine:.3f} (n {row.n_cosine}); {row.used:.2f} of the scarcest budget used"
+    measured = {
+        "damage": f"benign accuracy {0 - 100 * row.damage:+.1f} points",
+        "perplexity_rise": f"benign perplexity {100 * row.perplexity_rise:+.1f} %",
+        "attained": f"attained {row.attained:.2f}",
+        "cosine": f"cosine {row.cosine:.3f}",
+    }
+    base = f"base {row.hazardous_base:.2f}, chance {row.chance:.2f}, n {row.n_hazardous}"
+    kept = [f"{said} (n {row[f'n_{name}']})" for name, said in measured.items() if pd.notna(row[name])]
+    return f"{', '.join(settings)}: hazardous accuracy {row.hazardous_accuracy:.2f} ({base}), {', '.join(kept)}; " + (
+        f"{row.used:.2f} of the scarcest budget used"
     )
 
 
