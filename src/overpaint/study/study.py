@@ -39,7 +39,7 @@ class Study:
         for run in self.emerging:
             self.runs[run]["snapshots"] = self.settings["measures"]["emergence"]["snapshots"]
         self.unlearned = [run for run in self.runs if run != "base"]
-        self.trials = sweep.expand_runs(self.settings["tune"]["runs"], config["methods"])
+        self.trials = sweep.expand_runs(sweep.tried(self.settings), config["methods"])
         tried = [settings["method"] for run, settings in self.trials.items() if run != "base"]
         self.variants = {name: config["methods"][name]["like"] for name in tried}
         self.trained = sweep.Runs(self.runs | self.trials)

@@ -205,9 +205,14 @@ def used_methods(study: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
 
 
+def tried(study: dict[str, Any]) -> list[dict[str, Any]]:
+    """Grids of the settings that `study.tune` tries; none where a study is read from its tables, which leave them out."""
+    return study.get("tune", {}).get("runs", [])
+
+
 def trained_methods(study: dict[str, Any]) -> list[str]:
     """Those, and the settings that `study.tune` tries."""
-    return list(dict.fromkeys([*used_methods(study), *(grid["method"] for grid in study["tune"]["runs"])]))
+    return list(dict.fromkeys([*used_methods(study), *(grid["method"] for grid in tried(study))]))
 
 
 def families(config: dict[str, Any]) -> dict[str, str]:
