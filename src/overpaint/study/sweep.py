@@ -206,7 +206,7 @@ def used_methods(study: dict[str, Any]) -> list[str]:
 
 
 def tried(study: dict[str, Any]) -> list[dict[str, Any]]:
-    """Grids of the settings that `study.tune` tries; none where a study is read from its tables, which leave them out."""
+    """Grids of the settings that `study.tune` tries; none in what its tables keep of it."""
     return study.get("tune", {}).get("runs", [])
 
 
