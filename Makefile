@@ -3,6 +3,7 @@
 # `make bases` trains the base models of a study's worlds and keeps them in bases/, where `source: trained` finds them.
 # `make verify` says whether the results of a study are as its jobs wrote them, from what is there.
 # `make crate` writes a study and how it was made as an RO-Crate, CRATE=crate.zip; `make release` what a DOI would hold.
+# `make tune` tries the settings that a study's `tune` lists, on the split fit alone, and says which one is chosen.
 # `make findings` takes over the tables of the studies that ended here, and writes README.md and docs/findings.md from them.
 # `make docs` builds the site of docs/ in site/; a warning is an error.
 # `make envs` writes envs/*.yaml from pyproject.toml; `make test-conda` runs jobs in some of them.
@@ -31,13 +32,19 @@ ifneq (,$(findstring :,$(CURDIR))$(findstring {,$(CURDIR))$(findstring },$(CURDI
 $(error The path of this checkout holds a colon or a brace, which PATH and Snakemake read as their own: rename the folder)
 endif
 
-.PHONY: study pack unpack verify crate release findings docs bases test test-all test-conda test-cluster test-browser cluster lint envs bench bench-memory clean
+.PHONY: study tune pack unpack verify crate release findings docs bases test test-all test-conda test-cluster test-browser cluster lint envs bench bench-memory clean
 
 study: .venv/ready
 	@python -m overpaint.study.start check "$$STUDY"
 	@python -m snakemake --logger overpaint --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"}
 	@reports="$$(python -m overpaint.study.start results "$$STUDY")/reports" && echo && cat -- "$$reports/summary.txt" && \
 	printf '\nNext: open %s/index.html in a browser; README.md says how to make a study of your own.\n' "$$reports"
+
+tune: .venv/ready
+	@python -m overpaint.study.start tune "$$STUDY"
+	@results="$$(python -m overpaint.study.start results "$$STUDY")" && \
+	python -m snakemake --logger overpaint --cores "$$CORES" $${STUDY:+"--configfile=$$STUDY"} -- "$$results/tuned" && \
+	echo && cat -- "$$results/tuned/summary.txt"
 
 pack: .venv/ready
 	@set -f; python -m overpaint.commands pack "--study=$$STUDY" -- "$$BUNDLE" $$RULES

@@ -13,6 +13,7 @@
 #   {model}/{run}/answers.parquet            a row per question and clearing; agreement.parquet per running text
 #   {model}/{run}/completions.jsonl          coherence.csv beside it
 #   {model}/{run}/{depth,relearning,uds,perturbations,emergence}.parquet   of the runs that the study looks into
+#   {model}/{run}/tuning.parquet, .csv       of settings that are tried; tuned/ has what is chosen
 #   {model}/weights.csv                      what the runs changed in the weights
 #   {model}/{run}/export/{clearing}/         a Hugging Face folder, where asked for by this path
 #   tables/{table}.parquet, .csv             tidy tables

@@ -25,6 +25,7 @@ SECTIONS = {name for name in FILES if name.startswith("report.sections")}
 # The folders from the bottom up, as the package's docstring lists them.
 ORDER = re.findall(r"^(\w+) {2,}\w", ast.get_docstring(ast.parse(FILES["overpaint"].read_text())), re.MULTILINE)
 HEAVY = {"torch", "pandas", "transformers"}
+OF_PLANS = ("models.folders", "models.trained", "tuning.grid")  # beside what they plan
 TABULAR = {"tables", "report", "findings"}
 
 
@@ -43,7 +44,7 @@ def kind(name: str) -> str:
         return "tabular"
     if folder(name) == "sources":
         return "plain" if name != "sources.harness" else "torch"
-    return "plain" if FILES[name].name == "__init__.py" or name in ("models.folders", "models.trained") else "torch"
+    return "plain" if FILES[name].name == "__init__.py" or name in OF_PLANS else "torch"
 
 
 PLAIN = sorted(name for name in FILES if kind(name) == "plain" and name != "overpaint")

@@ -12,6 +12,7 @@ scoring     questions and texts scored by a model as it is at the moment
 tables      tidy tables with intervals
 report      what the tables say, as pages
 measures    what is measured beside the scores: a folder each, from the rows to its part of a page
+tuning      settings of a method tried on the split `fit`: their grid, what each attains, the rule of choice
 study       what a study says, read before anything runs
 archive     what is kept of a finished study: data frames to read, an RO-Crate, a release
 library     a pair of models by hand: what a notebook does without a workflow

@@ -13,8 +13,8 @@ from overpaint.study import fingerprint, sweep
 
 STAGES = sorted(path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem not in ("common", "inputs"))
 # Names that differ between what is imported, the Python registry and conda-forge.
-IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
-REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub"}
+IMPORTED_AS = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn", "pyyaml": "yaml"}
+REGISTRY = IMPORTED_AS | {"lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "pyyaml": "pyyaml"}
 # Packages that always come with another one.
 COMES_WITH = {
     "pytorch": {"numpy"},

@@ -42,7 +42,14 @@ OPTIONAL = {
     "path": "a model that was trained before is in the folder of its name",
     "like": "a method starts from the defaults alone",
 }
-IN_PARTS = ("training", "blocks", "all_blocks", "states", "pushed")  # of the schema: closed where methods use them
+IN_PARTS = (
+    "training",
+    "blocks",
+    "all_blocks",
+    "states",
+    "pushed",
+    "trials",
+)  # of the schema: closed where methods use them
 
 
 # --- the shipped configurations
@@ -206,7 +213,7 @@ def test_hub_entries_get_their_defaults_and_only_those_in_use_are_chosen():
     )
     used = sweep.chosen(found)
     assert set(used["datasets"]) == {"wiki"} and set(used["models"]) == {"miniature", "released"}
-    assert complete(used, SCHEMA) == used
+    assert untuned(complete(used, SCHEMA)) == used
 
 
 def test_the_layers_of_a_hub_model_are_checked():
@@ -253,7 +260,7 @@ def test_an_entry_that_the_study_does_not_use_changes_nothing_that_is_used():
 )
 def test_what_the_study_uses_is_a_whole_configuration(files):
     used = chosen(*files)
-    assert complete(used, SCHEMA) == used
+    assert untuned(complete(used, SCHEMA)) == used
     assert sweep.chosen(used) == used
     config = complete(merged(*files), SCHEMA)
     assert all(
@@ -262,6 +269,12 @@ def test_what_the_study_uses_is_a_whole_configuration(files):
         if catalogue != "study"
         for name, entry in used[catalogue].items()
     )
+
+
+def untuned(config: dict) -> dict:
+    """A configuration without what its study tries, of which none of its own tables is made."""
+    assert not config["study"]["tune"]["runs"]
+    return config | {"study": {key: value for key, value in config["study"].items() if key != "tune"}}
 
 
 def test_what_the_study_uses_leaves_other_studies_entries_out():

@@ -170,13 +170,7 @@ def test_every_dependency_of_the_project_outside_the_development_is_used():
     """Not by any rule: what runs Snakemake itself reads the configuration, and shows the run; commands of their own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     used = {REGISTRY.get(name, name) for rule in RULES for name in dependencies(rule)}
-    assert set(registry_versions(project["dependencies"])) - used == {
-        "snakemake",
-        "jsonschema",
-        "pyyaml",
-        "rich",
-        "typer",
-    }
+    assert set(registry_versions(project["dependencies"])) - used == {"snakemake", "jsonschema", "rich", "typer"}
 
 
 def test_needs_are_found():

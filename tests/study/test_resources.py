@@ -27,6 +27,7 @@ MEASURED = {
     "collect_activations": (1155, 27),
     "fit_junk": (334, 1),
     "evaluate": (1275, 1032),
+    "try_setting": (1087, 67),
     "complete_prompts": (1051, 18),
     "gather_tables": (187, 1),
     "render_index": (296, 3),

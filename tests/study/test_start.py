@@ -184,6 +184,23 @@ def test_a_study_that_cannot_be_read_is_one_sentence_before_anything_starts(chec
     assert not (checkout / "asked").exists() and not list(checkout.rglob("pwned"))
 
 
+def test_tune_asks_for_the_choice_and_prints_it(checkout, make):
+    (checkout / "mine.yaml").write_text("study: {output: results/a, tune: {runs: [{method: rmu, layer: 2}]}}\n")
+    (checkout / "results/a/tuned").mkdir()
+    (checkout / "results/a/tuned/summary.txt").write_text("None is chosen.\n")
+    assert make("tune", "STUDY=mine.yaml", "CORES=2").stdout == "\nNone is chosen.\n"
+    assert asked(checkout)[-4:] == ["2", "--configfile=mine.yaml", "--", "results/a/tuned"]
+
+
+@pytest.mark.parametrize("text", ["study: {output: results/a}", "study: {tune: 3}", "study: {tune: {runs: []}}"])
+def test_without_settings_to_try_tune_is_one_sentence(checkout, make, text):
+    (checkout / "mine.yaml").write_text(text)
+    done = make("tune", "STUDY=mine.yaml")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
+    assert said == ["mine.yaml has no study.tune.runs: list settings to try, as [{method: rmu, layer: [2, 3]}]."]
+    assert not (checkout / "asked").exists()
+
+
 def test_a_study_that_is_not_utf8_is_one_sentence(checkout, make):
     (checkout / "latin.yaml").write_bytes("study: {output: é}\n".encode("latin-1"))
     assert "latin.yaml cannot be read as YAML" in make("study", "STUDY=latin.yaml").stderr

@@ -126,3 +126,8 @@ def test_needs_follow_the_jobs_model_and_a_released_one_counts_too():
     needs = zephyr.needs("evaluate", gpu=1)
     assert needs["gpu"] == 1 and needs["runtime"](large, 2) > needs["runtime"](large, 1)
     assert needs["mem_mb"](SimpleNamespace(), 1) == needs["mem_mb"](large, 1), "of all models, the largest"
+
+
+def test_what_the_tables_keep_of_a_configuration_is_a_study_that_tries_nothing(default):
+    kept = Study(default.chosen)
+    assert "tune" not in kept.settings and kept.runs == default.runs == kept.trained

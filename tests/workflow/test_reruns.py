@@ -193,6 +193,9 @@ EDITS: dict[str, dict[str, Edit]] = {
         ),
         "`study.headline.clearing`": setting(study__headline__clearing="topic"),
         "`study.measures.coherence.shown`": setting(study__measures__coherence__shown=2),
+        "settings to try, `study.tune`": setting(
+            study__tune={"runs": [{"method": "rmu_smoke", "layer": 1, "c": 4}], "attained": 0.5}
+        ),
         "`preregistration.yaml`, what is claimed": text(
             "preregistration.yaml", "Clearing gives answers", "Clearing gives many answers"
         ),

@@ -107,6 +107,16 @@ def test_the_plan_of_the_smoke_study_has_every_rule_but_those_of_packages(dry_ru
     assert planned(dry_run(fresh, *SMOKE).stdout) == JOBS
 
 
+def test_settings_are_tried_by_trainings_and_jobs_that_ask_alone(dry_run, fresh):
+    tune = {"runs": [{"method": "rmu_smoke", "layer": 1, "c": [4, 8], "alpha": 5, "lr": [1e-2, 2e-2]}]}
+    (fresh / "tune.yaml").write_text(yaml.safe_dump({"study": {"tune": tune}}))
+    files = [*SMOKE, "tune.yaml"]
+    jobs = planned(dry_run(fresh, *files, "--", f"{OUT}/tuned").stdout)
+    assert (jobs["unlearn"], jobs["try_setting"], jobs["compute_prefix"], jobs["choose_setting"]) == (5, 5, 1, 1)
+    assert not {"evaluate", "collect_activations", "fit_junk", "gather_tables"} & set(jobs)
+    assert planned(dry_run(fresh, *files).stdout) == JOBS
+
+
 BAD = {
     "study.headline.clearing names 'x', which `clearings` does not define": {"study": {"headline": {"clearing": "x"}}},
     "Configuration: the file has the unknown key 'colour'": {"colour": 1},

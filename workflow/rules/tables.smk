@@ -12,12 +12,13 @@ MEASURED = {name: measure.runs(STUDY) for name, measure in MEASURES.items()}  # 
 LABELS = {key: SETTINGS[key] for key in ("name", "model", "split")}
 LABELS["headline"] = {"clearing": SETTINGS["headline"]["clearing"]}
 MADE = [name for name in (*STUDY.models, *STUDY.naive.values()) if "path" not in config["models"][name]]
+SHARED = dict.fromkeys(STUDY.prefix_of[run] for run in STUDY.unlearned if run in STUDY.prefix_of)
 # Provenance of every job between the base models and the tables.
 RECORDS = [
     *expand("<out>/{model}/checkpoint.job.json", model=MADE),
     *expand("<out>/downloads/datasets/{dataset}.job.json", dataset=STUDY.chosen["datasets"]),
     *expand("<out>/{model}/{texts}.job.json", model=STUDY.models, texts=STUDY.used_texts),
-    *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=STUDY.prefixes),
+    *expand("<out>/{model}/prefix/{prefix}.job.json", model=STUDY.models, prefix=SHARED),
     *per_run("overlay.job.json"),
     *per_run("activations/none.job.json"),
     *per_run(f"activations/{SETTINGS['headline']['clearing']}.job.json", STUDY.unlearned),

@@ -10,7 +10,7 @@ from overpaint.errors import UserError
 from overpaint.sources import world
 from overpaint.study import sweep
 from overpaint.study.names import shown
-from overpaint.study.sweep import as_list, evaluated, hazardous_topics, used_methods
+from overpaint.study.sweep import as_list, evaluated, hazardous_topics, trained_methods
 
 FEW = 64  # entities of a world up to which an attribute may by chance have fewer than four values
 # How two entries of one source stand to each other in a key, for `sweep.SAME`.
@@ -153,7 +153,7 @@ def _check_methods(config: dict[str, Any]) -> None:
     topics = hazardous_topics(config)
     for name, released in sweep.released(config).items():
         _check_released(config, name, released)
-    for name in used_methods(config["study"]):
+    for name in trained_methods(config["study"]):
         settings = config["methods"][name]
         for key in ("alpha", "forget_max_tokens"):
             if isinstance(settings.get(key), list) and len(settings[key]) != len(topics):

@@ -18,6 +18,7 @@ from overpaint.models import folders, trained
 from overpaint.sources import world
 from overpaint.study import checks, needs, planning, sweep
 from overpaint.study.names import check_names, check_plain, shown, with_places
+from overpaint.tuning import grid
 
 # The loader in C takes a tenth of the time; a PyYAML that was built without it has none.
 FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -65,7 +66,11 @@ def complete(config: dict[str, Any], schema_path: Path) -> dict[str, Any]:
     schema = _valid(config, schema_path, "Configuration")
     checkout = schema_path.resolve().parents[2]
     inherited = _read(checkout / "config.yaml")["study"]
-    config = with_places(_fill(schema, config, schema), checkout)
+    config = _fill(schema, config, schema)
+    if config["study"]["tune"]["runs"]:
+        config = grid.written_out(config)
+        config = _fill(_valid(config, schema_path, "study.tune.runs, written out"), config, schema)
+    config = with_places(config, checkout)
     check_names(config)
     checks.check(config)
     config = planning.without_inherited_cell(config, inherited)

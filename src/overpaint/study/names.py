@@ -13,7 +13,9 @@ DEEPEST, MOST = 20, 200_000  # levels and values of a file: the shipped ones hav
 LARGEST = 2**63
 # Names that something else has already, by catalogue. {out}/{model}/ and {out}/{model}/{method}/ are paths.
 TAKEN = {
-    "models": dict.fromkeys(("downloads", "worlds", "tables", "reports", "figures"), "a folder beside the models'"),
+    "models": dict.fromkeys(
+        ("downloads", "worlds", "tables", "reports", "figures", "tuned"), "a folder beside the models'"
+    ),
     "methods": dict.fromkeys(
         ("checkpoint", "corpora", "prompts", "benchmarks", "prefix"), "a folder of each model beside the methods'"
     ),

@@ -67,7 +67,8 @@ def _asked(config: dict[str, Any], name: str) -> dict[str, int]:
     """Rows of a benchmark by split: those that are shown, and those that probes fit where no other has its topic."""
     topics = [config["benchmarks"][other]["topic"] for other in _probed(config)]
     alone = name in _probed(config) and topics.count(config["benchmarks"][name]["topic"]) == 1
-    return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"]], 1)
+    tried = ["fit"] if config["study"]["tune"]["runs"] else []
+    return dict.fromkeys(texts.SPLITS if alone else [config["study"]["split"], *tried], 1)
 
 
 def _check_corpora(config: dict[str, Any], corpora: dict[str, Corpus]) -> None:

@@ -22,6 +22,7 @@ def check(config: dict[str, Any], inherited: dict[str, Any]) -> None:
     _check_coherence(config)
     _check_evaluated(config, inherited["evaluate"])
     _check_picked(config)
+    _check_tuned(config)
 
 
 def check_folders(config: dict[str, Any]) -> None:
@@ -63,25 +64,30 @@ def _check_headline(config: dict[str, Any]) -> None:
 def _check_runs(config: dict[str, Any]) -> None:
     """Refuse runs of the base, which is always run, and runs that are named twice."""
     seen = set()
-    for choice in (choice for grid in config["study"]["runs"] for choice in expand_grid(grid)):
+    for where, choice in _listed(config):
         if config["methods"][choice["method"]]["kind"] == "base":
-            raise UserError("study.runs names the method 'base', which is always run: leave it out.")
+            raise UserError(f"{where} names the method 'base', which is always run: leave it out.")
         run = sweep.run_path(choice)
         if run in seen:
-            raise UserError(f"study.runs has {run} more than once: leave it out of all grids but one.")
+            raise UserError(f"{where} has {run} more than once: leave it out of all grids but one.")
         seen.add(run)
 
 
+def _listed(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(place, choice) of the runs of the study and of the settings that it tries."""
+    grids = {"study.runs": config["study"]["runs"], "study.tune.runs": config["study"]["tune"]["runs"]}
+    return [(where, choice) for where, listed in grids.items() for grid in listed for choice in expand_grid(grid)]
+
+
 def _check_layers(config: dict[str, Any]) -> None:
-    choices = [choice for grid in config["study"]["runs"] for choice in expand_grid(grid)]
     counts = {name: blocks(config["models"][name]) for name in as_list(config["study"]["model"])}
-    for name, choice in product(as_list(config["study"]["model"]), choices):
+    for name, (where, choice) in product(as_list(config["study"]["model"]), _listed(config)):
         count = counts[name]
         updated = config["methods"][choice["method"]].get("updated", [0])
         first = 0 if updated == "all" else -min(updated)
         if choice["layer"] < first or (count and choice["layer"] >= count):
             raise UserError(
-                f"study.runs asks for layer {choice['layer']}, outside the model {name!r}: with method "
+                f"{where} asks for layer {choice['layer']}, outside the model {name!r}: with method "
                 f"{choice['method']!r} choose layers from {first} to {count - 1 if count else 'its last block'}."
             )
 
@@ -192,6 +198,19 @@ def _check_picked(config: dict[str, Any]) -> None:
                     f"{where} needs questions on a hazardous topic scored by the words of their options, not by "
                     "letters, a chat template or a task of the harness: list some in study.evaluate, or no runs here."
                 )
+
+
+def _check_tuned(config: dict[str, Any]) -> None:
+    """Refuse settings to be tried where nothing tells what they cost."""
+    topics, study = hazardous_topics(config), config["study"]
+    benign = {
+        "study.prompts": [name for name in study["prompts"] if config["prompts"][name]["topic"] not in topics],
+        "study.evaluate": [n for n in evaluated(study, "benchmarks") if config["benchmarks"][n]["topic"] not in topics],
+    }
+    for where in (where for where, names in benign.items() if study["tune"]["runs"] and not names):
+        raise UserError(
+            f"study.tune.runs has settings, and {where} nothing on a benign topic that tells what they cost: list some."
+        )
 
 
 def _settings(config: dict[str, Any]) -> list[dict[str, Any]]:

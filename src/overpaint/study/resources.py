@@ -47,6 +47,8 @@ NEEDS = {
     "fit_junk": Need(500),  # 334 MB, 0.2 s
     "analyse_weights": Need(700, copies=1.5, minutes_per_gb=20),
     "evaluate": Need(700, copies=1.5, minutes_per_gb=60),  # 1275 MB, 1032 s
+    "try_setting": Need(700, copies=1.5, minutes_per_gb=20),  # 1087 MB, 67 s
+    "choose_setting": Need(500),
     "complete_prompts": Need(700, copies=2.5, minutes_per_gb=5),  # 1051 MB, 18 s; beside the base the naive model
     "measure_depth": Need(700, copies=1.5, minutes_per_gb=10),
     "score_depth": Need(700, copies=3, minutes_per_gb=30),  # the naive model beside the run's

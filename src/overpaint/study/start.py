@@ -43,6 +43,15 @@ def _mappings(*values: Any) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
+def check_tuned(study: str) -> None:
+    """Raise UserError where a study names no settings to try."""
+    tune = _read(Path(study or DEFAULT)).get("study", {}).get("tune")
+    if not isinstance(tune, dict) or not tune.get("runs"):
+        raise UserError(
+            f"{study or DEFAULT} has no study.tune.runs: list settings to try, as [{{method: rmu, layer: [2, 3]}}]."
+        )
+
+
 def check_cache() -> None:
     """Raise UserError where Snakemake could not make the folder in which it keeps the sources that it reads."""
     cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
@@ -86,9 +95,12 @@ def _output(config: dict[str, Any], inherited: Any) -> Any:
 
 @program
 def main(what: str, study: str = "") -> None:
-    """`results STUDY` prints the folder of its results; `check STUDY` only whether Snakemake can start with it."""
+    """`results STUDY` prints the folder of its results; `check STUDY` tells only whether Snakemake can start with it,
+    `tune STUDY` whether it names settings to try, too."""
     folder = results(study)
-    check_cache() if what == "check" else print(folder)
+    if what == "tune":
+        check_tuned(study)
+    print(folder) if what == "results" else check_cache()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ class Study:
     topics: the hazardous topics, in the order of `study.forget`.
     runs: {run path: settings}, `base` first; those that `study.measures.emergence` lists keep snapshots.
     unlearned: the runs but `base`.
+    trials: {run path: settings} of those that `study.tune` tries; `base` first, as in `runs`.
+    variants: {what they name as their method: the method whose settings they vary}.
+    trained: the runs and the trials together.
     families: {method: the one whose variant it is, or itself}; pages show variants beside it.
     depth, relearned, patched, perturbed, emerging: the runs that are looked into.
     prefix_of: {run: name of the prefix that it shares}; prefixes: {name: settings}.
@@ -36,20 +39,28 @@ class Study:
         for run in self.emerging:
             self.runs[run]["snapshots"] = self.settings["measures"]["emergence"]["snapshots"]
         self.unlearned = [run for run in self.runs if run != "base"]
-        fixed = {run: sweep.prefix_settings(self.runs[run]) for run in self.unlearned}
-        sharing = [run for run in self.unlearned if self.settings["share_prefix"] and fixed[run]]
-        self.prefix_of = {run: sweep.prefix_name(self.runs[run]) for run in sharing}
+        self.trials = sweep.expand_runs(sweep.tried(self.settings), config["methods"])
+        tried = [settings["method"] for run, settings in self.trials.items() if run != "base"]
+        self.variants = {name: config["methods"][name]["like"] for name in tried}
+        self.trained = sweep.Runs(self.runs | self.trials)
+        fixed = {run: sweep.prefix_settings(its) for run, its in self.trained.items() if run != "base"}
+        sharing = [run for run in fixed if self.settings["share_prefix"] and fixed[run]]
+        self.prefix_of = {run: sweep.prefix_name(self.trained[run]) for run in sharing}
         self.prefixes = {name: fixed[run] for run, name in self.prefix_of.items()}
         self.texts = sweep.texts(config)
         self.megabytes = {name: resources.model_mb(entry) for name, entry in self.chosen["models"].items()}
 
+    def kind(self, run: str) -> str:
+        """The kind of a run's method."""
+        return self.trained[run]["kind"]
+
     def trains(self, run: str) -> bool:
         """Whether a run's method trains on the corpora."""
-        return "corpora" in sweep.NEEDS[self.runs[run]["kind"]]
+        return "corpora" in sweep.NEEDS[self.kind(run)]
 
     def released(self, run: str) -> str | None:
         """The released model that a run compares with the base, where its method does."""
-        return sweep.released(self.config).get(self.runs[run]["method"])
+        return sweep.released(self.config).get(self.trained[run]["method"])
 
     @property
     def taught(self) -> list[str]:

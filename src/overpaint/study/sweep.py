@@ -205,6 +205,16 @@ def used_methods(study: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for grid in study["runs"] for name in as_list(grid["method"])))
 
 
+def tried(study: dict[str, Any]) -> list[dict[str, Any]]:
+    """Grids of the settings that `study.tune` tries; none in what its tables keep of it."""
+    return study.get("tune", {}).get("runs", [])
+
+
+def trained_methods(study: dict[str, Any]) -> list[str]:
+    """Those, and the settings that `study.tune` tries."""
+    return list(dict.fromkeys([*used_methods(study), *(grid["method"] for grid in tried(study))]))
+
+
 def families(config: dict[str, Any]) -> dict[str, str]:
     """{method that the study runs: the one of its kind that it runs whose variant it is, by `like`, or itself}."""
     used, methods = used_methods(config["study"]), config["methods"]
@@ -224,7 +234,7 @@ def batches(config: dict[str, Any], corpora: list[str]) -> dict[str, tuple[int, 
     study = config["study"]
     if corpora not in ([name] for name in study["forget"]) and corpora != study["retain"]:
         return {}
-    used = {method: config["methods"][method] for method in used_methods(study)}
+    used = {method: config["methods"][method] for method in trained_methods(study)}
     return {method: (entry["batch"], entry["min_chars"]) for method, entry in used.items() if "batch" in entry}
 
 
@@ -267,6 +277,7 @@ def chosen(config: dict[str, Any]) -> dict[str, Any]:
         if "runs" in settings
     }
     study = study | {"measures": {name: settings | runs.get(name, {}) for name, settings in study["measures"].items()}}
+    study = {key: value for key, value in study.items() if key != "tune"}  # of which no table of the study is made
     used = {catalogue: {name: config[catalogue][name] for name in listed} for catalogue, listed in names.items()}
     used["methods"] = {name: own_settings(method) for name, method in used["methods"].items()}
     entries = [entry for catalogue in used.values() for entry in catalogue.values()]

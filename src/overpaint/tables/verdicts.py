@@ -43,8 +43,8 @@ def cells(
     for cell, part in every.groupby(CELL, sort=False, dropna=False):
         on_fit = None if fit is None else fit[_of_cell(fit, cell) & fit.seed.eq("all") & fit.part.eq("all")]
         quantities = dict(_measured_in_cell(part, junk[_of_cell(junk, cell)], on_fit))
-        quantities |= _rises(part, known[0], "perplexity_rise")
-        quantities |= {} if fit is None else _rises(on_fit, known[1], "perplexity_rise_fit")
+        quantities |= rises(part, known[0], "perplexity_rise")
+        quantities |= {} if fit is None else rises(on_fit, known[1], "perplexity_rise_fit")
         mark = _mark(quantities, marks)
         columns = part[core.RUN].iloc[0].to_dict() | {"topic": _overall(part).topic.iloc[0], "mark": mark}
         columns["family"] = (families or {}).get(columns["method"], columns["method"])
@@ -78,7 +78,7 @@ def _choices(table: pd.DataFrame, budget: float, perplexity_budget: float) -> li
     return [chosen.get((row.method, row.layer, row.c), "") for row in table.itertuples()]
 
 
-def _rises(scores: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, dict]:
+def rises(scores: pd.DataFrame, base: pd.DataFrame, name: str) -> dict[str, dict]:
     """{name: by what share the perplexity of benign texts rose without clearing, the most of any benign topic}."""
     texts = [rows[rows.metric.eq("perplexity") & rows.role.eq("benign")] for rows in (scores, base)]
     if not len(texts[1]):
@@ -95,18 +95,18 @@ def _measured_in_cell(scores: pd.DataFrame, junk: pd.DataFrame, fit: pd.DataFram
         for metric in OF_SCORES:
             kind = "none" if metric.startswith("forgotten") else "primary"
             yield f"{metric}{suffix}", _first(rows[(rows.metric == metric) & (rows.kind == kind)])
-        yield f"damage{suffix}", _first(_damage(of_part))
+        yield f"damage{suffix}", _first(damage(of_part))
     if fit is not None:
         rows = _overall(fit)
         yield "forgotten_fit", _first(rows[rows.metric == "forgotten_accuracy"])
-        yield "damage_fit", _first(_damage(fit))
+        yield "damage_fit", _first(damage(fit))
     for quantity in OF_JUNK:
         values = junk.value[junk.quantity == quantity].dropna()
         if len(values):
             yield quantity, {"value": values.mean(), "low": values.min(), "high": values.max(), "note": ""}
 
 
-def _damage(scores: pd.DataFrame) -> pd.DataFrame:
+def damage(scores: pd.DataFrame) -> pd.DataFrame:
     """What each benign topic lost without clearing, most first."""
     lost = scores[(scores.role == "benign") & (scores.metric == "forgotten_accuracy") & (scores.kind == "none")]
     return lost.sort_values("value", ascending=False)
