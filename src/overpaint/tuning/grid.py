@@ -21,6 +21,9 @@ def written_out(config: dict[str, Any]) -> dict[str, Any]:
     """
     study, variants, runs = config["study"], {}, []
     for number, grid in enumerate(study["tune"]["runs"]):
+        if _is_written_out(config, grid):
+            runs.append(grid)
+            continue
         for choice in _choices(config, grid, f"study.tune.runs.{number}"):
             own = {key: choice[key] for key in sorted(choice) if key not in AXES}
             name = "+".join([choice["method"], *([f"{key}-{_text(own[key])}" for key in own] or ["own"])])
@@ -30,6 +33,13 @@ def written_out(config: dict[str, Any]) -> dict[str, Any]:
             runs.append({key: choice[key] for key in AXES} | {"method": name})
     tune = study["tune"] | {"runs": runs}
     return config | {"methods": config["methods"] | variants, "study": study | {"tune": tune}}
+
+
+def _is_written_out(config: dict[str, Any], grid: dict[str, Any]) -> bool:
+    """Whether a grid is of a variant that was made here, as in a configuration that is complete."""
+    name = grid["method"]
+    entry = config["methods"].get(name, {}) if isinstance(name, str) else {}
+    return "like" in entry and name.startswith(f"{entry['like']}+")
 
 
 def proposed_alpha(c: float, attained: float, cosine: float) -> float:
