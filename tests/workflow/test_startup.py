@@ -15,11 +15,11 @@ from helpers.checkout import ROOT
 LIMITS = {"generate_world": 0.15, "gather_tables": 0.6, "fit_junk": 1.6, "unlearn": 5.0}
 REST = {
     **dict.fromkeys(("download_package", "download_model", "download_dataset", "convert_model"), 0.4),
-    **dict.fromkeys(("prepare_task", "prepare_texts", "gather_measures"), 1.2),
+    **dict.fromkeys(("prepare_task", "prepare_texts", "gather_measures", "choose_setting"), 1.2),
     **dict.fromkeys(("render_index", "render_explorer", "render_report"), 2.5),
     **dict.fromkeys(("analyse_weights", "collect_activations", "complete_prompts", "compute_prefix"), 5.0),
     **dict.fromkeys(("evaluate", "export_model", "measure_depth", "pretrain_model"), 5.0),
-    **dict.fromkeys(("relearn", "measure_perturbations", "score_depth", "trace_emergence"), 5.0),
+    **dict.fromkeys(("relearn", "measure_perturbations", "score_depth", "trace_emergence", "try_setting"), 5.0),
 }
 
 
