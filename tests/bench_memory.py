@@ -33,6 +33,7 @@ from overpaint.models.streamed.passes import State
 from overpaint.scoring import together
 from overpaint.scoring.intervened import IntervenedLM
 from overpaint.sources import world
+from overpaint.unlearning import prefix, span
 from overpaint.unlearning.methods import Task, rmu
 
 LAYER, LENGTH, QUESTIONS = 7, 512, 20
@@ -41,7 +42,7 @@ SHAPES = {
     "small": {"hidden_size": 256, "intermediate_size": 896, "num_attention_heads": 8, "num_key_value_heads": 2},
 }
 DTYPES = {"7b": "bfloat16", "small": "float32"}
-PARTS = ["nothing", "rmu", "evaluation"]
+PARTS = ["nothing", "prefix", "rmu", "evaluation"]
 CLEARINGS, RUNS = 20, 8
 
 
@@ -89,11 +90,15 @@ def pairs(tokenizer, count: int) -> tuple:
     return tuple((asked[number // 4], option) for number, option in enumerate(options))
 
 
-def train(model: nn.Module, tokenizer) -> None:
-    """Two steps of RMU as published, on batches of four and four texts of 512 tokens."""
+def train(model: nn.Module, tokenizer, folder: Path, beforehand: bool) -> None:
+    """Two steps of RMU as published, on batches of 4 and 4 texts of 512 tokens; or what is computed before them."""
     sizes = {"max_tokens": LENGTH, "forget_max_tokens": LENGTH, "steps": 2, "layer": LAYER, "alpha": 1200.0}
-    given = {"topic": words(4, LENGTH, 0)}, words(4, LENGTH, 1)
-    rmu.unlearn(model, Task(SETTINGS | sizes, tokenizer, *given))
+    settings, given = SETTINGS | sizes, ({"topic": words(8, LENGTH, 0)}, words(8, LENGTH, 1))
+    if beforehand:
+        made = prefix.compute(span.span_of(model, settings), tokenizer, *given, settings, norms=False)
+        prefix.write(made, folder)
+    else:
+        rmu.unlearn(model, Task(settings, tokenizer, *given, prefix=folder))
 
 
 def measure(part: str, folder: Path) -> float:
@@ -104,8 +109,8 @@ def measure(part: str, folder: Path) -> float:
     elif part != "nothing":
         model, tokenizer = load_model(folder, "bfloat16", "cpu"), load_tokenizer(folder)
         run = Run(model, tokenizer)
-        if part == "rmu":
-            train(model, tokenizer)
+        if part in ("prefix", "rmu"):
+            train(model, tokenizer, folder / "prefix", part == "prefix")
         else:
             states, asked = (
                 [State(), *map(run.state, clearings(model, 2, ("all", "from")))],

@@ -6,7 +6,7 @@ from the same states before any update, not from a second model.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ class Span:
     """The blocks of `model` that a method runs: from the first edited one, `start`, to its target layer, `layer`.
 
     edited: the parameters that the method trains, as they are now.
-    original: what they were, in the same order; `base` runs with these.
+    original: what they were, in the same order, where that is kept; `base` runs with these.
     """
 
     model: nn.Module
@@ -43,18 +43,22 @@ class Span:
     @torch.no_grad()
     def base(self, entering: Tensor, mask: Tensor) -> Tensor:
         """The same states of the base model, whatever the training has done so far."""
-        with as_before(self.edited, self.original):
+        with as_before(self.edited, self.original) if self.original else nullcontext():
             return self(entering, mask)
 
 
-def span_of(model, settings: dict) -> Span:
-    """The blocks that a training with `settings` runs, after a check that the model has them."""
+def span_of(model, settings: dict, original: bool = True) -> Span:
+    """The blocks that a training with `settings` runs, after a check that the model has them.
+
+    original: keep what the edited matrices were; without, `base` is the base model only until they are changed.
+    """
     layer, updated = settings["layer"], settings["updated"]
     check_layer(model, layer, updated)
     start = 0 if updated == "all" else layer + min(updated)
     hold(model, range(len(blocks(model))) if updated == "all" else range(start, layer + 1))
     edited = trained_parameters(model, layer, updated, settings["projections"])
-    return Span(model, start, layer, edited, [parameter.detach().clone() for parameter in edited])
+    kept = [parameter.detach().clone() for parameter in edited if original]
+    return Span(model, start, layer, edited, kept)
 
 
 @contextmanager

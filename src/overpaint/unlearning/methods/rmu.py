@@ -49,7 +49,7 @@ def push(
 ) -> tuple[Overlay, list[dict]]:
     """RMU with control vectors of the lengths that `scales` gives for each topic."""
     settings = task.settings
-    span = span_of(model, settings)
+    span = span_of(model, settings, original=not task.prefix)  # what is computed beforehand has the base's targets
     batches = prefix.of_task(span, task, norms)
     lengths = scales(batches, settings)
     controls = draw_controls(list(task.forget), span.width, settings["control_vector"], settings["seed"])
