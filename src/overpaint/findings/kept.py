@@ -129,7 +129,7 @@ def _nulls(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
 
 
 def _uds(table: pd.DataFrame, cell: Cell | None) -> pd.DataFrame:
-    rows = table[table.seed.eq("all") & table.block.isna()].drop(columns="block")
+    rows = table[table.seed.eq("all") & table.part.eq("all") & table.block.isna()].drop(columns="block")
     return overall(rows, "hazardous") if len(rows) else rows
 
 
