@@ -196,10 +196,10 @@ def main() -> None:
         print(f"{measure(given.measure[0], Path(given.measure[1])):.0f}")
         return
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        if given.only != "peaks":
-            ratios(Path(folder), given.repeats)
         if given.only != "ratios":
             peaks(Path(folder))
+        if given.only != "peaks":
+            ratios(Path(folder), given.repeats)
 
 
 if __name__ == "__main__":
